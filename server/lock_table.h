@@ -1,0 +1,55 @@
+// LockTable: fcntl(2), OFD and flock(2) locks of all clients, by file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/store.h"
+#include "transport/base/reply.h"
+
+namespace rdmafs {
+
+// Thread-safe; never blocks: a lock that has to wait completes its Reply later, on the thread of
+// whoever made room (the Reply posts to its own loop). No Reply completes while the table's mutex is held.
+class LockTable {
+ public:
+  // An owner is a client's process (or open file) in a session.
+  struct Owner {
+    uint64_t session = 0;
+    uint64_t owner = 0;
+    friend auto operator<=>(const Owner&, const Owner&) = default;
+  };
+  // The open file it was taken through: its release drops it.
+  using Through = std::pair<uint64_t /*session*/, wire::OpenId>;
+  using WaitId = uint64_t;
+
+  LockTable();
+  ~LockTable();
+
+  // The first lock in the way, or one of type kUnlock.
+  wire::LockRange Get(const OpenFile::FileId&, const Owner&, const wire::LockRange&, bool flock) const;
+  // EAGAIN when it is held by another and `wait` is false; EDEADLK for a cycle of waiting fcntl
+  // owners; ENOLCK over the bounds. Returns the id of a wait, 0 when it completed at once.
+  WaitId Set(const OpenFile::FileId&, const Owner&, Through, const wire::LockRange&, bool flock, bool wait,
+             Reply<Unit>);
+  // The waiting call answers EINTR; a no-op when it has completed.
+  void Cancel(WaitId);
+  // close(2) by a process: its fcntl locks on the file.
+  void ReleaseOwner(const OpenFile::FileId&, const Owner&);
+  // The last close of an open file: all locks taken through it, and waits through it (EBADF).
+  void ReleaseThrough(const OpenFile::FileId&, Through);
+  // A session ended: all it holds and waits for.
+  void ReleaseSession(uint64_t session);
+
+  size_t held_count() const;
+  size_t waiting_count() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace rdmafs

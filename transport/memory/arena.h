@@ -1,0 +1,44 @@
+// Arena: slabs of page-aligned memory that live as long as the process's transport does.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+
+namespace rdmafs {
+
+// Thread-safe. Slabs are anonymous memory (huge pages where there are any), never freed before the
+// arena, marked MADV_DONTFORK, so that a registration of them stands as long as the arena.
+class Arena {
+ public:
+  using Slab = absl::Span<std::byte>;
+  // Called with every slab there is and every one that comes, on the thread that adds it, before a
+  // byte of it is used. Must not call back into the arena.
+  using Observer = std::function<void(Slab)>;
+
+  Arena() = default;
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Adds a slab of `size_bytes` (rounded up to 2 MiB). Empty span when the kernel has no memory.
+  Slab Add(size_t size_bytes);
+
+  // Returns an id for RemoveObserver().
+  int AddObserver(Observer observer);
+  void RemoveObserver(int id);
+
+  size_t size_bytes() const;
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<Slab> slabs_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<int, Observer>> observers_ ABSL_GUARDED_BY(mutex_);
+  int next_observer_ ABSL_GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace rdmafs

@@ -1,0 +1,1 @@
+#include "transport/memory/memory_region_cache.h"
