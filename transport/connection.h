@@ -36,8 +36,9 @@ namespace rdmafs {
 
 // A message as it was received: a validated copy of its header, and a view of the rest. Owns the
 // receive buffer, which goes back to the connection when this is destroyed (a server does so before
-// it posts the reply: that is what a credit stands for). Shard thread only; must not outlive the
-// connection's OnClosed.
+// it posts the reply: that is what a credit stands for). Destroyed on the shard thread; the views may
+// be read on any. May outlive OnClosed (a disk may still be reading the payload when the peer is lost),
+// but not the Connection: the owner of both keeps the latter until the last message is gone.
 class ReceivedMessage {
  public:
   // Takes the receive buffer back: `release(owner, token)`.
