@@ -1,13 +1,14 @@
 // MemoryRegionCache: from (address, length, access) to the keys of a registration.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
 #include <map>
 #include <memory>
-#include <vector>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -102,10 +103,37 @@ class MemoryRegionCache {
   Errno owned_error() const;
 
  private:
+  using Key = std::pair<uintptr_t, std::pair<size_t, MemoryAccess>>;  // address, (size, access)
+  using ForeignMap = std::multimap<Key, std::shared_ptr<Foreign>>;
   struct Owned;
   struct OwnedArray;
-  void AddOwned(Arena::Slab slab);
+  struct LastHit;
+  // Counts of one thread, which alone writes them: no locked instruction on a lookup.
+  struct alignas(64) Counts {
+    std::atomic<uintptr_t> thread{0};
+    std::atomic<uint64_t> hits{0}, misses{0};
+  };
+  static constexpr size_t kCountsCount = 32;  // the last one is shared by all further threads
 
+  LastHit& ThreadsLastHit();
+  Counts& ThreadsCounts(uintptr_t thread);
+  void Count(LastHit& last, bool hit);
+  void AddOwned(Arena::Slab slab);
+  Owned RegisterOwned(Arena::Slab slab);
+
+  Result<std::shared_ptr<Foreign>> FindForeign(const Key& key, Nanoseconds now, ForeignMap& garbage)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Result<std::shared_ptr<Foreign>> RegisterForeign(absl::Span<std::byte> memory, const Key& key,
+                                                   uint64_t invalidations);
+  std::shared_ptr<Foreign> Insert(ForeignMap& single, uint64_t invalidations, ForeignMap& garbage)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unlink(ForeignMap::iterator entry, ForeignMap& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CollectDead(ForeignMap& garbage) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CollectOverLimits(size_t bytes, size_t count, ForeignMap& garbage)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Deregister(ForeignMap& garbage);
+
+  // Constant after construction.
   MemoryRegistrar& registrar_;
   Arena& arena_;
   const Clock& clock_;
@@ -115,16 +143,19 @@ class MemoryRegionCache {
 
   std::atomic<const OwnedArray*> owned_{nullptr};
   std::atomic<uint64_t> registrations_{0}, owned_registrations_{0}, deregistrations_{0};
-  std::atomic<uint64_t> lookups_{0}, hits_{0};
+  std::array<Counts, kCountsCount> counts_;
 
+  // Nothing is allocated or freed while it is held: either may unmap memory, and whoever is told of
+  // that calls Invalidate().
   mutable absl::Mutex mutex_;
-  std::vector<std::unique_ptr<OwnedArray>> generations_ ABSL_GUARDED_BY(mutex_);  // readers may hold old ones
+  std::unique_ptr<OwnedArray> newest_ ABSL_GUARDED_BY(mutex_);  // and behind it all older ones
   Errno owned_error_ ABSL_GUARDED_BY(mutex_);
-  using Key = std::pair<uintptr_t, std::pair<size_t, MemoryAccess>>;
-  std::map<Key, std::shared_ptr<Foreign>> foreign_ ABSL_GUARDED_BY(mutex_);
+  ForeignMap foreign_ ABSL_GUARDED_BY(mutex_);
+  ForeignMap dead_ ABSL_GUARDED_BY(mutex_);      // invalidated; deregistered after their last pin
   std::list<Foreign*> lru_ ABSL_GUARDED_BY(mutex_);  // most recently used first
-  std::vector<std::shared_ptr<Foreign>> dead_ ABSL_GUARDED_BY(mutex_);
   size_t foreign_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t largest_foreign_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t invalidations_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace rdmafs
