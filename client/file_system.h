@@ -47,7 +47,9 @@ struct ReadRequest {
   OpenId open_id = 0;
   uint64_t offset = 0;
   uint32_t size = 0;           // <= wire::kMaxPayloadBytes
-  PayloadMemory destination;   // at least `size` bytes; where the data lands unless it is small or cached
+  // At least `size` bytes; where the data lands unless it is small or cached. May be empty for a size of
+  // at most wire::kMaxInlineBytes: then the data comes in the Payload's own memory.
+  PayloadMemory destination;
 };
 struct WriteRequest {
   OpenId open_id = 0;
