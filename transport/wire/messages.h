@@ -90,7 +90,17 @@ struct AttachRequest {  // inline payload: the path to mount, absolute
     return c.CallerField(caller);
   }
 };
-enum AttachFlags : uint32_t { kAttachReadOnly = 1 << 0 };
+struct PingRequest {  // answered by the server's shard itself, however busy its workers are
+  static constexpr Opcode kOpcode = Opcode::kPing;
+  template <typename C>
+  bool Code(C&) {
+    return true;
+  }
+};
+enum AttachFlags : uint32_t {
+  kAttachReadOnly = 1 << 0,
+  kAttachWantsForget = 1 << 1,  // the store keeps a table of objects: say Forget when one is not needed
+};
 
 // --- Bodies that several operations share ----------------------------------------------------------
 

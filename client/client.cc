@@ -1,0 +1,388 @@
+#include "client/client.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "client/answers.h"
+#include "transport/base/log.h"
+
+namespace rdmafs {
+namespace {
+
+constexpr Nanoseconds kTick = kSecond;
+constexpr Nanoseconds kFirstBackoff = 100 * kMillisecond;
+
+absl::Time Deadline(Nanoseconds timeout) { return absl::Now() + absl::Nanoseconds(timeout); }
+
+// Runs `task` on the loop's thread and waits for it.
+template <typename Task>
+void RunOn(EventLoop& loop, Task task) {
+  absl::Notification done;
+  loop.Post([&] {
+    task();
+    done.Notify();
+  });
+  done.WaitForNotification();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, const ClientOptions& options,
+                                                        std::vector<EventLoop*> loops) {
+  std::unique_ptr<Client> client(new Client(connector, options, std::move(loops)));
+  if (absl::Status status = client->Establish(); !status.ok()) {
+    client->Shutdown();
+    return status;
+  }
+  Log(LogLevel::kNotice, "connected to ", connector.server().host, ":", options.path, " over ",
+      connector.chosen(), " (", connector.why(), ")");
+  client->StartTimers();
+  client->supervisor_ = std::thread([raw = client.get()] { raw->Supervise(); });
+  return client;
+}
+
+Client::Client(Connector& connector, const ClientOptions& options, std::vector<EventLoop*> loops)
+    : connector_(connector), options_(options) {
+  CHECK(!loops.empty());
+  const int shard_count = static_cast<int>(loops.size());
+  const int per_shard = std::max(1, options.connection_count / shard_count);
+  shards_.resize(loops.size());
+  for (size_t i = 0; i < loops.size(); ++i) {
+    Shard& shard = shards_[i];
+    shard.loop = loops[i];
+    shard.file_system = std::make_unique<RemoteFileSystem>(*loops[i], static_cast<CallChannel::Owner&>(*this),
+                                                           open_table_, per_shard);
+    shard.answers_seen.resize(per_shard);
+    shard.alive.resize(per_shard);
+    shard.pinged.resize(per_shard);
+    for (int k = 0; k < per_shard; ++k) channels_.push_back({&shard.file_system->channel(k), i});
+  }
+}
+
+Client::~Client() { CHECK(shards_.empty()); }
+
+// --- Setting up ------------------------------------------------------------------------------------
+
+template <typename Message, typename Take>
+absl::Status Client::CallFirst(size_t index, const Message& message,
+                               absl::Span<const std::byte> inline_payload, absl::Time deadline, Take take) {
+  struct Outcome {
+    absl::Mutex mutex;
+    bool done ABSL_GUARDED_BY(mutex) = false;
+    absl::Status status ABSL_GUARDED_BY(mutex);
+  };
+  auto outcome = std::make_shared<Outcome>();
+  CallChannel* channel = channels_[index].channel;
+  RunOn(*shards_[channels_[index].shard].loop, [&] {
+    CallPayload payload;
+    payload.inline_payload = inline_payload;
+    channel->StartFirst(message, std::move(payload), [outcome, take](Answer answer) {
+      absl::Status status = take(answer);
+      absl::MutexLock lock(&outcome->mutex);
+      outcome->status = std::move(status);
+      outcome->done = true;
+    });
+  });
+  auto is_done = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return outcome->done; };
+  absl::MutexLock lock(&outcome->mutex);
+  if (!outcome->mutex.AwaitWithDeadline(absl::Condition(&is_done), deadline)) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(connector_.server().host, " accepted the connection but does not answer"));
+  }
+  return outcome->status;
+}
+
+absl::Status Client::OpenChannel(size_t index, uint64_t session[2], uint16_t* credits, absl::Time deadline) {
+  const Nanoseconds left = absl::ToInt64Nanoseconds(deadline - absl::Now());
+  auto connection = connector_.Connect(std::max<Nanoseconds>(left, kMillisecond));
+  if (!connection.ok()) return connection.status();
+  CallChannel* channel = channels_[index].channel;
+  {
+    absl::MutexLock lock(&mutex_);
+    ++connected_;
+    if (index == 0) {
+      device_ = (*connection)->device();
+      peer_ = (*connection)->peer();
+    }
+  }
+  RunOn(*shards_[channels_[index].shard].loop, [&] { channel->Connect(std::move(*connection)); });
+
+  wire::HelloRequest hello;
+  hello.fixed = {wire::kMagic, wire::kVersion, static_cast<uint16_t>(index), wire::kMaxPayloadBytes, 0,
+                 {session[0], session[1]}};
+  struct Granted {
+    wire::HelloReply hello;
+    uint16_t credits = 0;
+  };
+  auto granted = std::make_shared<Granted>();
+  const std::string host = connector_.server().host;
+  absl::Status status = CallFirst(index, hello, {}, deadline, [granted, host](const Answer& answer) {
+    auto decoded = DecodeAnswer<wire::HelloReply>(answer);
+    if (!decoded.ok()) {
+      if (decoded.error() == Errno(EPROTONOSUPPORT)) {
+        return absl::FailedPreconditionError(absl::StrCat(host, " speaks another version of the protocol"));
+      }
+      if (decoded.error() == Errno(EACCES)) {
+        return absl::PermissionDeniedError(absl::StrCat(host, " does not let this host in"));
+      }
+      return absl::UnavailableError(
+          absl::StrCat(host, " ended the connection at the handshake (is it an rdmafsd that lets this host in?)"));
+    }
+    granted->hello = *decoded;
+    granted->credits = answer.message.header().credits;
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  session[0] = granted->hello.fixed.session[0];
+  session[1] = granted->hello.fixed.session[1];
+  *credits = granted->credits;
+  return absl::OkStatus();
+}
+
+absl::Status Client::AttachRoot(absl::Time deadline) {
+  auto reply = std::make_shared<wire::EntryReply>();
+  auto path = std::make_shared<std::string>(options_.path);
+  const std::string host = connector_.server().host;
+  absl::Status status = CallFirst(
+      0, wire::AttachRequest{},
+      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(path->data()), path->size()), deadline,
+      [reply, path, host](const Answer& answer) {
+        auto decoded = DecodeAnswer<wire::EntryReply>(answer);
+        if (decoded.ok()) {
+          *reply = *decoded;
+          return absl::OkStatus();
+        }
+        const Errno error = decoded.error();
+        const std::string what = absl::StrCat(host, ":", *path);
+        if (error == Errno(EACCES) || error == Errno(EPERM)) {
+          return absl::PermissionDeniedError(
+              absl::StrCat(what, ": the server does not export it to this host"));
+        }
+        if (error == Errno(ENOENT)) return absl::NotFoundError(absl::StrCat(what, ": no such export"));
+        if (error == Errno(ENOTDIR)) return absl::NotFoundError(absl::StrCat(what, ": not a directory"));
+        if (error == Errno(ENOTCONN)) {
+          return absl::UnavailableError(absl::StrCat(host, " ended the connection"));
+        }
+        return absl::UnavailableError(absl::StrCat(what, ": ", error.ToString()));
+      });
+  if (!status.ok()) return status;
+  if (!attached_once_) {
+    root_ = {reply->attributes, reply->handle};
+    read_only_ = (reply->flags & wire::kAttachReadOnly) != 0;
+    wants_forget_ = (reply->flags & wire::kAttachWantsForget) != 0;
+    attached_once_ = true;
+  } else if (!(reply->handle == root_.handle)) {
+    Log(LogLevel::kWarning, host, ":", *path, " is another directory than before: handles are stale");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Client::ReopenFiles(absl::Time deadline) {
+  for (const OpenTable::Row& row : open_table_.Rows()) {
+    Caller caller;
+    caller.uid = row.uid;
+    caller.gid = row.gid;
+    auto error = std::make_shared<Errno>();
+    auto take = [error](const Answer& answer) {
+      *error = answer.error;
+      return answer.error == Errno(ENOTCONN) ? absl::UnavailableError("lost again") : absl::OkStatus();
+    };
+    if (absl::Status status = CallFirst(0, wire::OpenRequest{caller, row.handle, row.open_id, row.flags, 0},
+                                        {}, deadline, take);
+        !status.ok()) {
+      return status;
+    }
+    if (!error->ok()) {
+      open_table_.MarkStale(row.open_id);
+      Log(LogLevel::kWarning, "an open file could not be opened again: ", error->ToString());
+      continue;
+    }
+    for (const OpenTable::Lock& lock : row.locks) {
+      if (absl::Status status = CallFirst(0, wire::SetLockRequest{row.open_id, lock.range, lock.flags}, {},
+                                          deadline, take);
+          !status.ok()) {
+        return status;
+      }
+      if (!error->ok()) Log(LogLevel::kWarning, "a lock was lost with the server: ", error->ToString());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Client::Establish() {
+  const absl::Time deadline = Deadline(options_.set_up_timeout);
+  {
+    absl::MutexLock lock(&mutex_);
+    loss_ = false;
+  }
+  uint64_t session[2] = {0, 0};
+  std::vector<uint16_t> credits(channels_.size());
+  if (absl::Status status = OpenChannel(0, session, &credits[0], deadline); !status.ok()) return status;
+  const bool again = attached_once_;
+  if (absl::Status status = AttachRoot(deadline); !status.ok()) return status;
+  if (again) {
+    if (absl::Status status = ReopenFiles(Deadline(6 * options_.set_up_timeout)); !status.ok()) return status;
+  }
+  for (size_t i = 1; i < channels_.size(); ++i) {
+    absl::Status status = OpenChannel(i, session, &credits[i], Deadline(options_.set_up_timeout));
+    if (!status.ok()) return status;
+  }
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    Shard& shard = shards_[channels_[i].shard];
+    RunOn(*shard.loop, [&, i] {
+      shard.file_system->set_wants_forget(wants_forget_);
+      channels_[i].channel->Resume(credits[i]);
+    });
+  }
+  return absl::OkStatus();
+}
+
+// --- Loss and recovery -----------------------------------------------------------------------------
+
+void Client::OnChannelLost(CallChannel&, const absl::Status& reason) {
+  absl::MutexLock lock(&mutex_);
+  CHECK(connected_ > 0);
+  --connected_;
+  if (!loss_) loss_reason_ = std::string(reason.message());
+  loss_ = true;
+}
+
+void Client::CloseChannels() {
+  for (Shard& shard : shards_) {
+    RunOn(*shard.loop, [&shard] {
+      for (size_t k = 0; k < shard.file_system->channel_count(); ++k) {
+        shard.file_system->channel(k).Disconnect(absl::CancelledError("the session is being set up anew"));
+      }
+    });
+  }
+  auto all_closed = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return connected_ == 0; };
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&all_closed));
+}
+
+bool Client::WaitBackoff(Nanoseconds delay) {
+  auto stopping = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_; };
+  absl::MutexLock lock(&mutex_);
+  return !mutex_.AwaitWithTimeout(absl::Condition(&stopping), absl::Nanoseconds(delay));
+}
+
+void Client::Supervise() {
+  while (true) {
+    std::string reason;
+    {
+      auto wanted = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return loss_ || stopping_; };
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&wanted));
+      if (stopping_) return;
+      reason = loss_reason_;
+    }
+    lost_.store(true, std::memory_order_relaxed);
+    Log(LogLevel::kWarning, "server ", connector_.server().host, " is not answering (", reason, "); ",
+        options_.soft_timeout > 0 ? "operations fail after their timeout" : "operations wait for it");
+    Nanoseconds backoff = kFirstBackoff;
+    while (true) {
+      CloseChannels();
+      absl::Status status = Establish();
+      if (status.ok()) break;
+      Log(LogLevel::kDebug, "no connection yet: ", status.message());
+      CloseChannels();
+      if (!WaitBackoff(backoff)) return;
+      backoff = std::min(2 * backoff, options_.max_backoff);
+    }
+    lost_.store(false, std::memory_order_relaxed);
+    reconnects_.fetch_add(1, std::memory_order_relaxed);
+    Log(LogLevel::kNotice, "server ", connector_.server().host, " is back, over ", connector_.chosen());
+  }
+}
+
+void Client::StartTimers() {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    RunOn(*shards_[i].loop, [this, i] {
+      shards_[i].timer = shards_[i].loop->After(kTick, [this, i] { OnTimer(i); });
+    });
+  }
+}
+
+void Client::OnTimer(size_t index) {
+  Shard& shard = shards_[index];
+  for (size_t k = 0; k < shard.file_system->channel_count(); ++k) {
+    if (options_.soft_timeout > 0) {
+      shard.file_system->channel(k).FailOlder(shard.loop->clock().Now() - options_.soft_timeout,
+                                              Errno(ETIMEDOUT));
+    }
+    Watch(shard, k);
+  }
+  shard.timer = shard.loop->After(kTick, [this, index] { OnTimer(index); });
+}
+
+void Client::Watch(Shard& shard, size_t index) {
+  CallChannel& channel = shard.file_system->channel(index);
+  const Nanoseconds now = shard.loop->clock().Now();
+  const uint64_t answers = channel.counters().answers.load(std::memory_order_relaxed);
+  if (!channel.IsConnected() || channel.in_flight_count() == 0 || answers != shard.answers_seen[index]) {
+    shard.answers_seen[index] = answers;
+    shard.alive[index] = now;
+    shard.pinged[index] = false;
+    return;
+  }
+  const Nanoseconds silence = now - shard.alive[index];
+  if (silence > options_.silence_timeout) {
+    shard.alive[index] = now;
+    channel.Disconnect(absl::UnavailableError("it has said nothing for too long"));
+  } else if (silence > options_.silence_timeout / 2 && !shard.pinged[index]) {
+    // Slow work (a disk, a lock) must not look like a dead server: a ping is answered all the same.
+    shard.pinged[index] = true;
+    channel.Start(wire::PingRequest{}, {}, OnLoss::kFail, [](Answer) {});
+  }
+}
+
+void Client::Shutdown() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (supervisor_.joinable()) supervisor_.join();
+  CloseChannels();
+  for (Shard& shard : shards_) {
+    RunOn(*shard.loop, [&shard] {
+      shard.loop->Cancel(shard.timer);
+      shard.file_system.reset();
+    });
+  }
+  shards_.clear();
+}
+
+// --- Looking inside --------------------------------------------------------------------------------
+
+Client::Status Client::status() const {
+  Status status;
+  status.transport = connector_.chosen();
+  status.why = connector_.why();
+  status.reconnect_count = reconnects_.load(std::memory_order_relaxed);
+  status.connected = !IsLost();
+  absl::MutexLock lock(&mutex_);
+  status.device = device_;
+  status.peer = peer_;
+  status.connection_count = connected_;
+  for (const Channel& entry : channels_) {
+    const CallChannel::Counters& counters = entry.channel->counters();
+    status.calls += counters.calls.load(std::memory_order_relaxed);
+    status.answers += counters.answers.load(std::memory_order_relaxed);
+    status.repeated_count += counters.repeated.load(std::memory_order_relaxed);
+    status.failed_by_loss_count += counters.failed_by_loss.load(std::memory_order_relaxed);
+    status.in_flight += counters.in_flight.load(std::memory_order_relaxed);
+    status.waiting += counters.waiting.load(std::memory_order_relaxed);
+    status.credits += counters.credits.load(std::memory_order_relaxed);
+    const CallChannel::Traffic traffic = entry.channel->traffic();
+    status.messages_sent += traffic.messages_sent;
+    status.messages_received += traffic.messages_received;
+    status.bytes_sent += traffic.bytes_sent;
+    status.bytes_received += traffic.bytes_received;
+    status.copied_bytes += traffic.copied_bytes;
+  }
+  return status;
+}
+
+}  // namespace rdmafs

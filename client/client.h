@@ -1,0 +1,125 @@
+// Client: a mount's (or a library user's) tie to one server: connections for every shard, the session,
+// and coming back after a loss.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "client/connector.h"
+#include "client/open_table.h"
+#include "client/remote_file_system.h"
+
+namespace rdmafs {
+
+struct ClientOptions {
+  std::string path;            // the directory at the server
+  int connection_count = 4;    // of the session; at least one for each shard. RDMA: one for each shard
+  Nanoseconds set_up_timeout = 10 * kSecond;
+  // soft: an operation that waited this long for a server that is not there fails with ETIMEDOUT. 0 (hard):
+  // it waits.
+  Nanoseconds soft_timeout = 0;
+  // A server that has said nothing for so long while it owed an answer, a ping's included, is taken for
+  // dead: the connection is closed and made anew.
+  Nanoseconds silence_timeout = 30 * kSecond;
+  Nanoseconds max_backoff = 5 * kSecond;
+};
+
+// Thread-safe, but Shutdown(). Shards are handed in as loops that run on threads of their own until
+// after Shutdown().
+class Client final : private CallChannel::Owner {
+ public:
+  struct Status {
+    std::string transport, why, device, peer;
+    bool connected = false;
+    uint64_t reconnect_count = 0;
+    uint64_t calls = 0, answers = 0, repeated_count = 0, failed_by_loss_count = 0;
+    uint32_t in_flight = 0, waiting = 0, credits = 0;
+    uint64_t messages_sent = 0, messages_received = 0, bytes_sent = 0, bytes_received = 0, copied_bytes = 0;
+    size_t connection_count = 0;
+  };
+
+  // Connects, says hello, attaches `options.path`; blocks. One clear sentence when it fails: who could
+  // not be reached and why, or that the server has no such export or does not let us in.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(Connector& connector, const ClientOptions& options,
+                                                         std::vector<EventLoop*> loops);
+  // Shutdown() was called.
+  ~Client() override;
+
+  // For the thread of loops[shard] only.
+  FileSystem& file_system(size_t shard) { return *shards_[shard].file_system; }
+  const Entry& root() const { return root_; }
+  bool read_only() const { return read_only_; }
+  Status status() const;
+  // Whether operations wait for a lost server now. Lock-free.
+  bool IsLost() const { return lost_.load(std::memory_order_relaxed); }
+
+  // Ends all connections without waiting for the server; calls in flight answer ENOTCONN. Not on a
+  // shard's thread. Afterwards file_system() is gone.
+  void Shutdown();
+
+ private:
+  struct Shard {
+    EventLoop* loop = nullptr;
+    std::unique_ptr<RemoteFileSystem> file_system;
+    EventLoop::TimerId timer = 0;
+    // When each channel last showed life, and whether a ping is out.
+    std::vector<uint64_t> answers_seen;
+    std::vector<Nanoseconds> alive;
+    std::vector<bool> pinged;
+  };
+
+  Client(Connector& connector, const ClientOptions& options, std::vector<EventLoop*> loops);
+  void OnChannelLost(CallChannel& channel, const absl::Status& reason) override;
+
+  // The set-up thread's (the caller of Connect, then the supervisor).
+  absl::Status Establish();
+  absl::Status OpenChannel(size_t index, uint64_t session[2], uint16_t* credits, absl::Time deadline);
+  absl::Status AttachRoot(absl::Time deadline);
+  absl::Status ReopenFiles(absl::Time deadline);
+  void CloseChannels();
+  void Supervise();
+  bool WaitBackoff(Nanoseconds delay);
+
+  void StartTimers();
+  void OnTimer(size_t shard);
+  void Watch(Shard& shard, size_t index);
+
+  size_t channel_count() const { return channels_.size(); }
+  template <typename Message, typename Take>
+  absl::Status CallFirst(size_t index, const Message& message, absl::Span<const std::byte> inline_payload,
+                         absl::Time deadline, Take take);
+
+  Connector& connector_;
+  const ClientOptions options_;
+  OpenTable open_table_;
+  std::vector<Shard> shards_;
+  struct Channel {
+    CallChannel* channel;
+    size_t shard;
+  };
+  std::vector<Channel> channels_;  // the first one sets the session up
+
+  // Set by Connect, constant afterwards.
+  Entry root_;
+  bool read_only_ = false;
+  bool wants_forget_ = false;
+  bool attached_once_ = false;
+
+  std::atomic<bool> lost_{false};
+  std::atomic<uint64_t> reconnects_{0};
+  mutable absl::Mutex mutex_;
+  size_t connected_ ABSL_GUARDED_BY(mutex_) = 0;  // channels with a connection
+  bool loss_ ABSL_GUARDED_BY(mutex_) = false;     // one was lost since Establish()
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string loss_reason_ ABSL_GUARDED_BY(mutex_);
+  std::string device_ ABSL_GUARDED_BY(mutex_);
+  std::string peer_ ABSL_GUARDED_BY(mutex_);
+  std::thread supervisor_;
+};
+
+}  // namespace rdmafs

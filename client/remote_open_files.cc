@@ -1,0 +1,157 @@
+// RemoteFileSystem's operations on open files, and locks.
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include "client/answers.h"
+#include "client/remote_file_system.h"
+
+namespace rdmafs {
+
+void RemoteFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenId open_id, uint32_t flags,
+                            uint32_t options, Reply<Attributes> reply) {
+  auto row = std::make_unique<OpenTable::Row>(OpenTable::Row{open_id, handle, flags, caller.uid, caller.gid, {}});
+  Small().Start(wire::OpenRequest{caller, handle, open_id, flags, options}, {}, OnLoss::kRepeat,
+                [this, row = std::move(row), reply = std::move(reply)](Answer answer) mutable {
+                  if (answer.error.ok()) open_table_.Add(std::move(*row));
+                  ToAttributes(std::move(reply))(std::move(answer));
+                });
+}
+
+namespace {
+
+// For Create and TmpFile: the handle comes with the answer.
+AnswerFunction ToOpenedEntry(OpenTable& table, OpenTable::Row row, Reply<Entry> reply) {
+  return [&table, row = std::make_unique<OpenTable::Row>(std::move(row)),
+          reply = std::move(reply)](Answer answer) mutable {
+    Result<wire::EntryReply> decoded = DecodeAnswer<wire::EntryReply>(answer);
+    if (!decoded.ok()) return reply.Complete(decoded.error());
+    row->handle = decoded->handle;
+    table.Add(std::move(*row));
+    reply.Complete(Entry{decoded->attributes, decoded->handle});
+  };
+}
+
+}  // namespace
+
+void RemoteFileSystem::Create(const Caller& caller, const FileHandle& parent, std::string_view name,
+                              OpenId open_id, uint32_t flags, uint32_t mode, uint32_t options,
+                              Reply<Entry> reply) {
+  Small().Start(wire::CreateRequest{caller, parent, name, open_id, flags, mode, options}, {}, OnLoss::kFail,
+                ToOpenedEntry(open_table_, {open_id, {}, flags, caller.uid, caller.gid, {}}, std::move(reply)));
+}
+
+void RemoteFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, OpenId open_id,
+                               uint32_t flags, uint32_t mode, Reply<Entry> reply) {
+  const uint32_t again = flags & ~static_cast<uint32_t>(O_TMPFILE);  // it is re-opened by handle
+  Small().Start(wire::TmpFileRequest{caller, parent, open_id, flags, mode}, {}, OnLoss::kFail,
+                ToOpenedEntry(open_table_, {open_id, {}, again, caller.uid, caller.gid, {}}, std::move(reply)));
+}
+
+void RemoteFileSystem::Release(OpenId open_id, Reply<Unit> reply) {
+  const bool stale = open_table_.IsStale(open_id);
+  open_table_.Remove(open_id);
+  if (stale) return reply.Complete(Unit{});
+  // A server that lost the connection has released it by itself.
+  Small().Start(wire::ReleaseRequest{open_id}, {}, OnLoss::kFail, ToUnit(std::move(reply)));
+}
+
+void RemoteFileSystem::Read(ReadRequest request, Reply<Payload> reply) {
+  if (open_table_.IsStale(request.open_id)) return reply.Complete(Errno(ESTALE));
+  For(request.size).Start(wire::ReadRequest{request.open_id, request.offset, request.size},
+                          Sink(request.size, std::move(request.destination)), OnLoss::kRepeat,
+                          ToPayload(std::move(reply)));
+}
+
+void RemoteFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
+  if (open_table_.IsStale(request.open_id)) return reply.Complete(Errno(ESTALE));
+  const uint32_t size = static_cast<uint32_t>(request.source.bytes.size());
+  const OnLoss on_loss = open_table_.IsAppend(request.open_id) ? OnLoss::kFail : OnLoss::kRepeat;
+  For(size).Start(wire::WriteRequest{request.open_id, request.offset, size, request.options, request.uid,
+                                     request.gid},
+                  Source(std::move(request.source)), on_loss, ToCount(std::move(reply)));
+}
+
+void RemoteFileSystem::Fsync(OpenId open_id, bool data_only, Reply<Unit> reply) {
+  if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
+  Small().Start(wire::FsyncRequest{open_id, data_only ? 1u : 0u}, {}, OnLoss::kRepeat,
+                ToUnit(std::move(reply)));
+}
+
+void RemoteFileSystem::Fallocate(const Caller& caller, OpenId open_id, uint64_t offset, uint64_t length,
+                                 uint32_t mode, Reply<Unit> reply) {
+  if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
+  const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
+  Small().Start(wire::FallocateRequest{caller, open_id, offset, length, mode}, {},
+                moves ? OnLoss::kFail : OnLoss::kRepeat, ToUnit(std::move(reply)));
+}
+
+void RemoteFileSystem::Seek(OpenId open_id, uint64_t offset, uint32_t whence, Reply<uint64_t> reply) {
+  if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
+  Small().Start(wire::SeekRequest{open_id, offset, whence}, {}, OnLoss::kRepeat, ToCount(std::move(reply)));
+}
+
+void RemoteFileSystem::CopyFileRange(const Caller& caller, const CopyFileRangeRequest& request,
+                                     Reply<uint64_t> reply) {
+  if (open_table_.IsStale(request.in_id) || open_table_.IsStale(request.out_id)) {
+    return reply.Complete(Errno(ESTALE));
+  }
+  Small().Start(wire::CopyFileRangeRequest{caller, request.in_id, request.in_offset, request.out_id,
+                                           request.out_offset, request.length},
+                {}, OnLoss::kRepeat, ToCount(std::move(reply)));
+}
+
+void RemoteFileSystem::ReadDir(const Caller& caller, ReadDirRequest request, Reply<Payload> reply) {
+  if (open_table_.IsStale(request.open_id)) return reply.Complete(Errno(ESTALE));
+  const uint32_t size =
+      static_cast<uint32_t>(std::min<size_t>(request.destination.bytes.size(), wire::kMaxPayloadBytes));
+  CallPayload payload{.exposed = request.destination.bytes.first(size),
+                      .server_writes = true,
+                      .keys = request.destination.keys,
+                      .hold = std::move(request.destination.hold)};
+  For(size).Start(wire::ReadDirRequest{caller, request.open_id, request.cookie, size, request.options},
+                  std::move(payload), OnLoss::kRepeat, ToPayload(std::move(reply)));
+}
+
+// --- Locks -----------------------------------------------------------------------------------------
+
+void RemoteFileSystem::GetLock(OpenId open_id, const LockRange& range, uint32_t flags,
+                               Reply<LockRange> reply) {
+  if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
+  Small().Start(wire::GetLockRequest{open_id, range, flags}, {}, OnLoss::kRepeat,
+                [reply = std::move(reply)](Answer answer) mutable {
+                  Result<wire::LockReply> decoded = DecodeAnswer<wire::LockReply>(answer);
+                  if (!decoded.ok()) return reply.Complete(decoded.error());
+                  reply.Complete(decoded->range);
+                });
+}
+
+CancelToken RemoteFileSystem::SetLock(OpenId open_id, const LockRange& range, uint32_t flags,
+                                      Reply<Unit> reply) {
+  if (open_table_.IsStale(open_id)) {
+    reply.Complete(Errno(ESTALE));
+    return 0;
+  }
+  auto recorded = [this, open_id, range, flags, reply = std::move(reply)](Answer answer) mutable {
+    if (answer.error.ok()) open_table_.RecordLock(open_id, range, flags & ~wire::kLockWait);
+    reply.Complete(ToResult(answer.error));
+  };
+  const wire::SetLockRequest request{open_id, range, flags};
+  if ((flags & wire::kLockWait) != 0) return Small().StartWaiting(request, std::move(recorded));
+  Small().Start(request, {}, OnLoss::kRepeat, std::move(recorded));
+  return 0;
+}
+
+void RemoteFileSystem::CancelLock(CancelToken token) {
+  uint32_t slot, sequence;
+  if (Small().Withdraw(token, Errno(EINTR))) return;
+  if (!Small().Find(token, &slot, &sequence)) return;
+  Small().Start(wire::CancelRequest{slot, sequence}, {}, OnLoss::kFail, [](Answer) {});
+}
+
+void RemoteFileSystem::ReleaseOwner(OpenId open_id, uint64_t owner, Reply<Unit> reply) {
+  open_table_.ForgetOwner(open_id, owner);
+  if (open_table_.IsStale(open_id)) return reply.Complete(Unit{});
+  Small().Start(wire::ReleaseOwnerRequest{open_id, owner}, {}, OnLoss::kRepeat, ToUnit(std::move(reply)));
+}
+
+}  // namespace rdmafs

@@ -1,0 +1,284 @@
+#include "transport/rpc/call_channel.h"
+
+#include <algorithm>
+
+namespace rdmafs {
+namespace {
+
+void AddTraffic(const Connection& connection, CallChannel::Traffic& sum) {
+  const ConnectionCounters& counters = connection.counters();
+  sum.messages_sent += counters.messages_sent.load(std::memory_order_relaxed);
+  sum.messages_received += counters.messages_received.load(std::memory_order_relaxed);
+  sum.bytes_sent += counters.bytes_sent.load(std::memory_order_relaxed);
+  sum.bytes_received += counters.bytes_received.load(std::memory_order_relaxed);
+  sum.copied_bytes += counters.copied_bytes.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+CallChannel::CallChannel(EventLoop& loop, Owner& owner) : loop_(loop), owner_(owner) {
+  free_slots_.reserve(wire::kMaxCredits);
+}
+
+CallChannel::~CallChannel() {
+  DCHECK(connection_ == nullptr);
+  *alive_ = false;
+  for (std::unique_ptr<CallState>& call : all_) {
+    if (call->answer) Finish(call.get(), Answer{Errno(ENOTCONN), {}, {}, {}});
+  }
+}
+
+void CallChannel::Connect(std::unique_ptr<Connection> connection) {
+  DCHECK(connection_ == nullptr && in_flight_ == 0);
+  connection_ = std::move(connection);
+  {
+    absl::MutexLock lock(&traffic_mutex_);
+    counted_ = connection_.get();
+  }
+  resumed_ = false;
+  credits_ = 1;
+  free_slots_.assign(1, 0);
+  sequences_.fill(0);
+  connection_->Start(loop_, *this);
+}
+
+void CallChannel::Resume(uint16_t credits) {
+  if (connection_ == nullptr) return;  // lost again meanwhile: OnChannelLost tells
+  credits_ = std::clamp<uint16_t>(credits, 1, wire::kMaxCredits);
+  counters_.credits.store(credits_, std::memory_order_relaxed);
+  DCHECK(in_flight_ == 0);
+  free_slots_.clear();
+  for (uint16_t slot = credits_; slot-- > 0;) free_slots_.push_back(slot);
+  resumed_ = true;
+  std::deque<CallState*> kept = std::exchange(kept_, {});
+  for (CallState* call : kept) {
+    if (call->on_loss == OnLoss::kFail) {
+      counters_.failed_by_loss.fetch_add(1, std::memory_order_relaxed);
+      FinishLater(call, Errno(EIO));
+      continue;
+    }
+    counters_.repeated.fetch_add(1, std::memory_order_relaxed);
+    if (CanSend(*call)) {
+      Send(call);
+    } else {
+      (call->kind == kMayWait ? waiting_may_wait_ : waiting_).push_front(call);
+    }
+  }
+  SendWaiting();
+}
+
+void CallChannel::Disconnect(absl::Status reason) {
+  if (connection_ != nullptr) connection_->Close(std::move(reason));
+}
+
+CallChannel::CallState* CallChannel::NewCall() {
+  if (free_calls_.empty()) {
+    all_.push_back(std::make_unique<CallState>());
+    return all_.back().get();
+  }
+  CallState* call = free_calls_.back();
+  free_calls_.pop_back();
+  return call;
+}
+
+CallId CallChannel::Launch(CallState* call, wire::Opcode opcode, absl::Span<const std::byte> body,
+                           CallPayload payload, OnLoss on_loss, AnswerFunction answer, Kind kind) {
+  call->id = next_id_++;
+  call->opcode = opcode;
+  call->on_loss = on_loss;
+  call->kind = kind;
+  call->body_size = static_cast<uint32_t>(body.size());
+  call->started = loop_.clock().Now();
+  call->payload = std::move(payload);
+  call->answer = std::move(answer);
+  counters_.calls.fetch_add(1, std::memory_order_relaxed);
+  if (body.data() == nullptr) {
+    FinishLater(call, Errno(E2BIG));
+  } else if (kind == kSetUp && connection_ == nullptr) {
+    FinishLater(call, Errno(ENOTCONN));
+  } else if (waiting_.size() + waiting_may_wait_.size() >= kMaxWaiting) {
+    FinishLater(call, Errno(ENOBUFS));
+  } else if (CanSend(*call)) {
+    const CallId id = call->id;
+    Send(call);
+    return id;
+  } else {
+    (kind == kMayWait ? waiting_may_wait_ : waiting_).push_back(call);
+    counters_.waiting.store(waiting_.size() + waiting_may_wait_.size(), std::memory_order_relaxed);
+  }
+  return call->id;
+}
+
+bool CallChannel::CanSend(const CallState& call) const {
+  if (connection_ == nullptr || free_slots_.empty()) return false;
+  if (!resumed_ && call.kind != kSetUp) return false;
+  return call.kind != kMayWait || may_wait_in_flight_ < std::max<uint32_t>(1, credits_ / 2u);
+}
+
+void CallChannel::Send(CallState* call) {
+  const uint16_t slot = free_slots_.back();
+  Outgoing out;
+  out.header.opcode = static_cast<uint16_t>(call->opcode);
+  out.header.slot = slot;
+  out.header.sequence = sequences_[slot] + 1;
+  out.body = absl::MakeConstSpan(call->body).first(call->body_size);
+  out.inline_payload = call->payload.inline_payload;
+  out.exposed = call->payload.exposed;
+  out.exposed_keys = call->payload.keys;
+  if (!call->payload.exposed.empty()) {
+    out.header.flags = call->payload.server_writes ? wire::kFlagSink : wire::kFlagSource;
+  }
+  out.hold = call->payload.hold;
+  if (Errno error = connection_->Post(std::move(out)); !error.ok()) {
+    if (error == Errno(ENOTCONN)) {  // OnClosed is on its way and finds the call here
+      kept_.push_back(call);
+    } else {
+      FinishLater(call, error);
+    }
+    return;
+  }
+  ++sequences_[slot];
+  free_slots_.pop_back();
+  call->slot = slot;
+  slots_[slot] = call;
+  if (call->kind == kMayWait) ++may_wait_in_flight_;
+  counters_.in_flight.store(++in_flight_, std::memory_order_relaxed);
+}
+
+void CallChannel::SendWaiting() {
+  while (!waiting_may_wait_.empty() && CanSend(*waiting_may_wait_.front())) {
+    CallState* call = waiting_may_wait_.front();
+    waiting_may_wait_.pop_front();
+    Send(call);
+  }
+  // A set-up call may stand behind ordinary ones that have to wait for Resume().
+  for (size_t i = 0; i < waiting_.size() && !free_slots_.empty();) {
+    CallState* call = waiting_[i];
+    if (!CanSend(*call)) {
+      ++i;
+      continue;
+    }
+    waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(i));
+    Send(call);
+  }
+  counters_.waiting.store(waiting_.size() + waiting_may_wait_.size(), std::memory_order_relaxed);
+}
+
+void CallChannel::OnMessage(Connection& connection, ReceivedMessage message) {
+  const wire::MessageHeader& header = message.header();
+  CallState* call = header.slot < slots_.size() ? slots_[header.slot] : nullptr;
+  if (call == nullptr || header.sequence != sequences_[header.slot] ||
+      header.opcode != static_cast<uint16_t>(call->opcode)) {
+    connection.Close(absl::InvalidArgumentError("the server answered a call that was not made"));
+    return;
+  }
+  slots_[header.slot] = nullptr;
+  free_slots_.push_back(header.slot);
+  if (call->kind == kMayWait) --may_wait_in_flight_;
+  counters_.in_flight.store(--in_flight_, std::memory_order_relaxed);
+  counters_.answers.fetch_add(1, std::memory_order_relaxed);
+  Answer answer{Errno(static_cast<int>(header.status)), std::move(message), call->payload.exposed,
+                std::move(call->payload.hold)};
+  Finish(call, std::move(answer));
+  if (!waiting_.empty() || !waiting_may_wait_.empty()) SendWaiting();
+}
+
+void CallChannel::OnClosed(Connection& connection, const absl::Status& reason) {
+  DCHECK(&connection == connection_.get());
+  std::vector<CallState*> lost;
+  for (CallState*& call : slots_) {
+    if (call != nullptr) lost.push_back(std::exchange(call, nullptr));
+  }
+  std::sort(lost.begin(), lost.end(), [](const CallState* a, const CallState* b) { return a->id < b->id; });
+  in_flight_ = may_wait_in_flight_ = 0;
+  counters_.in_flight.store(0, std::memory_order_relaxed);
+  counters_.losses.fetch_add(1, std::memory_order_relaxed);
+  {
+    absl::MutexLock lock(&traffic_mutex_);
+    AddTraffic(*counted_, past_);
+    counted_ = nullptr;
+  }
+  connection_.reset();
+  resumed_ = false;
+  for (CallState* call : lost) {
+    if (call->kind == kSetUp) {
+      FinishLater(call, Errno(ENOTCONN));
+    } else {
+      kept_.push_back(call);
+    }
+  }
+  std::erase_if(waiting_, [this](CallState* call) {
+    if (call->kind != kSetUp) return false;
+    FinishLater(call, Errno(ENOTCONN));
+    return true;
+  });
+  owner_.OnChannelLost(*this, reason);
+}
+
+void CallChannel::Finish(CallState* call, Answer answer) {
+  AnswerFunction function = std::move(call->answer);
+  call->payload = CallPayload();
+  call->id = 0;
+  free_calls_.push_back(call);
+  function(std::move(answer));
+}
+
+void CallChannel::FinishLater(CallState* call, Errno error) {
+  // Not inside Start(): the asker may not expect its answer before it has the id.
+  loop_.Defer([this, alive = alive_, call, error] {
+    if (*alive) Finish(call, Answer{error, {}, call->payload.exposed, std::move(call->payload.hold)});
+  });
+}
+
+CallChannel::Traffic CallChannel::traffic() const {
+  absl::MutexLock lock(&traffic_mutex_);
+  Traffic sum = past_;
+  if (counted_ != nullptr) AddTraffic(*counted_, sum);
+  return sum;
+}
+
+bool CallChannel::Find(CallId id, uint32_t* slot, uint32_t* sequence) const {
+  for (const CallState* call : slots_) {
+    if (call != nullptr && call->id == id) {
+      *slot = call->slot;
+      *sequence = sequences_[call->slot];
+      return true;
+    }
+  }
+  return false;
+}
+
+bool CallChannel::Withdraw(CallId id, Errno error) {
+  for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_}) {
+    for (auto it = queue->begin(); it != queue->end(); ++it) {
+      if ((*it)->id != id) continue;
+      CallState* call = *it;
+      queue->erase(it);
+      FinishLater(call, error);
+      return true;
+    }
+  }
+  return false;
+}
+
+void CallChannel::FailOlder(Nanoseconds started_before, Errno error) {
+  if (connection_ != nullptr && resumed_) return;
+  for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_}) {
+    std::erase_if(*queue, [&](CallState* call) {
+      if (call->started >= started_before || call->kind == kSetUp) return false;
+      FinishLater(call, error);
+      return true;
+    });
+  }
+}
+
+Nanoseconds CallChannel::OldestInFlight() const {
+  Nanoseconds oldest = 0;
+  const Nanoseconds now = loop_.clock().Now();
+  for (const CallState* call : slots_) {
+    if (call != nullptr && call->kind != kMayWait) oldest = std::max(oldest, now - call->started);
+  }
+  return oldest;
+}
+
+}  // namespace rdmafs
