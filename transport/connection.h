@@ -129,6 +129,8 @@ class Connection {
   virtual std::string_view transport_name() const = 0;
   virtual std::string peer() const = 0;
   virtual std::string device() const { return ""; }
+  // Calls that may be in flight, as agreed at connect: slots are below this.
+  uint16_t credits() const { return credits_; }
 
   // Hands the connection to `loop`: from now on `handler` is called on its thread, beginning with what
   // has already arrived. Called once, on that thread or before the loop runs.
@@ -159,6 +161,7 @@ class Connection {
 
  protected:
   ConnectionCounters counters_;
+  uint16_t credits_ = wire::kDefaultCredits;  // set before Start()
 };
 
 struct Endpoint {
