@@ -130,10 +130,11 @@ void CallChannel::Send(CallState* call) {
   }
   out.hold = call->payload.hold;
   if (Errno error = connection_->Post(std::move(out)); !error.ok()) {
-    if (error == Errno(ENOTCONN)) {  // OnClosed is on its way and finds the call here
-      kept_.push_back(call);
-    } else {
+    if (error != Errno(ENOTCONN) || call->kind == kSetUp) {
       FinishLater(call, error);
+    } else {  // OnClosed is on its way; the call was not sent and goes out on the next connection
+      resumed_ = false;
+      (call->kind == kMayWait ? waiting_may_wait_ : waiting_).push_front(call);
     }
     return;
   }

@@ -1,0 +1,225 @@
+#include "transport/rpc/call_channel.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "tests/transport/rpc/scripted_connection.h"
+
+namespace rdmafs {
+namespace {
+
+class CallChannelTest : public testing::Test, protected CallChannel::Owner {
+ protected:
+  void OnChannelLost(CallChannel&, const absl::Status& reason) override {
+    ++losses_;
+    loss_reason_ = std::string(reason.message());
+  }
+  void TearDown() override {
+    if (channel_.IsConnected()) script_.Lose();
+    loop_.RunOnce(0);
+  }
+
+  void Connect() { channel_.Connect(std::make_unique<ScriptedConnection>(script_)); }
+  void ConnectAndResume(uint16_t credits) {
+    Connect();
+    channel_.Resume(credits);
+  }
+  // A call whose outcome is kept under `name`.
+  CallId Start(int name, OnLoss on_loss = OnLoss::kRepeat) {
+    return channel_.Start(wire::SeekRequest{static_cast<wire::OpenId>(name)}, {}, on_loss, Keep(name));
+  }
+  AnswerFunction Keep(int name) {
+    return [this, name](Answer answer) {
+      EXPECT_EQ(outcomes_.count(name), 0u) << "answered twice";
+      outcomes_[name] = answer.error.value();
+    };
+  }
+  wire::OpenId PostedName(size_t index) {
+    wire::SeekRequest request;
+    wire::Decoder decoder(script_.bodies[index]);
+    EXPECT_TRUE(request.Code(decoder));
+    return request.open_id;
+  }
+
+  MonotonicClock clock_;
+  EventLoop loop_{clock_};
+  ScriptedConnection::Script script_;
+  std::map<int, int> outcomes_;
+  int losses_ = 0;
+  std::string loss_reason_;
+  CallChannel channel_{loop_, *this};
+};
+
+TEST_F(CallChannelTest, NoMoreCallsAreAtTheServerThanItGaveCredits) {
+  ConnectAndResume(2);
+  for (int name = 0; name < 5; ++name) Start(name);
+  EXPECT_EQ(script_.posted.size(), 2u);
+  script_.Answer(0);
+  EXPECT_EQ(script_.posted.size(), 3u);
+}
+
+TEST_F(CallChannelTest, ASlotsSequenceGrowsByOneWithEachCall) {
+  ConnectAndResume(1);
+  Start(0);
+  script_.Answer(0);
+  Start(1);
+  EXPECT_EQ(script_.posted[0].header.slot, script_.posted[1].header.slot);
+  EXPECT_EQ(script_.posted[1].header.sequence, script_.posted[0].header.sequence + 1);
+}
+
+TEST_F(CallChannelTest, AnErrorOfTheServerReachesTheCaller) {
+  ConnectAndResume(4);
+  Start(0);
+  script_.Answer(0, EROFS);
+  EXPECT_EQ(outcomes_[0], EROFS);
+}
+
+TEST_F(CallChannelTest, AnAnswerToNoCallClosesTheConnection) {
+  ConnectAndResume(4);
+  Start(0);
+  script_.Answer(0);
+  script_.Answer(0);
+  EXPECT_TRUE(script_.closed);
+  EXPECT_EQ(script_.close_reason.code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(CallChannelTest, AnAnswerWithAnotherSequenceClosesTheConnection) {
+  ConnectAndResume(4);
+  Start(0);
+  script_.posted[0].header.sequence += 1;
+  script_.Answer(0);
+  EXPECT_TRUE(script_.closed);
+  EXPECT_EQ(outcomes_.count(0), 0u);
+}
+
+TEST_F(CallChannelTest, OnlySetUpCallsGoOutBeforeResume) {
+  Connect();
+  Start(0);
+  channel_.StartFirst(wire::PingRequest{}, {}, Keep(1));
+  ASSERT_EQ(script_.posted.size(), 1u);
+  EXPECT_EQ(script_.posted[0].header.opcode, static_cast<uint16_t>(wire::Opcode::kPing));
+  script_.Answer(0);
+  channel_.Resume(8);
+  EXPECT_EQ(script_.posted.size(), 2u);
+}
+
+TEST_F(CallChannelTest, AfterALossWhatCanBeRepeatedIsSentAgainInOrderAndTheRestFails) {
+  ConnectAndResume(8);
+  Start(0, OnLoss::kRepeat);
+  Start(1, OnLoss::kFail);
+  Start(2, OnLoss::kRepeat);
+  script_.Lose("cable");
+  EXPECT_EQ(losses_, 1);
+  EXPECT_EQ(loss_reason_, "cable");
+  EXPECT_TRUE(outcomes_.empty());
+  script_.posted.clear();
+  script_.bodies.clear();
+  ConnectAndResume(8);
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[1], EIO);
+  ASSERT_EQ(script_.posted.size(), 2u);
+  EXPECT_EQ(PostedName(0), 0u);
+  EXPECT_EQ(PostedName(1), 2u);
+}
+
+TEST_F(CallChannelTest, ACallThatWasNeverSentSurvivesALossWhateverItIs) {
+  ConnectAndResume(1);
+  Start(0, OnLoss::kRepeat);
+  Start(1, OnLoss::kFail);  // waits for the credit
+  script_.Lose();
+  script_.posted.clear();
+  ConnectAndResume(4);
+  EXPECT_EQ(script_.posted.size(), 2u);
+  EXPECT_EQ(outcomes_.count(1), 0u);
+}
+
+TEST_F(CallChannelTest, ACallPostedToAClosingConnectionIsSentOnTheNextOne) {
+  ConnectAndResume(4);
+  script_.post_error = Errno(ENOTCONN);
+  Start(0, OnLoss::kFail);
+  script_.Lose();
+  script_.post_error = kOk;
+  ConnectAndResume(4);
+  loop_.RunOnce(0);
+  ASSERT_EQ(script_.posted.size(), 1u);
+  EXPECT_EQ(outcomes_.count(0), 0u);
+}
+
+TEST_F(CallChannelTest, AnExposedBufferIsHeldOverALossUntilItsAnswer) {
+  Arena arena;
+  BufferPool pool(arena, {.payload_bytes = 8192, .cap_bytes = 1 << 20});
+  ConnectAndResume(4);
+  CallPayload payload;
+  payload.hold = pool.Take();
+  payload.exposed = payload.hold.payload();
+  payload.server_writes = true;
+  channel_.Start(wire::ReadRequest{1, 0, 8192}, std::move(payload), OnLoss::kRepeat, Keep(0));
+  script_.posted.clear();
+  script_.Lose();
+  EXPECT_EQ(pool.statistics().used_count, 1u);
+  ConnectAndResume(4);
+  script_.Answer(0);
+  script_.posted.clear();
+  EXPECT_EQ(pool.statistics().used_count, 0u);
+}
+
+TEST_F(CallChannelTest, WaitingLocksTakeHalfTheCreditsAtMost) {
+  ConnectAndResume(4);
+  for (int name = 0; name < 4; ++name) channel_.StartWaiting(wire::SetLockRequest{}, Keep(name));
+  EXPECT_EQ(script_.posted.size(), 2u);
+  Start(10);
+  EXPECT_EQ(script_.posted.size(), 3u);
+}
+
+TEST_F(CallChannelTest, ACallThatWasNotSentCanBeWithdrawn) {
+  ConnectAndResume(1);
+  const CallId sent = Start(0);
+  const CallId waiting = Start(1);
+  EXPECT_FALSE(channel_.Withdraw(sent, Errno(EINTR)));
+  EXPECT_TRUE(channel_.Withdraw(waiting, Errno(EINTR)));
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[1], EINTR);
+}
+
+TEST_F(CallChannelTest, SoftCallsFailWhenTheirTimeIsOver) {
+  ConnectAndResume(4);
+  Start(0);
+  script_.Lose();
+  channel_.FailOlder(clock_.Now() + kSecond, Errno(ETIMEDOUT));
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[0], ETIMEDOUT);
+}
+
+TEST_F(CallChannelTest, ACallThatCannotBePostedFailsAndTakesNoCredit) {
+  ConnectAndResume(1);
+  script_.post_error = Errno(EFAULT);
+  Start(0);
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[0], EFAULT);
+  script_.post_error = kOk;
+  Start(1);
+  EXPECT_EQ(script_.posted.size(), 1u);
+}
+
+TEST_F(CallChannelTest, ABodyOverTheLimitIsRefusedHere) {
+  ConnectAndResume(4);
+  std::vector<uint32_t> groups(wire::kMaxGroups + 1);
+  wire::Caller caller;
+  caller.groups = groups;
+  channel_.Start(wire::AccessRequest{caller}, {}, OnLoss::kRepeat, Keep(0));
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[0], E2BIG);
+  EXPECT_TRUE(script_.posted.empty());
+}
+
+TEST_F(CallChannelTest, NoMoreThanTheBoundWait) {
+  for (size_t i = 0; i < CallChannel::kMaxWaiting; ++i) Start(static_cast<int>(i));
+  Start(-1);
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[-1], ENOBUFS);
+  EXPECT_EQ(outcomes_.size(), 1u);
+}
+
+}  // namespace
+}  // namespace rdmafs
