@@ -118,7 +118,7 @@ void ControlSocket::OnAcceptable() {
     client->fd = std::move(fd);
     client->timer = loop_.After(options_.patience, [this, client] { Drop(client); });
     Errno error = loop_.Add(client->fd.get(), EPOLLIN,
-                            [this, client](uint32_t events) { OnClient(client, events); });
+                            [this, client](uint32_t) { OnClient(client); });
     if (!error.ok()) Drop(client);
   }
   // Level-triggered: what waits in the backlog would wake the loop again and again.
@@ -128,7 +128,7 @@ void ControlSocket::OnAcceptable() {
   if (clients_.empty()) retry_ = loop_.After(options_.patience, [this] { ResumeAccepting(); });
 }
 
-void ControlSocket::OnClient(ClientList::iterator client, uint32_t events) {
+void ControlSocket::OnClient(ClientList::iterator client) {
   const bool keep = client->answering ? WriteAnswer(*client) : ReadRequest(*client);
   if (!keep) Drop(client);
 }

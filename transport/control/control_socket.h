@@ -52,7 +52,7 @@ class ControlSocket {
 
   ControlSocket(EventLoop& loop, std::string path, Answer answer, Options options, UniqueFd listening);
   void OnAcceptable();
-  void OnClient(ClientList::iterator client, uint32_t events);
+  void OnClient(ClientList::iterator client);
   bool ReadRequest(Client& client);
   bool WriteAnswer(Client& client);
   void Drop(ClientList::iterator client);
