@@ -217,23 +217,29 @@ absl::Status Client::Establish() {
     absl::MutexLock lock(&mutex_);
     loss_ = false;
   }
-  uint64_t session[2] = {0, 0};
+  uint64_t session[2] = {session_[0], session_[1]};
   std::vector<uint16_t> credits(channels_.size());
   if (absl::Status status = OpenChannel(0, session, &credits[0], deadline); !status.ok()) return status;
-  const bool again = attached_once_;
-  if (absl::Status status = AttachRoot(deadline); !status.ok()) return status;
-  if (again) {
-    if (absl::Status status = ReopenFiles(Deadline(6 * options_.set_up_timeout)); !status.ok()) return status;
+  const bool same_session = session[0] == session_[0] && session[1] == session_[1];
+  if (!same_session) {
+    const bool again = attached_once_;
+    if (absl::Status status = AttachRoot(deadline); !status.ok()) return status;
+    if (again) {
+      absl::Status status = ReopenFiles(Deadline(6 * options_.set_up_timeout));
+      if (!status.ok()) return status;
+    }
   }
   for (size_t i = 1; i < channels_.size(); ++i) {
     absl::Status status = OpenChannel(i, session, &credits[i], Deadline(options_.set_up_timeout));
     if (!status.ok()) return status;
   }
+  session_[0] = session[0];
+  session_[1] = session[1];
   for (size_t i = 0; i < channels_.size(); ++i) {
     Shard& shard = shards_[channels_[i].shard];
     RunOn(*shard.loop, [&, i] {
       shard.file_system->set_wants_forget(wants_forget_);
-      channels_[i].channel->Resume(credits[i]);
+      channels_[i].channel->Resume(credits[i], same_session);
     });
   }
   return absl::OkStatus();

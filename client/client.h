@@ -109,6 +109,7 @@ class Client final : private CallChannel::Owner {
   bool read_only_ = false;
   bool wants_forget_ = false;
   bool attached_once_ = false;
+  uint64_t session_[2] = {0, 0};  // the set-up thread's
 
   std::atomic<bool> lost_{false};
   std::atomic<uint64_t> reconnects_{0};

@@ -36,35 +36,72 @@ void CallChannel::Connect(std::unique_ptr<Connection> connection) {
     counted_ = connection_.get();
   }
   resumed_ = false;
-  credits_ = 1;
-  free_slots_.assign(1, 0);
-  sequences_.fill(0);
+  set_up_slot_free_ = true;
+  sequences_[wire::kSetUpSlot] = 0;
   connection_->Start(loop_, *this);
 }
 
-void CallChannel::Resume(uint16_t credits) {
+void CallChannel::Resume(uint16_t credits, bool same_session) {
   if (connection_ == nullptr) return;  // lost again meanwhile: OnChannelLost tells
-  credits_ = std::clamp<uint16_t>(credits, 1, wire::kMaxCredits);
+  credits_ = std::clamp<uint16_t>(credits, 1, wire::kSetUpSlot);
   counters_.credits.store(credits_, std::memory_order_relaxed);
-  DCHECK(in_flight_ == 0);
-  free_slots_.clear();
-  for (uint16_t slot = credits_; slot-- > 0;) free_slots_.push_back(slot);
-  resumed_ = true;
+  if (!same_session) {
+    const uint32_t set_up_sequence = sequences_[wire::kSetUpSlot];
+    sequences_.fill(0);
+    sequences_[wire::kSetUpSlot] = set_up_sequence;
+  }
   std::deque<CallState*> kept = std::exchange(kept_, {});
+  std::array<bool, wire::kMaxCredits> taken{};
+  if (same_session) {
+    for (const CallState* call : kept) taken[call->slot] = true;
+    for (uint16_t slot : retired_) taken[slot] = true;
+  } else {
+    retired_.clear();
+  }
+  free_slots_.clear();
+  for (uint16_t slot = credits_; slot-- > 0;) {
+    if (!taken[slot]) free_slots_.push_back(slot);
+  }
+  resumed_ = true;
   for (CallState* call : kept) {
-    if (call->on_loss == OnLoss::kFail) {
-      counters_.failed_by_loss.fetch_add(1, std::memory_order_relaxed);
-      FinishLater(call, Errno(EIO));
-      continue;
-    }
-    counters_.repeated.fetch_add(1, std::memory_order_relaxed);
-    if (CanSend(*call)) {
-      Send(call);
+    if (same_session) {
+      Replay(call);
     } else {
-      (call->kind == kMayWait ? waiting_may_wait_ : waiting_).push_front(call);
+      RepeatOrFail(call);
     }
   }
+  RetireSlots();
   SendWaiting();
+}
+
+void CallChannel::RetireSlots() {
+  for (uint16_t slot : retired_) {
+    StartFirst(wire::RetireRequest{slot, sequences_[slot]}, {}, [this, slot](Answer answer) {
+      if (!answer.error.ok()) return;  // the connection is lost again: the slot stays on the list
+      std::erase(retired_, slot);
+      free_slots_.push_back(slot);
+      SendWaiting();
+    });
+  }
+}
+
+void CallChannel::Replay(CallState* call) {
+  counters_.repeated.fetch_add(1, std::memory_order_relaxed);
+  if (!PostOn(call->slot, sequences_[call->slot], call).ok()) kept_.push_back(call);
+}
+
+void CallChannel::RepeatOrFail(CallState* call) {
+  if (call->on_loss == OnLoss::kFail) {
+    counters_.failed_by_loss.fetch_add(1, std::memory_order_relaxed);
+    FinishLater(call, Errno(EIO));
+    return;
+  }
+  counters_.repeated.fetch_add(1, std::memory_order_relaxed);
+  if (CanSend(*call)) {
+    Send(call);
+  } else {
+    (call->kind == kMayWait ? waiting_may_wait_ : waiting_).push_front(call);
+  }
 }
 
 void CallChannel::Disconnect(absl::Status reason) {
@@ -110,26 +147,15 @@ CallId CallChannel::Launch(CallState* call, wire::Opcode opcode, absl::Span<cons
 }
 
 bool CallChannel::CanSend(const CallState& call) const {
-  if (connection_ == nullptr || free_slots_.empty()) return false;
-  if (!resumed_ && call.kind != kSetUp) return false;
+  if (connection_ == nullptr) return false;
+  if (call.kind == kSetUp) return set_up_slot_free_;
+  if (!resumed_ || free_slots_.empty()) return false;
   return call.kind != kMayWait || may_wait_in_flight_ < std::max<uint32_t>(1, credits_ / 2u);
 }
 
 void CallChannel::Send(CallState* call) {
-  const uint16_t slot = free_slots_.back();
-  Outgoing out;
-  out.header.opcode = static_cast<uint16_t>(call->opcode);
-  out.header.slot = slot;
-  out.header.sequence = sequences_[slot] + 1;
-  out.body = absl::MakeConstSpan(call->body).first(call->body_size);
-  out.inline_payload = call->payload.inline_payload;
-  out.exposed = call->payload.exposed;
-  out.exposed_keys = call->payload.keys;
-  if (!call->payload.exposed.empty()) {
-    out.header.flags = call->payload.server_writes ? wire::kFlagSink : wire::kFlagSource;
-  }
-  out.hold = call->payload.hold;
-  if (Errno error = connection_->Post(std::move(out)); !error.ok()) {
+  const uint16_t slot = call->kind == kSetUp ? wire::kSetUpSlot : free_slots_.back();
+  if (Errno error = PostOn(slot, sequences_[slot] + 1, call); !error.ok()) {
     if (error != Errno(ENOTCONN) || call->kind == kSetUp) {
       FinishLater(call, error);
     } else {  // OnClosed is on its way; the call was not sent and goes out on the next connection
@@ -139,11 +165,32 @@ void CallChannel::Send(CallState* call) {
     return;
   }
   ++sequences_[slot];
-  free_slots_.pop_back();
+  if (call->kind == kSetUp) {
+    set_up_slot_free_ = false;
+  } else {
+    free_slots_.pop_back();
+  }
+}
+
+Errno CallChannel::PostOn(uint16_t slot, uint32_t sequence, CallState* call) {
+  Outgoing out;
+  out.header.opcode = static_cast<uint16_t>(call->opcode);
+  out.header.slot = slot;
+  out.header.sequence = sequence;
+  out.body = absl::MakeConstSpan(call->body).first(call->body_size);
+  out.inline_payload = call->payload.inline_payload;
+  out.exposed = call->payload.exposed;
+  out.exposed_keys = call->payload.keys;
+  if (!call->payload.exposed.empty()) {
+    out.header.flags = call->payload.server_writes ? wire::kFlagSink : wire::kFlagSource;
+  }
+  out.hold = call->payload.hold;
+  if (Errno error = connection_->Post(std::move(out)); !error.ok()) return error;
   call->slot = slot;
   slots_[slot] = call;
   if (call->kind == kMayWait) ++may_wait_in_flight_;
   counters_.in_flight.store(++in_flight_, std::memory_order_relaxed);
+  return kOk;
 }
 
 void CallChannel::SendWaiting() {
@@ -153,7 +200,7 @@ void CallChannel::SendWaiting() {
     Send(call);
   }
   // A set-up call may stand behind ordinary ones that have to wait for Resume().
-  for (size_t i = 0; i < waiting_.size() && !free_slots_.empty();) {
+  for (size_t i = 0; i < waiting_.size() && (set_up_slot_free_ || !free_slots_.empty());) {
     CallState* call = waiting_[i];
     if (!CanSend(*call)) {
       ++i;
@@ -174,7 +221,11 @@ void CallChannel::OnMessage(Connection& connection, ReceivedMessage message) {
     return;
   }
   slots_[header.slot] = nullptr;
-  free_slots_.push_back(header.slot);
+  if (header.slot == wire::kSetUpSlot) {
+    set_up_slot_free_ = true;
+  } else {
+    free_slots_.push_back(header.slot);
+  }
   if (call->kind == kMayWait) --may_wait_in_flight_;
   counters_.in_flight.store(--in_flight_, std::memory_order_relaxed);
   counters_.answers.fetch_add(1, std::memory_order_relaxed);
@@ -255,6 +306,7 @@ bool CallChannel::Withdraw(CallId id, Errno error) {
       if ((*it)->id != id) continue;
       CallState* call = *it;
       queue->erase(it);
+      if (queue == &kept_) retired_.push_back(call->slot);
       FinishLater(call, error);
       return true;
     }
@@ -267,6 +319,7 @@ void CallChannel::FailOlder(Nanoseconds started_before, Errno error) {
   for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_}) {
     std::erase_if(*queue, [&](CallState* call) {
       if (call->started >= started_before || call->kind == kSetUp) return false;
+      if (queue == &kept_) retired_.push_back(call->slot);
       FinishLater(call, error);
       return true;
     });

@@ -37,9 +37,9 @@ struct Answer {
 using AnswerFunction = UniqueFunction<void(Answer), 96>;
 using CallId = uint64_t;  // never 0
 
-// What may be done with a call whose answer was lost with its connection.
+// What may be done with a call whose answer was lost, and the server's memory of it, too.
 enum class OnLoss : uint8_t {
-  kRepeat,  // doing it again gives the same: it is sent on the next connection
+  kRepeat,  // doing it again gives the same: it is sent in the next session
   kFail,    // it may or may not have happened: EIO
 };
 
@@ -69,9 +69,10 @@ class CallChannel final : public ConnectionHandler {
 
   // Starts the handshake's part: only calls made with StartFirst() go out until Resume().
   void Connect(std::unique_ptr<Connection> connection);
-  // Sends what was in flight when the last connection was lost (or fails it, by its OnLoss), then what
-  // waits. `credits`: what the server granted.
-  void Resume(uint16_t credits);
+  // Sends what was in flight when the last connection was lost, then what waits. `credits`: what the
+  // server granted. In the `same_session` the server knows the slots: each call is replayed as it was,
+  // and none is done twice. In another one a call is repeated or fails, by its OnLoss.
+  void Resume(uint16_t credits, bool same_session);
   // Ends the connection; OnChannelLost follows, unless there was none.
   void Disconnect(absl::Status reason);
   bool IsConnected() const { return connection_ != nullptr; }
@@ -96,7 +97,8 @@ class CallChannel final : public ConnectionHandler {
 
   // Where a call stands at the server, for Cancel messages; false when it is not in flight.
   bool Find(CallId id, uint32_t* slot, uint32_t* sequence) const;
-  // Answers a call that has not been sent (any), with `error`; false when it is at the server.
+  // Answers a call that is not at a connected server, with `error`; false when it is. If it had been sent
+  // before a loss, its slot is used again only when the server has confirmed that it does not run.
   bool Withdraw(CallId id, Errno error);
   // While there is no connection: answers every call that has waited since before `started_before`.
   void FailOlder(Nanoseconds started_before, Errno error);
@@ -125,9 +127,13 @@ class CallChannel final : public ConnectionHandler {
                 OnLoss on_loss, AnswerFunction answer, Kind kind);
   bool CanSend(const CallState& call) const;
   void Send(CallState* call);
+  Errno PostOn(uint16_t slot, uint32_t sequence, CallState* call);
+  void Replay(CallState* call);
+  void RepeatOrFail(CallState* call);
   void SendWaiting();
   void Finish(CallState* call, Answer answer);
   void FinishLater(CallState* call, Errno error);
+  void RetireSlots();
 
   EventLoop& loop_;
   Owner& owner_;
@@ -145,8 +151,10 @@ class CallChannel final : public ConnectionHandler {
   CallId next_id_ = 1;
   std::array<CallState*, wire::kMaxCredits> slots_{};
   std::array<uint32_t, wire::kMaxCredits> sequences_{};
+  bool set_up_slot_free_ = false;
   std::vector<uint16_t> free_slots_;           // the most recently used last
   std::deque<CallState*> kept_;                // were at the server when the connection was lost
+  std::vector<uint16_t> retired_;              // slots of those that were withdrawn
   std::deque<CallState*> waiting_;
   std::deque<CallState*> waiting_may_wait_;
   std::vector<std::unique_ptr<CallState>> all_;

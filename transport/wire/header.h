@@ -20,7 +20,10 @@ inline constexpr uint32_t kMaxInlineBytes = 4096;
 // Bytes of a message between its header and its inline payload.
 inline constexpr uint32_t kMaxBodyBytes = 2048;
 inline constexpr uint16_t kDefaultCredits = 64;
-inline constexpr uint16_t kMaxCredits = 256;
+inline constexpr uint16_t kMaxCredits = 256;  // slots there are numbers for
+// Hello, Attach and what re-establishes a session use this slot, whose sequence begins anew with every
+// connection; the others' go on over connections for as long as the session lasts.
+inline constexpr uint16_t kSetUpSlot = kMaxCredits - 1;
 inline constexpr uint32_t kMaxNameBytes = 255;
 inline constexpr uint32_t kMaxPathBytes = 4095;
 inline constexpr uint32_t kMaxHandleBytes = 128;

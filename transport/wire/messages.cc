@@ -11,6 +11,7 @@ constexpr Row kRows[] = {
     {Opcode::kHello, "HELLO"},
     {Opcode::kAttach, "ATTACH"},
     {Opcode::kPing, "PING"},
+    {Opcode::kRetire, "RETIRE"},
     {Opcode::kLookup, "LOOKUP"},
     {Opcode::kGetAttr, "GETATTR"},
     {Opcode::kSetAttr, "SETATTR"},

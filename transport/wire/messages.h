@@ -10,6 +10,7 @@ enum class Opcode : uint16_t {
   kHello = 1,
   kAttach = 2,
   kPing = 3,
+  kRetire = 4,
   kLookup = 10,
   kGetAttr = 11,
   kSetAttr = 12,
@@ -95,6 +96,15 @@ struct PingRequest {  // answered by the server's shard itself, however busy its
   template <typename C>
   bool Code(C&) {
     return true;
+  }
+};
+struct RetireRequest {  // the client gave the slot's last call up; answered when it does not run any more
+  static constexpr Opcode kOpcode = Opcode::kRetire;
+  uint32_t slot = 0;
+  uint32_t sequence = 0;
+  template <typename C>
+  bool Code(C& c) {
+    return c.Fixed(slot) && c.Fixed(sequence);
   }
 };
 enum AttachFlags : uint32_t {

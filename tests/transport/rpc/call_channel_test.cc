@@ -21,9 +21,9 @@ class CallChannelTest : public testing::Test, protected CallChannel::Owner {
   }
 
   void Connect() { channel_.Connect(std::make_unique<ScriptedConnection>(script_)); }
-  void ConnectAndResume(uint16_t credits) {
+  void ConnectAndResume(uint16_t credits, bool same_session = false) {
     Connect();
-    channel_.Resume(credits);
+    channel_.Resume(credits, same_session);
   }
   // A call whose outcome is kept under `name`.
   CallId Start(int name, OnLoss on_loss = OnLoss::kRepeat) {
@@ -100,11 +100,63 @@ TEST_F(CallChannelTest, OnlySetUpCallsGoOutBeforeResume) {
   ASSERT_EQ(script_.posted.size(), 1u);
   EXPECT_EQ(script_.posted[0].header.opcode, static_cast<uint16_t>(wire::Opcode::kPing));
   script_.Answer(0);
-  channel_.Resume(8);
+  channel_.Resume(8, false);
   EXPECT_EQ(script_.posted.size(), 2u);
 }
 
-TEST_F(CallChannelTest, AfterALossWhatCanBeRepeatedIsSentAgainInOrderAndTheRestFails) {
+TEST_F(CallChannelTest, InTheSameSessionEveryCallIsReplayedInItsSlotWithItsSequence) {
+  ConnectAndResume(8);
+  Start(0);
+  script_.Answer(0);
+  Start(1, OnLoss::kRepeat);
+  Start(2, OnLoss::kFail);
+  const wire::MessageHeader first = script_.posted[1].header, second = script_.posted[2].header;
+  script_.Lose();
+  script_.posted.clear();
+  ConnectAndResume(8, /*same_session=*/true);
+  ASSERT_EQ(script_.posted.size(), 2u);
+  EXPECT_EQ(script_.posted[0].header.slot, first.slot);
+  EXPECT_EQ(script_.posted[0].header.sequence, first.sequence);
+  EXPECT_EQ(script_.posted[1].header.slot, second.slot);
+  EXPECT_EQ(script_.posted[1].header.sequence, second.sequence);
+  script_.Answer(0);
+  script_.Answer(1);
+  EXPECT_EQ(outcomes_[1], 0);
+  EXPECT_EQ(outcomes_[2], 0);
+}
+
+TEST_F(CallChannelTest, TheSlotOfACallThatWasGivenUpIsUsedAgainWhenTheServerHasRetiredIt) {
+  ConnectAndResume(1);
+  Start(0);
+  const uint32_t sequence = script_.posted[0].header.sequence;
+  script_.Lose();
+  channel_.FailOlder(clock_.Now() + kSecond, Errno(ETIMEDOUT));
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[0], ETIMEDOUT);
+  script_.posted.clear();
+  ConnectAndResume(1, /*same_session=*/true);
+  Start(1);
+  ASSERT_EQ(script_.posted.size(), 1u);
+  EXPECT_EQ(script_.posted[0].header.opcode, static_cast<uint16_t>(wire::Opcode::kRetire));
+  script_.Answer(0);
+  ASSERT_EQ(script_.posted.size(), 2u);
+  EXPECT_EQ(script_.posted[1].header.sequence, sequence + 1);
+}
+
+TEST_F(CallChannelTest, SetUpCallsDoNotTakeTheSlotOfAKeptCall) {
+  ConnectAndResume(1);
+  Start(0);
+  script_.Lose();
+  script_.posted.clear();
+  Connect();
+  channel_.StartFirst(wire::PingRequest{}, {}, Keep(1));
+  EXPECT_EQ(script_.posted[0].header.slot, wire::kSetUpSlot);
+  EXPECT_EQ(script_.posted[0].header.sequence, 1u);
+  script_.Answer(0);
+  EXPECT_EQ(outcomes_.count(0), 0u);
+}
+
+TEST_F(CallChannelTest, InANewSessionWhatCanBeRepeatedIsSentAgainInOrderAndTheRestFails) {
   ConnectAndResume(8);
   Start(0, OnLoss::kRepeat);
   Start(1, OnLoss::kFail);
