@@ -1,0 +1,22 @@
+// The transport contract over TCP.
+#include "tests/contract/transport_contract.h"
+#include "transport/tcp/tcp_transport.h"
+
+namespace rdmafs {
+namespace {
+
+std::unique_ptr<Transport> MakeTcp(TransportResources resources) {
+  return std::make_unique<TcpTransport>(resources);
+}
+
+}  // namespace
+
+INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract,
+                         testing::Values(ContractTransport{.name = "IPv4", .make = MakeTcp},
+                                         ContractTransport{.name = "IPv6",
+                                                           .make = MakeTcp,
+                                                           .listen = {"::1", 0},
+                                                           .connect_host = "::1"}),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace rdmafs

@@ -1,0 +1,123 @@
+#include "transport/tcp/send_queue.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace rdmafs {
+namespace {
+
+// Enough for 64 replies with payload; a longer gather gains nothing over a second call.
+constexpr int kMaxParts = 128;
+// Room that an idle connection keeps.
+constexpr size_t kKeptHeadBytes = 16 << 10;
+constexpr size_t kCompactEntries = 256;
+
+size_t Consume(absl::Span<const std::byte>& bytes, size_t size) {
+  const size_t taken = std::min(bytes.size(), size);
+  bytes.remove_prefix(taken);
+  return size - taken;
+}
+
+}  // namespace
+
+void SendQueue::Push(Message message) {
+  const size_t head_bytes = sizeof message.header + message.body.size();
+  const size_t at = heads_.size();
+  heads_.resize(at + head_bytes);
+  std::memcpy(heads_.data() + at, &message.header, sizeof message.header);
+  if (!message.body.empty()) {
+    std::memcpy(heads_.data() + at + sizeof message.header, message.body.data(), message.body.size());
+  }
+  size_bytes_ += head_bytes + message.inline_payload.size() + message.payload.size();
+  entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold),
+                      message.slot});
+}
+
+SendQueue::Progress SendQueue::Flush(int fd, absl::FunctionRef<void(int slot)> on_sent) {
+  while (size_bytes_ != 0) {
+    iovec parts[kMaxParts];
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = static_cast<size_t>(Gather(parts));
+    const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      Advance(static_cast<size_t>(sent), on_sent);
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      return Progress::kBlocked;
+    } else if (errno != EINTR) {
+      error_ = errno;
+      return Progress::kError;
+    }
+  }
+  return Progress::kEmpty;
+}
+
+int SendQueue::Gather(iovec* parts) const {
+  int count = 0;
+  const std::byte* head = heads_.data() + heads_first_;
+  auto add = [&](const std::byte* data, size_t size) {
+    if (size == 0) return;
+    if (count != 0) {
+      iovec& last = parts[count - 1];
+      if (static_cast<const std::byte*>(last.iov_base) + last.iov_len == data) {
+        last.iov_len += size;  // heads of messages without payload stand side by side
+        return;
+      }
+    }
+    parts[count++] = {const_cast<std::byte*>(data), size};
+  };
+  for (size_t i = first_; i < entries_.size() && count + 3 <= kMaxParts; ++i) {
+    const Entry& entry = entries_[i];
+    add(head, entry.head_bytes);
+    head += entry.head_bytes;
+    add(entry.inline_payload.data(), entry.inline_payload.size());
+    add(entry.payload.data(), entry.payload.size());
+  }
+  return count;
+}
+
+void SendQueue::Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent) {
+  bytes_sent_ += size;
+  size_bytes_ -= size;
+  while (first_ < entries_.size()) {
+    Entry& entry = entries_[first_];
+    const size_t head = std::min(entry.head_bytes, size);
+    entry.head_bytes -= head;
+    heads_first_ += head;
+    size = Consume(entry.payload, Consume(entry.inline_payload, size - head));
+    if (entry.head_bytes + entry.inline_payload.size() + entry.payload.size() != 0) break;
+    entry.hold = Buffer();
+    ++first_;
+    if (entry.slot != kNoSlot) on_sent(entry.slot);
+  }
+  Compact();
+}
+
+void SendQueue::Compact() {
+  if (first_ == entries_.size()) {
+    entries_.clear();
+    first_ = 0;
+    heads_.clear();
+    heads_first_ = 0;
+    if (heads_.capacity() > kKeptHeadBytes) std::vector<std::byte>().swap(heads_);
+  } else if (first_ >= kCompactEntries) {
+    entries_.erase(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(first_));
+    first_ = 0;
+    heads_.erase(heads_.begin(), heads_.begin() + static_cast<ptrdiff_t>(heads_first_));
+    heads_first_ = 0;
+  }
+}
+
+void SendQueue::Clear() {
+  entries_.clear();
+  first_ = 0;
+  heads_.clear();
+  heads_first_ = 0;
+  size_bytes_ = 0;
+}
+
+}  // namespace rdmafs

@@ -1,0 +1,348 @@
+#include "transport/tcp/tcp_connection.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "transport/base/check.h"
+
+namespace rdmafs {
+namespace {
+
+// Payload of one round is sent before its end when there is so much of it: the peer can work meanwhile.
+constexpr size_t kFlushBytes = 256 << 10;
+// What one connection reads before others get their turn.
+constexpr uint64_t kRoundBytes = 1 << 20;
+// Writes come in runs: after one, so many messages are read without what may be the next one's payload.
+constexpr int kExactMessages = 16;
+constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
+
+}  // namespace
+
+TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer,
+                             std::shared_ptr<StagingPool> pool)
+    : role_(role),
+      peer_(std::move(peer)),
+      pool_(std::move(pool)),
+      socket_(std::move(socket)),
+      reader_(*pool_, role == Role::kClient) {}
+
+TcpConnection::~TcpConnection() { CHECK(loop_ == nullptr || finished_); }
+
+void TcpConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
+  CHECK(loop_ == nullptr);
+  loop_ = &loop;
+  handler_ = &handler;
+  if (!closing_) {
+    // Edge-triggered: a paused connection costs no wake-ups, and a blocked one no epoll_ctl(2).
+    Errno error = loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                           [this](uint32_t events) { OnEvent(events); });
+    if (!error.ok()) FailBecause("watching the socket", error.value());
+  }
+  Schedule();
+}
+
+void TcpConnection::OnEvent(uint32_t events) {
+  if (closing_) return;
+  const bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
+  if ((events & (EPOLLIN | EPOLLRDHUP)) != 0 || broken) {
+    reader_.MarkReadable(broken || (events & EPOLLRDHUP) != 0);
+  }
+  if ((events & EPOLLOUT) != 0 && !std::exchange(writable_, true)) Flush();
+  Receive();
+  // A payload that nobody has asked for yet keeps us from reading up to the error.
+  if (broken && !closing_ && WaitsForOwner()) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+    FailBecause("waiting", error != 0 ? error : ECONNRESET);
+  }
+}
+
+void TcpConnection::Schedule() {
+  if (loop_ == nullptr || std::exchange(scheduled_, true)) return;
+  loop_->Defer([this] { EndOfRound(); });
+}
+
+void TcpConnection::EndOfRound() {
+  scheduled_ = false;
+  if (!closing_) Flush();
+  if (!closing_ && !continuing_) Receive();
+  if (closing_ && !continuing_) {
+    Finish();  // may destroy this
+  }
+}
+
+// Lets the loop's other descriptors have their turn. Until the task has run, nothing else may finish us.
+void TcpConnection::ContinueNextRound() {
+  if (std::exchange(continuing_, true)) return;
+  loop_->Post([this] {
+    continuing_ = false;
+    Schedule();
+  });
+}
+
+// --- Sending ---------------------------------------------------------------------------------------
+
+Errno TcpConnection::Post(Outgoing message) {
+  DCHECK(loop_ == nullptr || loop_->InLoopThread());
+  CHECK(message.body.size() <= wire::kMaxBodyBytes);
+  CHECK(message.inline_payload.size() <= wire::kMaxInlineBytes);
+  if (closing_) return Errno(ENOTCONN);
+  wire::MessageHeader& header = message.header;
+  header.inline_size = static_cast<uint32_t>(message.inline_payload.size());
+  header.size = static_cast<uint32_t>(sizeof header + message.body.size()) + header.inline_size;
+  header.remote_address = 0;
+  header.rkey = 0;
+  const auto payload = role_ == Role::kServer                   ? message.push
+                       : (header.flags & wire::kFlagSource) != 0 ? message.exposed
+                                                                 : absl::Span<const std::byte>();
+  SendQueue::Message queued{header, message.body, message.inline_payload, payload, Buffer()};
+  if (role_ == Role::kClient) {
+    PrepareCall(message, queued);
+  } else {
+    PrepareReply(message);
+    header.remote_size = static_cast<uint32_t>(message.push.size());
+  }
+  DCHECK(wire::FindHeaderFault(header, role_ == Role::kServer) == nullptr);
+  queued.hold = std::move(message.hold);
+  queue_.Push(std::move(queued));
+  counters_.messages_sent.fetch_add(1, std::memory_order_relaxed);
+  if (loop_ != nullptr && writable_ && queue_.size_bytes() >= kFlushBytes) Flush();
+  Schedule();
+  return kOk;
+}
+
+void TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
+  wire::MessageHeader& header = message.header;
+  CHECK(header.slot < wire::kMaxCredits);
+  if (calls_.size() <= header.slot) calls_.resize(header.slot + size_t{1});
+  Call& call = calls_[header.slot];
+  CHECK(!call.in_flight);  // its memory would be forgotten while the peer may still write to it
+  const bool source = (header.flags & wire::kFlagSource) != 0;
+  const bool sink = (header.flags & wire::kFlagSink) != 0;
+  call.in_flight = true;
+  call.sequence = header.sequence;
+  call.source_queued = source;
+  if (source || sink) {
+    call.hold = message.hold;
+    header.remote_size = static_cast<uint32_t>(message.exposed.size());
+  } else {
+    header.remote_size = 0;
+  }
+  if (source) queued.slot = header.slot;
+  if (sink) {
+    call.sink = message.exposed;
+    ++sinks_in_flight_;
+    ChooseReadMode();
+  }
+}
+
+// An answer to a call whose payload nobody asked for: that payload is not wanted.
+void TcpConnection::PrepareReply(const Outgoing& message) {
+  if (incoming_.state != Incoming::State::kOffered || incoming_.slot != message.header.slot ||
+      incoming_.sequence != message.header.sequence) {
+    return;
+  }
+  incoming_.state = Incoming::State::kSkipping;
+  reader_.SkipPayload(incoming_.size - incoming_.head.size());
+}
+
+void TcpConnection::Flush() {
+  if (!writable_ || queue_.size_bytes() == 0) return;
+  const auto progress =
+      queue_.Flush(socket_.get(), [this](int slot) { calls_[static_cast<size_t>(slot)].source_queued = false; });
+  counters_.bytes_sent.store(queue_.bytes_sent(), std::memory_order_relaxed);
+  if (progress == SendQueue::Progress::kBlocked) writable_ = false;
+  if (progress == SendQueue::Progress::kError) FailBecause("sending", queue_.error());
+}
+
+// --- Receiving -------------------------------------------------------------------------------------
+
+void TcpConnection::Receive() {
+  if (std::exchange(receiving_, true)) return;
+  const uint64_t begin = reader_.bytes_read();
+  if (reply_ready_ && !WaitsForOwner()) DeliverReply();
+  while (!closing_ && !WaitsForOwner()) {
+    if (reader_.bytes_read() - begin > kRoundBytes) {
+      ContinueNextRound();
+      break;
+    }
+    const FrameReader::Event event = reader_.Next(socket_.get());
+    if (event == FrameReader::Event::kDrained) break;
+    if (event == FrameReader::Event::kMessage) {
+      OnMessage(reader_.TakeMessage());
+    } else if (event == FrameReader::Event::kPayload) {
+      OnPayload();
+    } else if (event == FrameReader::Event::kFault) {
+      Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", reader_.fault())));
+    } else if (event == FrameReader::Event::kEnd) {
+      FailAtEnd();
+    } else {
+      FailBecause("receiving", reader_.error());
+    }
+  }
+  counters_.bytes_received.store(reader_.bytes_read(), std::memory_order_relaxed);
+  receiving_ = false;
+}
+
+// Whether the next thing in the stream must wait: a payload for its Pull, or a reply until the memory that
+// its call exposed is no longer being sent from.
+bool TcpConnection::WaitsForOwner() const {
+  if (incoming_.state == Incoming::State::kOffered) return true;
+  return reply_ready_ && calls_[current_.header().slot].source_queued;
+}
+
+void TcpConnection::OnMessage(ReceivedMessage message) {
+  if (role_ == Role::kServer) {
+    OnRequest(std::move(message));
+  } else {
+    OnReply(std::move(message));
+  }
+}
+
+void TcpConnection::OnRequest(ReceivedMessage request) {
+  if (reader_.held_count() + queue_.message_count() > kMaxOutstanding) {
+    return Fail(absl::InvalidArgumentError(
+        absl::StrCat("the peer broke the protocol: more than ", kMaxOutstanding, " calls outstanding")));
+  }
+  counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
+  const wire::MessageHeader& header = request.header();
+  if ((header.flags & wire::kFlagSource) != 0) {
+    incoming_.state = Incoming::State::kOffered;
+    incoming_.slot = header.slot;
+    incoming_.sequence = header.sequence;
+    incoming_.size = header.remote_size;
+    incoming_.head = reader_.TakeSwallowed(header.remote_size);
+    // The next write most likely looks the same, so this reads it up to its payload.
+    reader_.ReadExactly(header.size);
+    exact_messages_ = kExactMessages;
+  } else if (exact_messages_ > 0 && --exact_messages_ == 0) {
+    reader_.ReadInBatches();
+  }
+  handler_->OnMessage(*this, std::move(request));
+}
+
+void TcpConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
+                         Reply<Pulled> reply) {
+  if (closing_) return reply.Complete(Errno(ENOTCONN));
+  DCHECK(loop_->InLoopThread());
+  CHECK(incoming_.state == Incoming::State::kOffered && incoming_.slot == request.header().slot);
+  CHECK(destination.size() == incoming_.size);
+  incoming_.state = Incoming::State::kPulling;
+  incoming_.rest = destination.first(incoming_.size - incoming_.head.size());
+  incoming_.hold = std::move(hold);
+  incoming_.reply = std::move(reply);
+  reader_.ReadPayload(incoming_.rest);
+  if (!receiving_) Schedule();
+}
+
+void TcpConnection::OnReply(ReceivedMessage reply) {
+  const wire::MessageHeader& header = reply.header();
+  if (header.slot >= calls_.size() || !calls_[header.slot].in_flight ||
+      calls_[header.slot].sequence != header.sequence) {
+    return Fail(absl::InvalidArgumentError("the peer broke the protocol: reply without a call"));
+  }
+  counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
+  const Call& call = calls_[header.slot];
+  if (header.remote_size > call.sink.size()) {
+    return Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", header.remote_size,
+                                                        " bytes of payload for a sink of ",
+                                                        call.sink.size())));
+  }
+  current_ = std::move(reply);
+  if (current_.header().remote_size == 0) {
+    reply_ready_ = true;
+    if (!WaitsForOwner()) DeliverReply();
+  } else if (reader_.unparsed_bytes() != 0) {
+    // With a sink in flight nothing beyond a header is read, so this was sent before the call was.
+    Fail(absl::InvalidArgumentError("the peer broke the protocol: payload before its call"));
+  } else {
+    reader_.ReadPayload(call.sink.first(current_.header().remote_size));
+  }
+}
+
+void TcpConnection::OnPayload() {
+  if (role_ == Role::kClient) {
+    reply_ready_ = true;
+    return DeliverReply();
+  }
+  const bool pulled = incoming_.state == Incoming::State::kPulling;
+  incoming_.state = Incoming::State::kNone;
+  if (!pulled) return;
+  Buffer hold = std::move(incoming_.hold);
+  Reply<Pulled> reply = std::move(incoming_.reply);
+  reply.Complete(Pulled{incoming_.head, incoming_.rest});
+}
+
+void TcpConnection::DeliverReply() {
+  reply_ready_ = false;
+  ReceivedMessage reply = std::move(current_);
+  Call& call = calls_[reply.header().slot];
+  Buffer hold = std::move(call.hold);
+  if (!call.sink.empty()) --sinks_in_flight_;
+  call = Call();
+  ChooseReadMode();
+  handler_->OnMessage(*this, std::move(reply));
+}
+
+void TcpConnection::ChooseReadMode() {
+  if (sinks_in_flight_ != 0) {
+    reader_.ReadExactly(sizeof(wire::MessageHeader));
+  } else {
+    reader_.ReadInBatches();
+  }
+}
+
+// --- The end ---------------------------------------------------------------------------------------
+
+void TcpConnection::Close(absl::Status reason) {
+  if (closing_) return;
+  // A refusal that was posted right before the close should have its chance.
+  if (loop_ != nullptr) Flush();
+  if (reason.ok()) reason = absl::CancelledError("closed");
+  Fail(std::move(reason));
+  if (loop_ == nullptr) socket_.reset();
+}
+
+void TcpConnection::Fail(absl::Status reason) {
+  if (std::exchange(closing_, true)) return;
+  reason_ = std::move(reason);
+  Schedule();
+}
+
+void TcpConnection::FailBecause(const char* doing, int error) {
+  if (error == ECONNRESET || error == EPIPE) {
+    return Fail(absl::UnavailableError(absl::StrCat("the peer reset the connection (while ", doing, ")")));
+  }
+  if (error == ETIMEDOUT) {
+    return Fail(absl::UnavailableError("the peer does not answer any more (TCP time-out)"));
+  }
+  Fail(absl::UnavailableError(absl::StrCat("connection lost while ", doing, ": ", Errno(error).ToString())));
+}
+
+void TcpConnection::FailAtEnd() {
+  if (!reader_.mid_frame() && !reply_ready_) {
+    return Fail(absl::UnavailableError("the peer closed the connection"));
+  }
+  Fail(absl::UnavailableError("the peer closed the connection in the middle of a message"));
+}
+
+// All that this end still holds goes first; then the owner hears of the end, and may destroy us.
+void TcpConnection::Finish() {
+  if (std::exchange(finished_, true)) return;
+  if (socket_.valid()) loop_->Remove(socket_.get());
+  socket_.reset();
+  queue_.Clear();
+  calls_.clear();
+  current_ = ReceivedMessage();
+  Incoming incoming = std::move(incoming_);
+  incoming_ = Incoming();
+  if (incoming.reply) incoming.reply.Complete(Errno(ENOTCONN));
+  incoming.hold = Buffer();
+  handler_->OnClosed(*this, reason_);
+}
+
+}  // namespace rdmafs

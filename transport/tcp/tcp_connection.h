@@ -1,0 +1,105 @@
+// TcpConnection: one end of a connection over a stream socket.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "transport/base/unique_fd.h"
+#include "transport/connection.h"
+#include "transport/tcp/frame_reader.h"
+#include "transport/tcp/send_queue.h"
+#include "transport/tcp/staging.h"
+
+namespace rdmafs {
+
+// See Connection. A frame is a message and, behind it, the payload that its header announces: a call's
+// source, or what a reply pushes. Everything that could end in OnClosed happens in EndOfRound(), which the
+// loop calls when no handler of this connection is running.
+class TcpConnection final : public Connection {
+ public:
+  enum class Role { kClient, kServer };
+
+  // `socket` is connected and non-blocking.
+  TcpConnection(UniqueFd socket, Role role, std::string peer, std::shared_ptr<StagingPool> pool);
+  ~TcpConnection() override;
+
+  std::string_view transport_name() const override { return "tcp"; }
+  std::string peer() const override { return peer_; }
+  void Start(EventLoop& loop, ConnectionHandler& handler) override;
+  Errno Post(Outgoing message) override;
+  void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
+            Reply<Pulled> reply) override;
+  void Close(absl::Status reason) override;
+
+ private:
+  // Client: a slot, and what its call in flight exposed.
+  struct Call {
+    bool in_flight = false;
+    bool source_queued = false;  // the kernel has not taken all of the source yet
+    uint32_t sequence = 0;
+    absl::Span<std::byte> sink;
+    Buffer hold;
+  };
+  // Server: the payload that stands next in the stream.
+  struct Incoming {
+    enum class State { kNone, kOffered, kPulling, kSkipping };
+    State state = State::kNone;
+    uint16_t slot = 0;
+    uint32_t sequence = 0, size = 0;
+    absl::Span<const std::byte> head;
+    absl::Span<std::byte> rest;
+    Buffer hold;
+    Reply<Pulled> reply;
+  };
+
+  void OnEvent(uint32_t events);
+  void Schedule();
+  void EndOfRound();
+  void ContinueNextRound();
+  void Flush();
+  void Receive();
+  bool WaitsForOwner() const;
+
+  void PrepareCall(Outgoing& message, SendQueue::Message& queued);
+  void PrepareReply(const Outgoing& message);
+  void OnMessage(ReceivedMessage message);
+  void OnRequest(ReceivedMessage request);
+  void OnReply(ReceivedMessage reply);
+  void OnPayload();
+  void DeliverReply();
+  void ChooseReadMode();
+
+  void Fail(absl::Status reason);
+  void FailBecause(const char* doing, int error);
+  void FailAtEnd();
+  void Finish();
+
+  const Role role_;
+  const std::string peer_;
+  const std::shared_ptr<StagingPool> pool_;
+
+  // Shard thread only.
+  UniqueFd socket_;
+  EventLoop* loop_ = nullptr;
+  ConnectionHandler* handler_ = nullptr;
+  FrameReader reader_;
+  SendQueue queue_;
+  bool writable_ = true;
+  bool receiving_ = false;
+  bool scheduled_ = false;   // EndOfRound() will run
+  bool continuing_ = false;  // a task on the loop will go on receiving
+  bool closing_ = false;
+  bool finished_ = false;
+  absl::Status reason_;
+
+  std::vector<Call> calls_;     // client, by slot
+  size_t sinks_in_flight_ = 0;  // client
+  ReceivedMessage current_;     // client: a reply that waits for its payload, or for its call's to be sent
+  bool reply_ready_ = false;    // client: current_ is complete
+  Incoming incoming_;           // server
+  int exact_messages_ = 0;      // server: how many more to read exactly
+};
+
+}  // namespace rdmafs

@@ -1,0 +1,78 @@
+#include "transport/tcp/tcp_listener.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "transport/base/log.h"
+#include "transport/tcp/socket.h"
+#include "transport/tcp/tcp_connection.h"
+
+namespace rdmafs {
+namespace {
+
+constexpr Nanoseconds kShortagePause = 100 * kMillisecond;
+constexpr int kAcceptsPerRound = 64;
+
+bool IsShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+}  // namespace
+
+TcpListener::TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept,
+                         std::shared_ptr<StagingPool> pool)
+    : loop_(loop),
+      accept_(std::move(accept)),
+      pool_(std::move(pool)),
+      socket_(std::move(socket)),
+      address_(LocalAddress(socket_.get()).ToString()),
+      port_(LocalAddress(socket_.get()).port()) {}
+
+Errno TcpListener::Start() {
+  return loop_.Add(socket_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); });
+}
+
+void TcpListener::OnReadable() {
+  std::shared_ptr<bool> alive = alive_;
+  for (int i = 0; i < kAcceptsPerRound && *alive; ++i) {
+    SocketAddress peer;
+    peer.size = sizeof peer.storage;
+    UniqueFd fd(accept4(socket_.get(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd.valid()) {
+      shortage_logged_ = false;
+      ConfigureStream(fd.get());
+      accept_(std::make_unique<TcpConnection>(std::move(fd), TcpConnection::Role::kServer,
+                                              peer.ToString(), pool_));
+    } else if (IsShortage(errno)) {
+      return Pause(errno);
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      return;
+    }
+    // accept(2): any other error is that of a connection which is gone already.
+  }
+}
+
+void TcpListener::Pause(int error) {
+  if (!std::exchange(shortage_logged_, true)) {
+    Log(LogLevel::kWarning, "cannot accept connections on ", address_, " for the moment: ",
+        Errno(error).ToString());
+  }
+  if (!loop_.Modify(socket_.get(), 0).ok()) return;
+  pause_timer_ = loop_.After(kShortagePause, [this] { Resume(); });
+}
+
+void TcpListener::Resume() {
+  pause_timer_ = 0;
+  [[maybe_unused]] Errno error = loop_.Modify(socket_.get(), EPOLLIN);
+}
+
+TcpListener::~TcpListener() {
+  *alive_ = false;
+  if (pause_timer_ != 0) loop_.Cancel(pause_timer_);
+  loop_.Remove(socket_.get());
+}
+
+}  // namespace rdmafs

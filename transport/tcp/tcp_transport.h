@@ -1,0 +1,33 @@
+// TcpTransport: the transport seam over stream sockets.
+#pragma once
+
+#include <memory>
+
+#include "transport/connection.h"
+#include "transport/tcp/staging.h"
+
+namespace rdmafs {
+
+// Thread-safe. Registers no memory, so any memory can be exposed, and takes no buffers for messages from
+// the resources: what arrives is read into staging blocks that a connection has only while it needs them.
+class TcpTransport final : public Transport {
+ public:
+  explicit TcpTransport(TransportResources resources)
+      : resources_(resources), pool_(std::make_shared<StagingPool>()) {}
+
+  std::string_view name() const override { return "tcp"; }
+  absl::Status Available() const override { return absl::OkStatus(); }
+  absl::StatusOr<std::unique_ptr<Connection>> Connect(const Endpoint& peer,
+                                                      const ConnectionOptions& options) override;
+  // `loop` must not run yet, or the caller is on its thread.
+  absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint& endpoint,
+                                                   const ConnectionOptions& options, EventLoop& loop,
+                                                   AcceptFunction accept) override;
+  MemoryRegionCache::Statistics memory_statistics() const override { return {}; }
+
+ private:
+  const TransportResources resources_;
+  const std::shared_ptr<StagingPool> pool_;  // connections may outlive the transport
+};
+
+}  // namespace rdmafs
