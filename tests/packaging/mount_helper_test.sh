@@ -1,0 +1,39 @@
+#!/bin/sh
+# What the mount helper makes of the command lines that mount(8) gives it: mount_helper_test.sh MOUNT.RDMAFS.IN
+set -u
+directory=$(mktemp -d)
+trap 'rm -r "$directory"' EXIT
+# Stands for rdmafs: shows its arguments, one to a line.
+printf '#!/bin/sh\nfor a; do echo "[$a]"; done\nexit ${RDMAFS_TEST_STATUS-0}\n' >"$directory/rdmafs"
+sed "s|@RDMAFS_PROGRAM@|$directory/rdmafs|" "$1" >"$directory/mount.rdmafs"
+chmod 755 "$directory"/*
+failures=0
+
+# expect STATUS "[word][word]..." ARGUMENTS...
+expect() {
+  want_status=$1 want=$2
+  shift 2
+  got=$("$directory/mount.rdmafs" "$@" 2>/dev/null)
+  status=$?
+  got=$(printf %s "$got" | tr -d '\n')
+  if [ $status -ne "$want_status" ] || [ "$got" != "$want" ]; then
+    echo "mount.rdmafs $*: status $status, $got; expected $want_status, $want"
+    failures=$((failures + 1))
+  fi
+}
+
+expect 0 '[s:/e][/mnt]' s:/e /mnt
+expect 0 '[s:/e][/mnt][-o][rw,transport=tcp]' s:/e /mnt -o rw,transport=tcp
+expect 0 '[s:/e][/mnt][-o][ro]' s:/e /mnt -sn -v -o ro -t fuse.rdmafs
+expect 0 '[s:/e][/mnt][-o][rw,nodev,ro]' s:/e /mnt -o rw,_netdev,nofail,noauto,x-systemd.automount,nodev -o ro
+expect 0 '[s:/e][/mnt]' s:/e /mnt -o defaults,user=hans
+expect 0 '[s:/e x][/mnt/a *]' 's:/e x' '/mnt/a *' -o '_netdev'
+expect 0 '' s:/e /mnt -f -o rw
+expect 0 '[--version]' --version
+expect 1 '' s:/e
+expect 1 '' s:/e /mnt extra
+expect 1 '' s:/e /mnt -Q
+RDMAFS_TEST_STATUS=1
+export RDMAFS_TEST_STATUS
+expect 1 '[s:/e][/mnt]' s:/e /mnt
+exit $((failures != 0))
