@@ -44,7 +44,9 @@ class OpenFile {
 
   // At once or EAGAIN when it would have to wait for the disk: for the shard's thread.
   virtual Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) = 0;
-  // EAGAIN when it might wait. iov as for pwritev(2), 1 or 2 pieces. O_APPEND files ignore the offset.
+  // EAGAIN when it might wait, or when the caller's identity decides (space, quota): Write() then. May
+  // write less than given without an error: Write() goes on behind it. iov as for pwritev(2), 1 or 2
+  // pieces. O_APPEND files ignore the offset.
   virtual Result<uint64_t> WriteNoWait(absl::Span<const iovec> pieces, uint64_t offset) = 0;
   // These block: worker threads only. Short reads only at the end of the file.
   virtual Result<uint64_t> Read(absl::Span<std::byte> into, uint64_t offset) = 0;

@@ -1,0 +1,73 @@
+#include "server/posix_calls.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include <cstdio>
+
+#include "transport/wire/codec.h"
+
+namespace rdmafs {
+
+ComponentName::ComponentName(std::string_view name) {
+  text_[0] = '\0';
+  if (name.size() > wire::kMaxNameBytes) {
+    error_ = Errno(ENAMETOOLONG);
+  } else if (!wire::IsComponent(name)) {
+    error_ = Errno(EINVAL);
+  } else {
+    std::memcpy(text_, name.data(), name.size());
+    text_[name.size()] = '\0';
+  }
+}
+
+ProcName::ProcName(int fd) { std::snprintf(text_, sizeof text_, "/proc/self/fd/%d", fd); }
+
+Errno StatFd(int fd, struct statx& status) {
+  return ToErrno(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, &status));
+}
+
+uint64_t DeviceOf(const struct statx& status) {
+  return uint64_t{status.stx_dev_major} << 32 | status.stx_dev_minor;
+}
+
+uint64_t MountIdOf(const struct statx& status) {
+  return (status.stx_mask & STATX_MNT_ID) != 0 ? status.stx_mnt_id : DeviceOf(status);
+}
+
+uint64_t InodeSalt(uint64_t device, uint64_t root_device) {
+  // The high bits: inode numbers rarely use them.
+  return device == root_device ? 0 : ((device ^ device >> 32) * 0x9e3779b97f4a7c15u) & 0x7fff000000000000u;
+}
+
+wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device) {
+  wire::Attributes out{};
+  out.ino = status.stx_ino ^ InodeSalt(DeviceOf(status), root_device);
+  out.size = status.stx_size;
+  out.blocks = status.stx_blocks;
+  out.atime_s = status.stx_atime.tv_sec;
+  out.mtime_s = status.stx_mtime.tv_sec;
+  out.ctime_s = status.stx_ctime.tv_sec;
+  out.atime_ns = status.stx_atime.tv_nsec;
+  out.mtime_ns = status.stx_mtime.tv_nsec;
+  out.ctime_ns = status.stx_ctime.tv_nsec;
+  out.mode = status.stx_mode;
+  out.nlink = status.stx_nlink;
+  out.uid = status.stx_uid;
+  out.gid = status.stx_gid;
+  out.rdev_major = status.stx_rdev_major;
+  out.rdev_minor = status.stx_rdev_minor;
+  out.blksize = status.stx_blksize;
+  return out;
+}
+
+bool IsMemoryFileSystem(int fd) {
+  struct statfs status;
+  if (fstatfs(fd, &status) != 0) return false;
+  const auto type = static_cast<unsigned long>(status.f_type);
+  return type == TMPFS_MAGIC || type == RAMFS_MAGIC;
+}
+
+}  // namespace rdmafs
