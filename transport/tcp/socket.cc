@@ -1,20 +1,13 @@
 #include "transport/tcp/socket.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 
 namespace rdmafs {
 namespace {
@@ -26,36 +19,6 @@ constexpr int kKeepAliveProbes = 6;
 // Also bounds how long the peer may keep its window shut (tcp(7)): longer than any disk should stall.
 constexpr unsigned kUserTimeoutMilliseconds = 60'000;
 
-struct Lookup {
-  absl::Mutex mutex;
-  bool done ABSL_GUARDED_BY(mutex) = false;
-  int error ABSL_GUARDED_BY(mutex) = 0;
-  std::vector<SocketAddress> addresses ABSL_GUARDED_BY(mutex);
-};
-
-int GetAddresses(const Endpoint& endpoint, int flags, std::vector<SocketAddress>& addresses) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = flags | AI_NUMERICSERV;
-  addrinfo* list = nullptr;
-  const std::string port = absl::StrCat(endpoint.port);
-  const char* host = endpoint.host.empty() ? nullptr : endpoint.host.c_str();
-  const int error = getaddrinfo(host, port.c_str(), &hints, &list);
-  if (error != 0) return error;
-  for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
-    SocketAddress& address = addresses.emplace_back();
-    std::memcpy(&address.storage, entry->ai_addr, entry->ai_addrlen);
-    address.size = entry->ai_addrlen;
-  }
-  freeaddrinfo(list);
-  return 0;
-}
-
-absl::Status LookupError(const Endpoint& endpoint, int error) {
-  return absl::UnavailableError(
-      absl::StrCat("cannot find the address of \"", endpoint.host, "\": ", gai_strerror(error)));
-}
-
 absl::Status ErrnoError(const char* what, const std::string& address, int error) {
   return absl::UnavailableError(absl::StrCat("cannot ", what, " ", address, ": ", Errno(error).ToString()));
 }
@@ -66,7 +29,7 @@ int PollMilliseconds(Nanoseconds wait) {
 
 // connect(2) until `deadline`; 0 or an errno.
 int ConnectUntil(int fd, const SocketAddress& address, const Clock& clock, Nanoseconds deadline) {
-  if (connect(fd, address.get(), address.size) == 0) return 0;
+  if (connect(fd, address.get(), address.size()) == 0) return 0;
   if (errno != EINPROGRESS && errno != EINTR) return errno;
   while (true) {
     pollfd entry{fd, POLLOUT, 0};
@@ -89,13 +52,13 @@ void SetOption(int fd, int level, int name, int value) {
 }  // namespace
 
 absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock, Nanoseconds deadline,
-                                       std::string& peer_address) {
-  auto addresses = Resolve(peer, /*passive=*/false, clock, deadline);
+                                       SocketAddress& connected_to) {
+  auto addresses = SocketAddress::Resolve(peer.host, peer.port, deadline - clock.Now());
   if (!addresses.ok()) return addresses.status();
   absl::Status last = absl::UnavailableError(absl::StrCat("\"", peer.host, "\" has no address"));
   for (size_t i = 0; i < addresses->size(); ++i) {
     const SocketAddress& address = (*addresses)[i];
-    UniqueFd fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd.valid()) {
       last = ErrnoError("open a socket for", address.ToString(), errno);
       continue;
@@ -105,7 +68,7 @@ absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
     const int error = ConnectUntil(fd.get(), address, clock, now + share);
     if (error == 0) {
       ConfigureStream(fd.get());
-      peer_address = address.ToString();
+      connected_to = address;
       return fd;
     }
     last = ErrnoError("connect to", address.ToString(), error);
@@ -113,55 +76,23 @@ absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
   return last;
 }
 
-absl::StatusOr<UniqueFd> ListenStream(const Endpoint& endpoint, const Clock& clock, Nanoseconds deadline) {
-  auto addresses = Resolve(endpoint, /*passive=*/true, clock, deadline);
+absl::StatusOr<UniqueFd> ListenStream(const Endpoint& endpoint, Nanoseconds timeout) {
+  auto addresses = SocketAddress::Resolve(endpoint.host, endpoint.port, timeout);
   if (!addresses.ok()) return addresses.status();
-  if (endpoint.host.empty()) {
-    // One IPv6 socket takes IPv4 as well; it comes first where the host has IPv6 at all.
-    std::stable_partition(addresses->begin(), addresses->end(), [](const SocketAddress& address) {
-      return address.storage.ss_family == AF_INET6;
-    });
-  }
   absl::Status last = absl::UnavailableError(absl::StrCat("\"", endpoint.host, "\" has no address"));
+  // A wildcard IPv6 socket takes IPv4 as well; that of IPv4 is for hosts without IPv6.
   for (const SocketAddress& address : *addresses) {
-    UniqueFd fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd.valid()) {
       last = ErrnoError("open a socket for", address.ToString(), errno);
       continue;
     }
     SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    if (address.storage.ss_family == AF_INET6) SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (bind(fd.get(), address.get(), address.size) == 0 && listen(fd.get(), kBacklog) == 0) return fd;
+    if (address.family() == AF_INET6) SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (bind(fd.get(), address.get(), address.size()) == 0 && listen(fd.get(), kBacklog) == 0) return fd;
     last = ErrnoError("listen on", address.ToString(), errno);
   }
   return last;
-}
-
-absl::StatusOr<std::vector<SocketAddress>> Resolve(const Endpoint& endpoint, bool passive,
-                                                   const Clock& clock, Nanoseconds deadline) {
-  const int flags = passive ? AI_PASSIVE : 0;
-  std::vector<SocketAddress> addresses;
-  int error = GetAddresses(endpoint, flags | AI_NUMERICHOST, addresses);
-  if (error == 0) return addresses;
-  if (error != EAI_NONAME) return LookupError(endpoint, error);
-
-  auto lookup = std::make_shared<Lookup>();
-  std::thread([lookup, endpoint, flags] {
-    std::vector<SocketAddress> found;
-    const int result = GetAddresses(endpoint, flags, found);
-    absl::MutexLock lock(&lookup->mutex);
-    lookup->error = result;
-    lookup->addresses = std::move(found);
-    lookup->done = true;
-  }).detach();
-  const auto wait = absl::Nanoseconds(std::max<Nanoseconds>(0, deadline - clock.Now()));
-  absl::MutexLock lock(&lookup->mutex);
-  if (!lookup->mutex.AwaitWithTimeout(absl::Condition(&lookup->done), wait)) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot find the address of \"", endpoint.host, "\": the name lookup takes too long"));
-  }
-  if (lookup->error != 0) return LookupError(endpoint, lookup->error);
-  return std::move(lookup->addresses);
 }
 
 void ConfigureStream(int fd) {
@@ -174,30 +105,10 @@ void ConfigureStream(int fd) {
 }
 
 SocketAddress LocalAddress(int fd) {
-  SocketAddress address;
-  address.size = sizeof address.storage;
-  if (getsockname(fd, address.get(), &address.size) != 0) address.size = 0;
-  return address;
-}
-
-uint16_t SocketAddress::port() const {
-  if (storage.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
-  return ntohs(reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
-}
-
-std::string SocketAddress::ToString() const {
-  char text[INET6_ADDRSTRLEN] = "?";
-  if (storage.ss_family == AF_INET6) {
-    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&storage);
-    if (!IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-      inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
-      return absl::StrCat("[", text, "]:", port());
-    }
-    inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], text, sizeof text);
-  } else if (storage.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr, text, sizeof text);
-  }
-  return absl::StrCat(text, ":", port());
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return SocketAddress();
+  return SocketAddress(reinterpret_cast<const sockaddr*>(&storage));
 }
 
 }  // namespace rdmafs

@@ -21,13 +21,15 @@ constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
 
 }  // namespace
 
-TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer,
+TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
                              std::shared_ptr<StagingPool> pool)
     : role_(role),
       peer_(std::move(peer)),
       pool_(std::move(pool)),
       socket_(std::move(socket)),
-      reader_(*pool_, role == Role::kClient) {}
+      reader_(*pool_, role == Role::kClient) {
+  credits_ = credits;
+}
 
 TcpConnection::~TcpConnection() { CHECK(loop_ == nullptr || finished_); }
 
@@ -101,7 +103,7 @@ Errno TcpConnection::Post(Outgoing message) {
                                                                  : absl::Span<const std::byte>();
   SendQueue::Message queued{header, message.body, message.inline_payload, payload, Buffer()};
   if (role_ == Role::kClient) {
-    PrepareCall(message, queued);
+    if (!PrepareCall(message, queued)) return Errno(ENOTCONN);
   } else {
     PrepareReply(message);
     header.remote_size = static_cast<uint32_t>(message.push.size());
@@ -115,12 +117,17 @@ Errno TcpConnection::Post(Outgoing message) {
   return kOk;
 }
 
-void TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
+bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   wire::MessageHeader& header = message.header;
   CHECK(header.slot < wire::kMaxCredits);
   if (calls_.size() <= header.slot) calls_.resize(header.slot + size_t{1});
   Call& call = calls_[header.slot];
-  CHECK(!call.in_flight);  // its memory would be forgotten while the peer may still write to it
+  if (call.in_flight) {
+    // Its memory would be forgotten while the peer may still write to it. A server that says that a call
+    // is over without ever replying to it brings a client here.
+    Fail(absl::InvalidArgumentError(absl::StrCat("slot ", header.slot, " was used before its reply")));
+    return false;
+  }
   const bool source = (header.flags & wire::kFlagSource) != 0;
   const bool sink = (header.flags & wire::kFlagSink) != 0;
   call.in_flight = true;
@@ -138,6 +145,7 @@ void TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
     ++sinks_in_flight_;
     ChooseReadMode();
   }
+  return true;
 }
 
 // An answer to a call whose payload nobody asked for: that payload is not wanted.

@@ -21,8 +21,9 @@ class TcpConnection final : public Connection {
  public:
   enum class Role { kClient, kServer };
 
-  // `socket` is connected and non-blocking.
-  TcpConnection(UniqueFd socket, Role role, std::string peer, std::shared_ptr<StagingPool> pool);
+  // `socket` is connected and non-blocking. `credits` is what this side offers; the first call agrees.
+  TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
+                std::shared_ptr<StagingPool> pool);
   ~TcpConnection() override;
 
   std::string_view transport_name() const override { return "tcp"; }
@@ -62,7 +63,7 @@ class TcpConnection final : public Connection {
   void Receive();
   bool WaitsForOwner() const;
 
-  void PrepareCall(Outgoing& message, SendQueue::Message& queued);
+  bool PrepareCall(Outgoing& message, SendQueue::Message& queued);
   void PrepareReply(const Outgoing& message);
   void OnMessage(ReceivedMessage message);
   void OnRequest(ReceivedMessage request);

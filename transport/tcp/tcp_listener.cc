@@ -23,9 +23,10 @@ bool IsShortage(int error) {
 }  // namespace
 
 TcpListener::TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept,
-                         std::shared_ptr<StagingPool> pool)
+                         uint16_t credits, std::shared_ptr<StagingPool> pool)
     : loop_(loop),
       accept_(std::move(accept)),
+      credits_(credits),
       pool_(std::move(pool)),
       socket_(std::move(socket)),
       address_(LocalAddress(socket_.get()).ToString()),
@@ -38,14 +39,15 @@ Errno TcpListener::Start() {
 void TcpListener::OnReadable() {
   std::shared_ptr<bool> alive = alive_;
   for (int i = 0; i < kAcceptsPerRound && *alive; ++i) {
-    SocketAddress peer;
-    peer.size = sizeof peer.storage;
-    UniqueFd fd(accept4(socket_.get(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    auto* peer = reinterpret_cast<sockaddr*>(&storage);
+    UniqueFd fd(accept4(socket_.get(), peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd.valid()) {
       shortage_logged_ = false;
       ConfigureStream(fd.get());
       accept_(std::make_unique<TcpConnection>(std::move(fd), TcpConnection::Role::kServer,
-                                              peer.ToString(), pool_));
+                                              SocketAddress(peer).ToString(), credits_, pool_));
     } else if (IsShortage(errno)) {
       return Pause(errno);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {

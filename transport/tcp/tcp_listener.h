@@ -14,7 +14,7 @@ namespace rdmafs {
 // (the peers wait in the backlog) instead of spinning on a socket that stays readable.
 class TcpListener final : public Listener {
  public:
-  TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept,
+  TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept, uint16_t credits,
               std::shared_ptr<StagingPool> pool);
   ~TcpListener() override;
 
@@ -31,6 +31,7 @@ class TcpListener final : public Listener {
 
   EventLoop& loop_;
   const Transport::AcceptFunction accept_;
+  const uint16_t credits_;
   const std::shared_ptr<StagingPool> pool_;
   const UniqueFd socket_;
   const std::string address_;
