@@ -1,0 +1,1 @@
+"""The suites: each module has SUITES, a list of harness.checks.Suite."""

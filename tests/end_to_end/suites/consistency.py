@@ -1,0 +1,186 @@
+"""Two mounts of one export: close-to-open, O_APPEND, attributes, and changes on the server itself."""
+import mmap
+import os
+import threading
+
+from harness.checks import Suite, equal
+from harness.processes import Failed, wait_until
+
+OPTIONS = {"": "", " direct_io": "direct_io", " cache=none": "cache=none",
+           " cache=always writeback": "writeback"}
+ATTRIBUTES_STAND_SECONDS = 5  # the default timeout is 1 s; the rest is for a loaded machine
+
+
+def both(site):
+    directory, _ = site.case_directories()
+    return [point / directory.name for point in list(site.mounts)[:2]]
+
+
+def close_to_open(site):
+    """What one wrote and closed, another that opens afterwards reads: sizes that shrink and grow,
+    contents of the same size, with the pages of the older content in the cache."""
+    one, two = both(site)
+    for turn in range(60):
+        writer, reader = (one, two) if turn % 2 else (two, one)
+        content = bytes([turn]) * (4096 * (1 + turn % 3) + turn % 2)
+        with open(writer / "f", "wb") as file:
+            file.write(content)
+        with open(reader / "f", "rb") as file:
+            got = file.read()
+        if got != content:
+            raise Failed(f"turn {turn}: {len(got)} bytes of {got[:1]!r}, "
+                         f"not {len(content)} of {content[:1]!r}")
+
+
+def same_size(site):
+    """The same size, within one tick of the clock perhaps: only the change counts."""
+    one, two = both(site)
+    with open(one / "f", "wb") as file:
+        file.write(b"0" * 8192)
+    for turn in range(1, 60):
+        with open(two / "f", "rb") as file:
+            equal(f"before turn {turn}", file.read(3), b"%03d" % (turn - 1) if turn > 1 else b"000")
+        fd = os.open(one / "f", os.O_WRONLY)
+        os.pwrite(fd, b"%03d" % turn, 0)
+        os.close(fd)
+
+
+def mapped(site):
+    one, two = both(site)
+    (one / "f").write_bytes(b"a" * 8192)
+    for letter in b"bcdef":
+        fd = os.open(one / "f", os.O_RDWR)
+        with mmap.mmap(fd, 8192) as area:
+            area[:] = bytes([letter]) * 8192
+            area.flush()
+        os.close(fd)
+        fd = os.open(two / "f", os.O_RDONLY)
+        with mmap.mmap(fd, 8192, prot=mmap.PROT_READ) as area:
+            equal("a mapping on the other mount", bytes(area[:3]) + bytes(area[-3:]), bytes([letter]) * 6)
+        os.close(fd)
+
+
+def append(site):
+    """Four writers on two mounts, each record whole, none lost."""
+    one, two = both(site)
+    (one / "log").touch()
+    records, size, workers, errors = 200, 100, [], []
+
+    def write(number):
+        try:
+            fd = os.open((one, two)[number % 2] / "log", os.O_WRONLY | os.O_APPEND)
+            for record in range(records):
+                os.write(fd, f"{number}:{record}:".encode().ljust(size - 1, b".") + b"\n")
+            os.close(fd)
+        except OSError as error:
+            errors.append(error)
+    for number in range(4):
+        workers.append(threading.Thread(target=write, args=(number,)))
+        workers[-1].start()
+    for worker in workers:
+        worker.join()
+    equal("errors", errors, [])
+    lines = (site.export / one.name / "log").read_bytes().splitlines(keepends=True)
+    equal("records", len(lines), 4 * records)
+    equal("whole records", sum(len(line) == size for line in lines), 4 * records)
+    equal("different records", len({line[:12] for line in lines}), 4 * records)
+    for number in range(4):
+        mine = [int(line.split(b":")[1]) for line in lines if line.startswith(b"%d:" % number)]
+        equal(f"the order of writer {number}", mine, list(range(records)))
+
+
+def attributes_seen(site):
+    one, two = both(site)
+    (one / "f").touch()
+    equal("the size", os.stat(two / "f").st_size, 0)
+    (one / "f").write_bytes(b"x" * 1000)
+    os.chmod(one / "f", 0o600)
+    wait_until(lambda: (os.stat(two / "f").st_size, os.stat(two / "f").st_mode & 0o777) ==
+               (1000, 0o600), ATTRIBUTES_STAND_SECONDS, "size and mode are seen")
+    with open(one / "f", "ab") as file:
+        file.write(b"y")
+    with open(two / "f", "rb") as file:
+        equal("the size of an opened file", os.fstat(file.fileno()).st_size, 1001)
+
+
+def names_seen(site):
+    one, two = both(site)
+    (one / "a").touch()
+    equal("a new name", (two / "a").exists(), True)
+    equal("a missing name", (two / "b").exists(), False)
+    (one / "b").touch()
+    equal("a name that was missing just now", (two / "b").exists(), True)
+    (one / "a").rename(one / "c")
+    equal("the new name", (two / "c").exists(), True)
+    wait_until(lambda: not (two / "a").exists(), ATTRIBUTES_STAND_SECONDS, "the old name is gone")
+    wait_until(lambda: sorted(os.listdir(two)) == ["b", "c"], ATTRIBUTES_STAND_SECONDS, "the listing")
+    (one / "c").unlink()
+    wait_until(lambda: not (two / "c").exists(), ATTRIBUTES_STAND_SECONDS, "the removed name is gone")
+    try:
+        os.close(os.open(two / "b", os.O_CREAT | os.O_EXCL))
+        raise Failed("O_EXCL of a name that the other mount made succeeded")
+    except FileExistsError:
+        pass
+
+
+def exclusive(site):
+    """Of all who create a name with O_EXCL one succeeds."""
+    one, two = both(site)
+    for turn in range(50):
+        wins, barrier = [], threading.Barrier(2)
+
+        def attempt(root, turn=turn, wins=wins, barrier=barrier):
+            barrier.wait(20)
+            try:
+                os.close(os.open(root / f"f{turn}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                wins.append(root)
+            except FileExistsError:
+                pass
+        threads = [threading.Thread(target=attempt, args=(root,)) for root in (one, two)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        equal(f"who made f{turn}", len(wins), 1)
+
+
+def server_changes(site):
+    """A program on the server is one more client."""
+    one, _ = both(site)
+    backing = site.export / one.name
+    (backing / "f").write_bytes(b"first")
+    with open(one / "f", "rb") as file:
+        equal("the content", file.read(), b"first")
+    for turn in range(20):
+        (backing / "f").write_bytes(b"%05d" % turn)
+        with open(one / "f", "rb") as file:
+            equal("after a change on the server", file.read(), b"%05d" % turn)
+    (one / "g").write_bytes(b"through the mount")
+    equal("on the server", (backing / "g").read_bytes(), b"through the mount")
+
+
+def open_file_removed(site):
+    """A file that is open on one mount and removed by the other reads on, or says ESTALE."""
+    one, two = both(site)
+    (one / "f").write_bytes(b"x" * 100)
+    fd = os.open(two / "f", os.O_RDONLY)
+    (one / "f").unlink()
+    equal("the content", os.pread(fd, 200, 0), b"x" * 100)
+    os.close(fd)
+
+
+SUITES = []
+for _name, _options in OPTIONS.items():
+    _suite = Suite(f"consistency{_name}", options=_options, mounts=2)
+    SUITES.append(_suite)
+    if _options != "writeback":  # several writers of one file are no use of a write-back cache
+        _suite.check("what one mount wrote and closed, the other that opens it reads")(close_to_open)
+        _suite.check("a change that keeps the size is seen by the next open")(same_size)
+        _suite.check("O_APPEND from two mounts loses nothing")(append)
+    if _options == "":
+        _suite.check("what a mapping wrote is seen by the next open")(mapped)
+        _suite.check("O_EXCL lets one of two mounts win")(exclusive)
+    _suite.check("size and mode are seen within the attributes' time")(attributes_seen)
+    _suite.check("new names at once, removed ones within the entries' time")(names_seen)
+    _suite.check("changes on the server are seen by the next open")(server_changes)
+    _suite.check("a file that the other mount removed reads on")(open_file_removed)
