@@ -14,8 +14,7 @@ class Build:
         self.directory = pathlib.Path(directory).resolve()
 
     def program(self, name):
-        for folder in ("server", "fuse", "packaging", "packaging/control", "control", "tests/end_to_end",
-                       "tests/bench", "bin", "sbin", "."):
+        for folder in ("server", "fuse", "ctl", "tests/end_to_end", "tests/bench", "bin", "sbin"):
             path = self.directory / folder / name
             if path.is_file() and os.access(path, os.X_OK):
                 return str(path)

@@ -1,0 +1,113 @@
+"""What the data path must not do: copy payload, register memory, grow. Read from rdmafsctl's counters."""
+import json
+import os
+
+from harness.checks import Suite, equal
+from harness.processes import Failed, resident_kib, run
+from suites.tools import fio
+
+SUITES = []
+ALLOWED_BEYOND_POOL_KIB = 32 << 10
+
+
+def statistics(site, target):
+    text = run([site.where.build.program("rdmafsctl"), "stats", "--json", str(target)]).stdout
+    return json.loads(text)
+
+
+def counters(document):
+    return {"copied_bytes": document["transport"]["copied_bytes"],
+            "registrations": document["memory"]["registrations"],
+            "misses": document["memory"]["lookups"] - document["memory"]["hits"],
+            "lookups": document["memory"]["lookups"]}
+
+
+def no_copies(site):
+    directory, _ = site.case_directories()
+    work = [["--rw=write", "--bs=1m", "--size=32m"], ["--rw=read", "--bs=1m", "--size=32m"],
+            ["--rw=randrw", "--bs=64k", "--size=16m", "--ioengine=libaio", "--iodepth=16", "--direct=1"],
+            ["--rw=randrw", "--bs=4k", "--size=4m", "--numjobs=2"],
+            ["--rw=randwrite", "--bs=128k", "--size=16m", "--direct=1"]]
+    for options in work:  # the first turn makes slabs, files and connections
+        fio(directory, *options)
+    before = counters(statistics(site, site.mount))
+    for options in work:
+        fio(directory, *options)
+    after = counters(statistics(site, site.mount))
+    moved = {name: after[name] - before[name] for name in after}
+    equal("payload bytes copied", moved["copied_bytes"], 0)
+    equal("registrations", moved["registrations"], 0)
+    equal("lookups that did not hit", moved["misses"], 0)
+    if after["lookups"] <= 0:
+        raise Failed(f"no lookup was counted: the counters do not work ({after})")
+    equal("payload bytes copied since the mount", after["copied_bytes"], 0)
+
+
+def pool_caps_kib(document):
+    return sum(pool["cap_bytes"] for pool in document["pool"].values()) >> 10
+
+
+def memory(site):
+    """After the load the mount's resident memory is at most its pools' cap and 32 MiB."""
+    directory, _ = site.case_directories()
+    fio(directory, "--rw=randrw", "--bs=1m", "--size=64m", "--numjobs=4", "--direct=1",
+        "--ioengine=libaio", "--iodepth=16")
+    pid = site.mounts[site.mount]
+    cap = pool_caps_kib(statistics(site, site.mount))
+    used = resident_kib(pid)
+    print(f"      the mount: {used} KiB resident, pools' cap {cap} KiB; "
+          f"the server: {resident_kib(site.server.pid)} KiB")
+    if used > cap + ALLOWED_BEYOND_POOL_KIB:
+        raise Failed(f"{used} KiB resident, more than the pools' cap of {cap} KiB and 32 MiB")
+
+
+def status_and_stats(site):
+    """rdmafsctl's documents are JSON with the fields that docs/statistics.md names."""
+    control = site.where.build.program("rdmafsctl")
+    os.listdir(site.mount)
+    for target, program in ((str(site.mount), "rdmafs"), ("--server", "rdmafsd")):
+        status = json.loads(run([control, "status", "--json", target]).stdout)
+        documents = status if isinstance(status, list) else [status]
+        mine = [each for each in documents if each["pid"] in
+                (site.server.pid, site.mounts[site.mount])]
+        equal(f"documents of {target}", [each["program"] for each in mine], [program])
+        equal("state", mine[0]["state"], "ready")
+        equal("transport", mine[0]["transport"]["name"], site.where.transport)
+        run([control, "status", target])
+        run([control, "stats", target])
+    operations = statistics(site, site.mount)["operations"]
+    if not any(each["count"] for each in operations.values()):
+        raise Failed(f"no operation counted: {operations}")
+    done = run([control, "status", "/no/such/mount"], expect=None)
+    if done.returncode == 0:
+        raise Failed("the status of no mount is success")
+    run([control, "doctor"], expect=None)
+    json.loads(run([control, "doctor", "--json"], expect=None).stdout)
+
+
+def idle(site):
+    """Nobody spins when there is nothing to do."""
+    def ticks():
+        total = 0
+        for pid in (site.server.pid, site.mounts[site.mount]):
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                fields = stat.read().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total
+    os.listdir(site.mount)
+    run(["sleep", "1"])
+    before = ticks()
+    run(["sleep", "3"])
+    used = (ticks() - before) / os.sysconf("SC_CLK_TCK")
+    if used > 0.15:
+        raise Failed(f"{used} s of processor time in 3 idle seconds")
+
+
+for _name, _options in (("zero copy", ""), ("zero copy direct_io", "direct_io")):
+    _suite = Suite(_name, options=_options, needs_product=True)
+    SUITES.append(_suite)
+    _suite.check("fio runs copy no payload and register no memory", 300)(no_copies)
+    if not _options:
+        _suite.check("rdmafsctl shows mounts and servers")(status_and_stats)
+        _suite.check("the mount's memory stays within its pools' cap and 32 MiB", 300)(memory)
+        _suite.check("an idle mount and its server do not spin")(idle)
