@@ -1,0 +1,145 @@
+#include "transport/rdma/connector.h"
+
+#include <poll.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "transport/rdma/cm_event.h"
+#include "transport/rdma/handshake.h"
+#include "transport/rdma/rdma_connection.h"
+
+namespace rdmafs::rdma {
+namespace {
+
+// Retries of what the device sends, at most; RNR 7 is for ever: credits bound it.
+constexpr uint8_t kRetryCount = 7, kRnrRetryCount = 7;
+
+// One attempt. Owned by one thread.
+class Attempt {
+ public:
+  Attempt(const SocketAddress& address, Nanoseconds deadline, const TransportResources& resources)
+      : address_(address), peer_(address.ToString()), deadline_(deadline), resources_(resources) {}
+
+  absl::StatusOr<std::unique_ptr<Connection>> Run(uint16_t credits,
+                                                  const std::shared_ptr<ProtectionDomains>& domains);
+
+ private:
+  absl::Status Begin();
+  absl::Status Resolve();
+  absl::Status MakeQueuePair(uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains);
+  absl::StatusOr<uint16_t> Establish(uint16_t credits);
+  absl::StatusOr<CmEvent> Await(rdma_cm_event_type wanted, const char* doing);
+  absl::Status Failed(const char* what) const;
+  int LeftMilliseconds() const;
+
+  const SocketAddress& address_;
+  const std::string peer_;
+  const Nanoseconds deadline_;
+  const TransportResources& resources_;
+  EventChannelPtr channel_;
+  CmIdPtr id_;
+  std::unique_ptr<QueuePair> queue_pair_;
+};
+
+absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
+    uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains) {
+  absl::Status status = Begin();
+  if (status.ok()) status = Resolve();
+  if (status.ok()) status = MakeQueuePair(credits, domains);
+  if (!status.ok()) return status;
+  auto agreed = Establish(credits);
+  if (!agreed.ok()) return agreed.status();
+  queue_pair_->Open(1);  // a client reads nothing
+  return std::make_unique<RdmaConnection>(RdmaConnection::Parts{.channel = std::move(channel_),
+                                                                .id = std::move(id_),
+                                                                .queue_pair = std::move(queue_pair_),
+                                                                .domains = domains,
+                                                                .server = false,
+                                                                .credits = *agreed});
+}
+
+absl::Status Attempt::Begin() {
+  absl::Status status = OpenEventChannel(channel_);
+  if (!status.ok()) return status;
+  rdma_cm_id* id = nullptr;
+  if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0) return Failed("rdma_create_id");
+  id_.reset(id);
+  return absl::OkStatus();
+}
+
+absl::Status Attempt::Resolve() {
+  if (rdma_resolve_addr(id_.get(), nullptr, const_cast<sockaddr*>(address_.get()), LeftMilliseconds()) != 0) {
+    return Failed("no RDMA device leads to this address");
+  }
+  auto event = Await(RDMA_CM_EVENT_ADDR_RESOLVED, "the address was resolved");
+  if (!event.ok()) return event.status();
+  if (rdma_resolve_route(id_.get(), LeftMilliseconds()) != 0) return Failed("no route");
+  return Await(RDMA_CM_EVENT_ROUTE_RESOLVED, "a route was found").status();
+}
+
+absl::Status Attempt::MakeQueuePair(uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains) {
+  if (id_->verbs == nullptr) return absl::UnavailableError(absl::StrCat(peer_, ": not behind an RDMA device"));
+  auto domain = domains->ForConnection(id_->verbs);
+  if (!domain.ok()) return domain.status();
+  auto made = QueuePair::Create(*id_, *std::move(domain), resources_.messages, {.credits = credits});
+  if (!made.ok()) return made.status();
+  queue_pair_ = *std::move(made);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint16_t> Attempt::Establish(uint16_t credits) {
+  const Hello hello{.credits = credits};
+  rdma_conn_param parameters{};
+  parameters.private_data = &hello;
+  parameters.private_data_len = sizeof hello;
+  parameters.responder_resources = queue_pair_->max_responder_resources();
+  parameters.initiator_depth = 0;  // only the server reads
+  parameters.retry_count = kRetryCount;
+  parameters.rnr_retry_count = kRnrRetryCount;
+  if (rdma_connect(id_.get(), &parameters) != 0) return Failed("rdma_connect");
+  auto event = Await(RDMA_CM_EVENT_ESTABLISHED, "the server answered");
+  if (!event.ok()) return event.status();
+  const HelloOrRefusal answer = ReadHello(event->private_data());
+  if (!answer.ok() || answer.credits > credits) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        peer_, ": the server's answer is not one of rdmafs: ",
+        RefusalText(answer.ok() ? Refusal::kCredits : answer.refusal)));
+  }
+  return answer.credits;
+}
+
+absl::StatusOr<CmEvent> Attempt::Await(rdma_cm_event_type wanted, const char* doing) {
+  while (true) {
+    if (auto event = NextCmEvent(*channel_)) {
+      if (event->type == wanted) return *event;
+      return ReasonOf(*event, peer_);
+    }
+    pollfd descriptor{.fd = channel_->fd, .events = POLLIN};
+    const int left = LeftMilliseconds();
+    if (left == 0) {
+      return absl::DeadlineExceededError(absl::StrCat(peer_, ": timed out before ", doing));
+    }
+    (void)poll(&descriptor, 1, left);
+  }
+}
+
+absl::Status Attempt::Failed(const char* what) const {
+  return absl::UnavailableError(absl::StrCat(peer_, ": ", what, ": ", Errno(errno).ToString()));
+}
+
+int Attempt::LeftMilliseconds() const {
+  const Nanoseconds left = deadline_ - resources_.clock.Now();
+  return static_cast<int>(std::clamp<Nanoseconds>((left + kMillisecond - 1) / kMillisecond, 0, 1 << 30));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Connection>> ConnectTo(const SocketAddress& address, uint16_t credits,
+                                                      Nanoseconds deadline,
+                                                      const TransportResources& resources,
+                                                      const std::shared_ptr<ProtectionDomains>& domains) {
+  return Attempt(address, deadline, resources).Run(credits, domains);
+}
+
+}  // namespace rdmafs::rdma

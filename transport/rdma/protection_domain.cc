@@ -1,0 +1,117 @@
+#include "transport/rdma/protection_domain.h"
+
+#include "absl/strings/str_cat.h"
+#include "transport/rdma/memlock.h"
+
+namespace rdmafs::rdma {
+namespace {
+
+int AccessFlags(MemoryAccess access) {
+  switch (access) {
+    case MemoryAccess::kLocal: return IBV_ACCESS_LOCAL_WRITE;
+    case MemoryAccess::kRemoteRead: return IBV_ACCESS_REMOTE_READ;
+    case MemoryAccess::kRemoteWrite: return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+  }
+  return 0;
+}
+
+void Add(MemoryRegionCache::Statistics& sum, const MemoryRegionCache::Statistics& other) {
+  sum.lookup_count += other.lookup_count;
+  sum.hit_count += other.hit_count;
+  sum.registration_count += other.registration_count;
+  sum.owned_registration_count += other.owned_registration_count;
+  sum.deregistration_count += other.deregistration_count;
+  sum.foreign_count += other.foreign_count;
+  sum.foreign_bytes += other.foreign_bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(ibv_context* device,
+                                                                           Arena& arena,
+                                                                           const Clock& clock) {
+  std::unique_ptr<ProtectionDomain> domain(new ProtectionDomain(device));
+  const std::string name = ibv_get_device_name(device->device);
+  if (domain->domain_ == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(name, ": no protection domain: ", Errno(errno).ToString()));
+  }
+  domain->cache_ = std::make_unique<MemoryRegionCache>(*domain, arena, clock);
+  const Errno error = domain->cache_->owned_error();
+  if (!error.ok()) {
+    return absl::ResourceExhaustedError(absl::StrCat(name, ": cannot register ", arena.size_bytes(),
+                                                     " bytes of memory: ", error.ToString(), ". ",
+                                                     MemlockAdvice(arena.size_bytes())));
+  }
+  return domain;
+}
+
+ProtectionDomain::ProtectionDomain(ibv_context* device)
+    : iwarp_(device->device->transport_type == IBV_TRANSPORT_IWARP), domain_(ibv_alloc_pd(device)) {}
+
+ProtectionDomain::~ProtectionDomain() { cache_.reset(); }
+
+Result<MemoryRegistrar::Registration> ProtectionDomain::Register(absl::Span<std::byte> memory,
+                                                                 MemoryAccess access) {
+  ibv_mr* region = ibv_reg_mr(domain_.get(), memory.data(), memory.size(), AccessFlags(access));
+  if (region == nullptr) return Errno(errno != 0 ? errno : ENOMEM);
+  return Registration{{region->lkey, region->rkey}, region};
+}
+
+void ProtectionDomain::Deregister(const Registration& registration) {
+  ibv_dereg_mr(static_cast<ibv_mr*>(registration.token));
+}
+
+absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnection(ibv_context* device) {
+  // Held while memory is registered: connections made at the same time shall share the one domain.
+  absl::MutexLock lock(&mutex_);
+  auto found = by_device_.find(device);
+  if (found != by_device_.end()) return found->second;
+  auto made = ProtectionDomain::Create(device, arena_, clock_);
+  if (!made.ok()) return made.status();
+  std::shared_ptr<ProtectionDomain> domain = Share(*std::move(made));
+  std::erase_if(all_, [](const auto& weak) { return weak.expired(); });
+  all_.push_back(domain);
+  if (device->device->transport_type != IBV_TRANSPORT_IWARP) by_device_[device] = domain;
+  return domain;
+}
+
+// With its last user gone a domain leaves its counts behind.
+std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(std::unique_ptr<ProtectionDomain> domain) {
+  return {domain.release(), [retired = retired_](ProtectionDomain* last) {
+            MemoryRegionCache::Statistics counts = last->cache().statistics();
+            delete last;
+            counts.deregistration_count = counts.registration_count;
+            counts.foreign_count = counts.foreign_bytes = 0;
+            absl::MutexLock lock(&retired->mutex);
+            Add(retired->sum, counts);
+          }};
+}
+
+void ProtectionDomains::Forget(ibv_context* device) {
+  std::shared_ptr<ProtectionDomain> dropped;  // after the lock
+  absl::MutexLock lock(&mutex_);
+  auto found = by_device_.find(device);
+  if (found == by_device_.end()) return;
+  dropped = std::move(found->second);
+  by_device_.erase(found);
+}
+
+MemoryRegionCache::Statistics ProtectionDomains::statistics() const {
+  std::vector<std::shared_ptr<ProtectionDomain>> domains;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& weak : all_) domains.push_back(weak.lock());
+  }
+  MemoryRegionCache::Statistics sum;
+  {
+    absl::MutexLock lock(&retired_->mutex);
+    sum = retired_->sum;
+  }
+  for (const auto& domain : domains) {
+    if (domain != nullptr) Add(sum, domain->cache().statistics());
+  }
+  return sum;
+}
+
+}  // namespace rdmafs::rdma

@@ -1,0 +1,69 @@
+// ProtectionDomain: an ibv_pd with the registrations of the arena's slabs; ProtectionDomains: all of them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "transport/memory/memory_region_cache.h"
+#include "transport/rdma/verbs_handles.h"
+
+namespace rdmafs::rdma {
+
+// Thread-safe.
+class ProtectionDomain final : public MemoryRegistrar {
+ public:
+  static absl::StatusOr<std::unique_ptr<ProtectionDomain>> Create(ibv_context* device, Arena& arena,
+                                                                  const Clock& clock);
+  ~ProtectionDomain() override;
+
+  ibv_pd* get() const { return domain_.get(); }
+  MemoryRegionCache& cache() { return *cache_; }
+  // With which access the destination of an RDMA_READ must be registered: iWARP's reads are answered
+  // by a write to the requester's STag (RFC 5040, 5.2), so that there it is a remote write.
+  MemoryAccess read_sink_access() const {
+    return iwarp_ ? MemoryAccess::kRemoteWrite : MemoryAccess::kLocal;
+  }
+
+  Result<Registration> Register(absl::Span<std::byte> memory, MemoryAccess access) override;
+  void Deregister(const Registration& registration) override;
+
+ private:
+  explicit ProtectionDomain(ibv_context* device);
+
+  const bool iwarp_;
+  DomainPtr domain_;
+  std::unique_ptr<MemoryRegionCache> cache_;
+};
+
+// Hands out domains: on InfiniBand and RoCE one per device, shared by all its connections; on iWARP
+// one for each connection, because a read's sink is open to remote writes there, and what a peer
+// learnt of one connection must be of no use on another. Thread-safe.
+class ProtectionDomains {
+ public:
+  ProtectionDomains(Arena& arena, const Clock& clock) : arena_(arena), clock_(clock) {}
+
+  absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device);
+  // The device is gone: connections in being keep their domain, new ones get another.
+  void Forget(ibv_context* device);
+  // Of all domains that there are and were.
+  MemoryRegionCache::Statistics statistics() const;
+
+ private:
+  struct Retired {
+    absl::Mutex mutex;
+    MemoryRegionCache::Statistics sum ABSL_GUARDED_BY(mutex){};
+  };
+  std::shared_ptr<ProtectionDomain> Share(std::unique_ptr<ProtectionDomain> domain);
+
+  Arena& arena_;
+  const Clock& clock_;
+  const std::shared_ptr<Retired> retired_ = std::make_shared<Retired>();
+  mutable absl::Mutex mutex_;
+  std::map<ibv_context*, std::shared_ptr<ProtectionDomain>> by_device_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<ProtectionDomain>> all_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace rdmafs::rdma

@@ -1,0 +1,83 @@
+// RdmaConnection: the transport's Connection over one RC queue pair.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "transport/connection.h"
+#include "transport/rdma/cm_event.h"
+#include "transport/rdma/queue_pair.h"
+
+namespace rdmafs::rdma {
+
+// Owned by one shard thread after Start(); see transport/connection.h.
+class RdmaConnection final : public Connection, private CompletionPoller {
+ public:
+  struct Parts {
+    EventChannelPtr channel;  // the id's own, from now on
+    CmIdPtr id;               // established
+    std::unique_ptr<QueuePair> queue_pair;
+    std::shared_ptr<ProtectionDomains> domains;
+    bool server = false;
+    uint16_t credits = 0;
+  };
+
+  explicit RdmaConnection(Parts parts);
+  ~RdmaConnection() override;
+
+  std::string_view transport_name() const override { return "rdma"; }
+  std::string peer() const override { return peer_; }
+  std::string device() const override { return device_; }
+  void Start(EventLoop& loop, ConnectionHandler& handler) override;
+  Errno Post(Outgoing message) override;
+  void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
+            Reply<Pulled> reply) override;
+  void Close(absl::Status reason) override;
+
+ private:
+  enum class State { kOpen, kClosing, kClosed };
+  // What the client remembers of a call in flight.
+  struct Slot {
+    bool in_flight = false;
+    uint32_t exposed_size = 0;
+    Buffer hold;  // the exposed memory's
+  };
+
+  // CompletionPoller.
+  bool Poll() override;
+  bool Busy() const override;
+  bool Arm() override;
+
+  Errno PrepareCall(const Outgoing& message, SendQueue::Message& send);
+  Errno PrepareReply(const Outgoing& message, SendQueue::Message& send);
+  Errno CheckPosted();
+  void OnCompletion(const ibv_wc& completion);
+  void OnReceive(uint64_t index, size_t size_bytes);
+  const char* FindFault(const wire::MessageHeader& header, size_t size_bytes) const;
+  void OnFailedCompletion(const ibv_wc& completion);
+  void OnCmEvents();
+  static void Release(void* connection, uint64_t index);
+  void Finish();
+  void LeaveLoop();
+
+  // Constant after construction. The order is that of destruction, backwards.
+  const bool server_;
+  const std::shared_ptr<ProtectionDomains> domains_;
+  const EventChannelPtr channel_;
+  const CmIdPtr id_;
+  const std::unique_ptr<QueuePair> queue_pair_;
+  const std::string peer_, device_;
+
+  // Shard thread only.
+  State state_ = State::kOpen;
+  EventLoop* loop_ = nullptr;
+  ConnectionHandler* handler_ = nullptr;
+  std::vector<Slot> slots_;  // the client's
+  uint32_t calls_in_flight_ = 0;
+  bool disconnected_ = false;
+  absl::Status reason_;
+  EventLoop::TimerId flushed_timer_ = 0, finish_timer_ = 0;
+};
+
+}  // namespace rdmafs::rdma

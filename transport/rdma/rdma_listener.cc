@@ -1,0 +1,189 @@
+#include "transport/rdma/rdma_listener.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "transport/base/log.h"
+#include "transport/base/socket_address.h"
+#include "transport/rdma/rdma_connection.h"
+
+namespace rdmafs::rdma {
+namespace {
+
+// Connection requests that rdma_cm keeps for us, and handshakes under way.
+constexpr int kBacklog = 128;
+constexpr size_t kMaxPending = 256;
+constexpr uint8_t kRnrRetryCount = 7;
+
+std::string PeerOf(rdma_cm_id& id) { return SocketAddress(rdma_get_peer_addr(&id)).ToString(); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Listener>> RdmaListener::Create(
+    const Endpoint& endpoint, const ConnectionOptions& options, EventLoop& loop,
+    Transport::AcceptFunction accept, const TransportResources& resources,
+    std::shared_ptr<ProtectionDomains> domains) {
+  std::unique_ptr<RdmaListener> listener(
+      new RdmaListener(options, loop, std::move(accept), resources, std::move(domains)));
+  absl::Status status = listener->Bind(endpoint);
+  if (!status.ok()) return status;
+  return listener;
+}
+
+RdmaListener::RdmaListener(const ConnectionOptions& options, EventLoop& loop,
+                           Transport::AcceptFunction accept, const TransportResources& resources,
+                           std::shared_ptr<ProtectionDomains> domains)
+    : options_(options),
+      loop_(loop),
+      accept_(std::move(accept)),
+      resources_(resources),
+      domains_(std::move(domains)) {}
+
+RdmaListener::~RdmaListener() {
+  if (channel_ != nullptr) loop_.Remove(channel_->fd);
+  for (auto& [id, pending] : pending_) {
+    loop_.Cancel(pending.timer);
+    loop_.Remove(pending.queue_pair->cq().fd());
+  }
+}
+
+absl::Status RdmaListener::Bind(const Endpoint& endpoint) {
+  auto addresses = SocketAddress::Resolve(endpoint.host, endpoint.port, options_.timeout);
+  if (!addresses.ok()) return addresses.status();
+  absl::Status status = OpenEventChannel(channel_);
+  if (!status.ok()) return status;
+  for (const SocketAddress& address : *addresses) {
+    status = BindTo(address);
+    if (status.ok()) break;
+  }
+  if (!status.ok()) return status;
+  const Errno added = loop_.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnEvents(); });
+  if (!added.ok()) return absl::InternalError("the event loop takes no more descriptors");
+  return absl::OkStatus();
+}
+
+absl::Status RdmaListener::BindTo(const SocketAddress& address) {
+  rdma_cm_id* id = nullptr;
+  if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0) {
+    return absl::UnavailableError(absl::StrCat("rdma_create_id: ", Errno(errno).ToString()));
+  }
+  id_.reset(id);
+  int reuse = 1;  // a server that starts again finds its port in time-wait
+  (void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &reuse, sizeof reuse);
+  if (rdma_bind_addr(id, const_cast<sockaddr*>(address.get())) == 0 && rdma_listen(id, kBacklog) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", address.ToString(), ": ", Errno(errno).ToString()));
+}
+
+std::string RdmaListener::address() const { return SocketAddress(rdma_get_local_addr(id_.get())).host(); }
+
+uint16_t RdmaListener::port() const { return ntohs(rdma_get_src_port(id_.get())); }
+
+void RdmaListener::OnEvents() {
+  while (auto event = NextCmEvent(*channel_)) {
+    if (event->type == RDMA_CM_EVENT_CONNECT_REQUEST) {
+      OnRequest(*event);
+    } else if (event->id == id_.get()) {
+      Log(LogLevel::kError, "rdma: listener: ", event->name(), " (", event->status, ")");
+    } else if (event->type == RDMA_CM_EVENT_ESTABLISHED) {
+      OnEstablished(event->id);
+    } else if (auto found = pending_.find(event->id); found != pending_.end()) {
+      DropPending(event->id, ReasonOf(*event, found->second.peer));
+    }
+  }
+}
+
+void RdmaListener::OnRequest(const CmEvent& event) {
+  CmIdPtr id(event.id);
+  const HelloOrRefusal hello = ReadHello(event.private_data());
+  if (!hello.ok()) return Refuse(*id, hello.refusal);
+  if (pending_.size() >= kMaxPending) return Refuse(*id, Refusal::kTooMany);
+  auto answered = Answer(id, std::min(hello.credits, options_.credits), event);
+  if (!answered.ok()) {
+    Log(LogLevel::kWarning, "rdma: ", PeerOf(*id), ": ", answered.status().message());
+    return Refuse(*id, Refusal::kNoMemory);
+  }
+  rdma_cm_id* key = event.id;
+  answered->timer = loop_.After(options_.timeout, [this, key] {
+    DropPending(key, absl::UnavailableError("no answer to our acceptance"));
+  });
+  // The client's first message may overtake its word that it is established.
+  answered->queue_pair->cq().Arm();
+  (void)loop_.Add(answered->queue_pair->cq().fd(), EPOLLIN, [this, key](uint32_t) { OnEarlyMessage(key); });
+  pending_.emplace(key, *std::move(answered));
+}
+
+absl::StatusOr<RdmaListener::Pending> RdmaListener::Answer(CmIdPtr& id, uint16_t credits,
+                                                           const CmEvent& event) {
+  auto domain = domains_->ForConnection(id->verbs);
+  if (!domain.ok()) return domain.status();
+  auto made = QueuePair::Create(*id, *std::move(domain), resources_.messages,
+                                {.credits = credits, .server = true});
+  if (!made.ok()) return made.status();
+  const Hello hello{.credits = credits};
+  rdma_conn_param parameters{};
+  parameters.private_data = &hello;
+  parameters.private_data_len = sizeof hello;
+  parameters.responder_resources = 0;  // nobody reads from a server
+  parameters.initiator_depth = std::min((*made)->max_initiator_depth(), event.initiator_depth);
+  parameters.rnr_retry_count = kRnrRetryCount;
+  if (rdma_accept(id.get(), &parameters) != 0) {
+    return absl::UnavailableError(absl::StrCat("rdma_accept: ", Errno(errno).ToString()));
+  }
+  (*made)->Open(std::max<uint8_t>(1, parameters.initiator_depth));
+  std::string peer = PeerOf(*id);
+  return Pending{.id = std::move(id), .queue_pair = *std::move(made), .credits = credits, .peer = peer};
+}
+
+void RdmaListener::Refuse(rdma_cm_id& id, Refusal refusal) {
+  Log(LogLevel::kWarning, "rdma: ", PeerOf(id), ": refused: ", RefusalText(refusal));
+  const Rejection rejection{.refusal = static_cast<uint16_t>(refusal)};
+  (void)rdma_reject(&id, &rejection, sizeof rejection);
+}
+
+void RdmaListener::OnEarlyMessage(rdma_cm_id* id) {
+  auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  CompletionQueue& cq = found->second.queue_pair->cq();
+  cq.TakeEvents();
+  loop_.Remove(cq.fd());
+  // The RTU got lost: the message proves what it would have said. (On iWARP this never happens.)
+  (void)rdma_notify(id, IBV_EVENT_COMM_EST);
+}
+
+void RdmaListener::OnEstablished(rdma_cm_id* id) {
+  auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  Pending pending = std::move(found->second);
+  pending_.erase(found);
+  loop_.Cancel(pending.timer);
+  loop_.Remove(pending.queue_pair->cq().fd());
+  EventChannelPtr own;
+  absl::Status status = OpenEventChannel(own);
+  if (!status.ok() || rdma_migrate_id(id, own.get()) != 0) {
+    Log(LogLevel::kWarning, "rdma: ", pending.peer, ": no event channel: ", Errno(errno).ToString());
+    return;
+  }
+  accept_(std::make_unique<RdmaConnection>(RdmaConnection::Parts{
+      .channel = std::move(own),
+      .id = std::move(pending.id),
+      .queue_pair = std::move(pending.queue_pair),
+      .domains = domains_,
+      .server = true,
+      .credits = pending.credits}));
+}
+
+void RdmaListener::DropPending(rdma_cm_id* id, const absl::Status& reason) {
+  auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  Log(LogLevel::kNotice, "rdma: ", found->second.peer, ": not established: ", reason.message());
+  loop_.Cancel(found->second.timer);
+  loop_.Remove(found->second.queue_pair->cq().fd());
+  pending_.erase(found);
+}
+
+}  // namespace rdmafs::rdma

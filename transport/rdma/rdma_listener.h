@@ -1,0 +1,61 @@
+// RdmaListener: accepts connections, from REQ to ESTABLISHED, without blocking its loop.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+
+#include "transport/base/socket_address.h"
+#include "transport/connection.h"
+#include "transport/rdma/cm_event.h"
+#include "transport/rdma/handshake.h"
+#include "transport/rdma/queue_pair.h"
+
+namespace rdmafs::rdma {
+
+// Owned by its loop's thread.
+class RdmaListener final : public Listener {
+ public:
+  static absl::StatusOr<std::unique_ptr<Listener>> Create(const Endpoint& endpoint,
+                                                          const ConnectionOptions& options,
+                                                          EventLoop& loop,
+                                                          Transport::AcceptFunction accept,
+                                                          const TransportResources& resources,
+                                                          std::shared_ptr<ProtectionDomains> domains);
+  ~RdmaListener() override;
+
+  std::string address() const override;
+  uint16_t port() const override;
+
+ private:
+  // Accepted, but the client has not yet said that it knows. Destroyed from the bottom up.
+  struct Pending {
+    CmIdPtr id;
+    std::unique_ptr<QueuePair> queue_pair;
+    uint16_t credits = 0;
+    EventLoop::TimerId timer = 0;
+    std::string peer;
+  };
+
+  RdmaListener(const ConnectionOptions& options, EventLoop& loop, Transport::AcceptFunction accept,
+               const TransportResources& resources, std::shared_ptr<ProtectionDomains> domains);
+  absl::Status Bind(const Endpoint& endpoint);
+  absl::Status BindTo(const SocketAddress& address);
+  void OnEvents();
+  void OnRequest(const CmEvent& event);
+  absl::StatusOr<Pending> Answer(CmIdPtr& id, uint16_t credits, const CmEvent& event);
+  void Refuse(rdma_cm_id& id, Refusal refusal);
+  void OnEstablished(rdma_cm_id* id);
+  void OnEarlyMessage(rdma_cm_id* id);
+  void DropPending(rdma_cm_id* id, const absl::Status& reason);
+
+  const ConnectionOptions options_;
+  EventLoop& loop_;
+  const Transport::AcceptFunction accept_;
+  const TransportResources resources_;
+  const std::shared_ptr<ProtectionDomains> domains_;
+  EventChannelPtr channel_;
+  CmIdPtr id_;
+  std::unordered_map<rdma_cm_id*, Pending> pending_;
+};
+
+}  // namespace rdmafs::rdma

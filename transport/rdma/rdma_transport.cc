@@ -1,0 +1,73 @@
+#include "transport/rdma/rdma_transport.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "transport/base/socket_address.h"
+#include "transport/rdma/cm_event.h"
+#include "transport/rdma/connector.h"
+#include "transport/rdma/memlock.h"
+#include "transport/rdma/protection_domain.h"
+#include "transport/rdma/rdma_devices.h"
+#include "transport/rdma/rdma_listener.h"
+
+namespace rdmafs {
+namespace {
+
+absl::Status CheckOptions(const ConnectionOptions& options) {
+  if (options.credits >= 1 && options.credits <= wire::kMaxCredits) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("credits must be 1 to ", wire::kMaxCredits));
+}
+
+}  // namespace
+
+RdmaTransport::RdmaTransport(const TransportResources& resources)
+    : resources_(resources),
+      domains_(std::make_shared<rdma::ProtectionDomains>(resources.arena, resources.clock)) {}
+
+RdmaTransport::~RdmaTransport() = default;
+
+absl::Status RdmaTransport::Available() const {
+  const std::vector<RdmaDevice> devices = ListRdmaDevices();
+  if (devices.empty()) return absl::UnavailableError("no RDMA device");
+  auto usable = std::find_if(devices.begin(), devices.end(), [](const auto& d) { return d.fault.empty(); });
+  if (usable == devices.end()) {
+    return absl::UnavailableError(absl::StrCat(devices.front().name, ": ", devices.front().fault));
+  }
+  rdma::EventChannelPtr channel;
+  absl::Status status = rdma::OpenEventChannel(channel);
+  if (!status.ok()) return status;
+  const size_t arena_bytes = std::max(resources_.arena.size_bytes(), resources_.messages.options().cap_bytes);
+  if (!rdma::MemlockSuffices(arena_bytes)) {
+    return absl::ResourceExhaustedError(rdma::MemlockAdvice(arena_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> RdmaTransport::Connect(const Endpoint& peer,
+                                                                   const ConnectionOptions& options) {
+  absl::Status status = CheckOptions(options);
+  if (!status.ok()) return status;
+  const Nanoseconds deadline = resources_.clock.Now() + options.timeout;
+  auto addresses = SocketAddress::Resolve(peer.host, peer.port, options.timeout);
+  if (!addresses.ok()) return addresses.status();
+  status = absl::NotFoundError(absl::StrCat(peer.host, " has no address"));
+  for (const SocketAddress& address : *addresses) {
+    auto connection = rdma::ConnectTo(address, options.credits, deadline, resources_, domains_);
+    if (connection.ok()) return connection;
+    status = connection.status();
+  }
+  return status;
+}
+
+absl::StatusOr<std::unique_ptr<Listener>> RdmaTransport::Listen(const Endpoint& endpoint,
+                                                                const ConnectionOptions& options,
+                                                                EventLoop& loop, AcceptFunction accept) {
+  absl::Status status = CheckOptions(options);
+  if (!status.ok()) return status;
+  return rdma::RdmaListener::Create(endpoint, options, loop, std::move(accept), resources_, domains_);
+}
+
+MemoryRegionCache::Statistics RdmaTransport::memory_statistics() const { return domains_->statistics(); }
+
+}  // namespace rdmafs
