@@ -15,8 +15,8 @@ manual = subprocess.run(["mandoc", "-T", "utf8", "-O", "width=200", page],
 manual = re.sub(r".\x08", "", manual)
 
 DASHED = re.compile(r"(?<![\w-])(--?[A-Za-z][\w-]*)")
-# "    -o nconnect=N" or "  nconnect=N    connections ...": the start of a line, then two blanks or its end.
-NAMED = re.compile(r"^\s+(?:-o )?(\[?no\]?[a-z][a-z_]+|[a-z][a-z_]+)(?:=[^\s,]+)?(?:, [a-z_]+(?:=\S+)?)*(?:\s\s|$)")
+# What stands in the left column: "word", "word=value" or several of them with commas.
+WORDS = re.compile(r"[a-z][a-z_]+(?:=\S+)?(?: \| \S+)*(?:, [a-z][a-z_]+(?:=\S+)?)*(?=\s|$)")
 
 
 def dashed(text):
@@ -28,13 +28,15 @@ def dashed(text):
     return found - {"-o"}
 
 
-def named(text):
+def named(text, lead):
+    """The words of the left columns: of lines that begin with `lead` and then a word."""
     found = set()
     for line in text.splitlines():
-        match = NAMED.match(line)
-        if match:
-            head = re.split(r"\s{2,}", line.strip())[0].removeprefix("-o ")
-            found |= {part.split("=")[0].strip() for part in head.split(", ")}
+        if not line.startswith(lead) or line[len(lead):len(lead) + 1].isspace():
+            continue
+        words = WORDS.match(line.strip().replace("-o ", ""))
+        if words:
+            found |= {part.split("=")[0] for part in words[0].split(", ")}
     return found
 
 
@@ -57,18 +59,14 @@ for option in sorted(dashed(description) - dashed(shown)):
     faults.append(f"{option} is in {page} but not in --help")
 
 options = section(manual, "MOUNT OPTIONS", "SERVER OPTIONS")
-if options:
-    # Manual tags stand alone or before the text; only words that are options in one of the two count.
-    for option in sorted(named(shown)):
-        if not re.search(rf"^\s+(?:.*, )?{re.escape(option)}(?:=|,|\s|$)", options, re.M):
-            faults.append(f"-o {option} is in --help but not in {page}")
-    for line in options.splitlines():
-        match = re.match(r"^ {5}([a-z][a-z_]+(?:=\S.*)?(?:, [a-z_]+(?:=\S+)?)*)(?: {2,}|$)", line)
-        for option in (match.group(1).split(", ") if match else []):
-            name = option.split("=")[0]
-            if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", shown):
-                faults.append(f"-o {name} is in {page} but not in --help")
+told, written = named(shown, "    -o "), named(options, " " * 5)
+for option in sorted(told - written):
+    faults.append(f"-o {option} is in --help but not in {page}")
+for option in sorted(written - told):
+    faults.append(f"-o {option} is in {page} but not in --help")
 if not dashed(shown):
     faults.append("--help shows no options at all")
+if options and not told:
+    faults.append("--help shows no options for -o")
 print("\n".join(faults))
 sys.exit(1 if faults else 0)
