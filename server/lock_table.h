@@ -12,6 +12,9 @@
 
 namespace rdmafs {
 
+// Semantics are Linux's: a request waits only for locks that are held, those that wait are served in the
+// order in which they came; a waiting change of a flock(2) lock gives the old one up first; waits of
+// fcntl owners for one another are searched for cycles.
 // Thread-safe; never blocks: a lock that has to wait completes its Reply later, on the thread of
 // whoever made room (the Reply posts to its own loop). No Reply completes while the table's mutex is held.
 class LockTable {
@@ -25,14 +28,20 @@ class LockTable {
   // The open file it was taken through: its release drops it.
   using Through = std::pair<uint64_t /*session*/, wire::OpenId>;
   using WaitId = uint64_t;
+  // Per session; beyond them ENOLCK.
+  struct Limits {
+    size_t held = 16384;
+    size_t waiting = 1024;
+  };
 
-  LockTable();
+  LockTable() : LockTable(Limits{16384, 1024}) {}
+  explicit LockTable(Limits limits);
   ~LockTable();
 
   // The first lock in the way, or one of type kUnlock.
   wire::LockRange Get(const OpenFile::FileId&, const Owner&, const wire::LockRange&, bool flock) const;
   // EAGAIN when it is held by another and `wait` is false; EDEADLK for a cycle of waiting fcntl
-  // owners; ENOLCK over the bounds. Returns the id of a wait, 0 when it completed at once.
+  // owners; ENOLCK over the bounds; EINVAL for a range or type that is none. Returns the id of a wait, 0 when it completed at once.
   WaitId Set(const OpenFile::FileId&, const Owner&, Through, const wire::LockRange&, bool flock, bool wait,
              Reply<Unit>);
   // The waiting call answers EINTR; a no-op when it has completed.
