@@ -72,9 +72,8 @@ void TcpConnection::EndOfRound() {
   scheduled_ = false;
   if (!closing_) Flush();
   if (!closing_ && !continuing_) Receive();
-  if (closing_ && !continuing_) {
-    Finish();  // may destroy this
-  }
+  // Not while a task that knows `this` is still to run: the owner may destroy us.
+  if (closing_ && !continuing_ && !scheduled_) Finish();
 }
 
 // Lets the loop's other descriptors have their turn. Until the task has run, nothing else may finish us.
