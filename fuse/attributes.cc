@@ -1,0 +1,86 @@
+#include "fuse/attributes.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+struct Timeout {
+  uint64_t seconds;
+  uint32_t nanoseconds;
+};
+
+Timeout Split(Nanoseconds timeout) {
+  return {static_cast<uint64_t>(timeout / kSecond), static_cast<uint32_t>(timeout % kSecond)};
+}
+
+void RememberTold(Node& node, const Attributes& attributes) {
+  absl::MutexLock lock(&node.mutex);
+  node.cache.OnAttributes(FileStamp::Of(attributes));
+}
+
+}  // namespace
+
+fuse_attr ToKernel(const Attributes& attributes) {
+  fuse_attr out{};
+  out.ino = attributes.ino;
+  out.size = attributes.size;
+  out.blocks = attributes.blocks;
+  out.atime = static_cast<uint64_t>(attributes.atime_s);
+  out.mtime = static_cast<uint64_t>(attributes.mtime_s);
+  out.ctime = static_cast<uint64_t>(attributes.ctime_s);
+  out.atimensec = attributes.atime_ns;
+  out.mtimensec = attributes.mtime_ns;
+  out.ctimensec = attributes.ctime_ns;
+  out.mode = attributes.mode;
+  out.nlink = attributes.nlink;
+  out.uid = attributes.uid;
+  out.gid = attributes.gid;
+  out.rdev = EncodeDevice(attributes.rdev_major, attributes.rdev_minor);
+  out.blksize = attributes.blksize;
+  return out;
+}
+
+fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes) {
+  RememberTold(node, attributes);
+  const Timeout valid = Split(context.settings().attr_timeout);
+  fuse_attr_out out{};
+  out.attr_valid = valid.seconds;
+  out.attr_valid_nsec = valid.nanoseconds;
+  out.attr = ToKernel(attributes);
+  return out;
+}
+
+std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry) {
+  auto found = context.nodes().Remember(entry.handle);
+  if (!found) return std::nullopt;
+  RememberTold(*found->node, entry.attributes);
+  const Timeout entry_valid = Split(context.settings().entry_timeout);
+  const Timeout attr_valid = Split(context.settings().attr_timeout);
+  EntryAnswer answer{found->node, {}};
+  answer.out.nodeid = found->node->id;
+  answer.out.generation = found->generation;
+  answer.out.entry_valid = entry_valid.seconds;
+  answer.out.entry_valid_nsec = entry_valid.nanoseconds;
+  answer.out.attr_valid = attr_valid.seconds;
+  answer.out.attr_valid_nsec = attr_valid.nanoseconds;
+  answer.out.attr = ToKernel(entry.attributes);
+  return answer;
+}
+
+void ForgetLookups(Context& context, uint64_t node_id, uint64_t count) {
+  if (auto handle = context.nodes().Forget(node_id, count)) context.file_system().Forget(*handle);
+}
+
+void AnswerEntry(Context& context, const Ticket& ticket, const Result<Entry>& result) {
+  if (!result.ok()) {
+    context.Answer(ticket, result.error());
+    return;
+  }
+  auto entry = MakeEntryAnswer(context, *result);
+  if (!entry) {
+    context.Answer(ticket, Errno(ENOMEM));
+    return;
+  }
+  if (!context.Answer(ticket, kOk, BytesOf(entry->out))) ForgetLookups(context, entry->out.nodeid, 1);
+}
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,28 @@
+// From the server's attributes and entries to what the kernel wants to be told.
+#pragma once
+
+#include <optional>
+
+#include "fuse/context.h"
+
+namespace rdmafs::fuse {
+
+fuse_attr ToKernel(const Attributes& attributes);
+
+// The answer to GETATTR and SETATTR of `node`; remembers what the kernel is told.
+fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes);
+
+// An entry's node, counted as looked up, and what tells the kernel of it. nullopt: the node table is full.
+struct EntryAnswer {
+  Node* node;
+  fuse_entry_out out;
+};
+std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry);
+
+// Takes back lookups, at the kernel's word or because it never learned of them.
+void ForgetLookups(Context& context, uint64_t node_id, uint64_t count);
+
+// Answers a request that found or made an object.
+void AnswerEntry(Context& context, const Ticket& ticket, const Result<Entry>& result);
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,37 @@
+// Channel: where a shard's requests come from and where its replies go.
+#pragma once
+
+#include "absl/types/span.h"
+#include "fuse/request.h"
+#include "transport/base/errno.h"
+#include "transport/base/event_loop.h"
+
+namespace rdmafs::fuse {
+
+// Who takes the requests. Called on the channel's shard thread only.
+class RequestSink {
+ public:
+  virtual ~RequestSink() = default;
+  // `request` and the views in it stand until the call returns; `request.block` may be moved out.
+  virtual void OnRequest(Request& request) = 0;
+  // No request will come any more: ENODEV after an unmount. Comes once, and not after Stop().
+  virtual void OnClosed(Errno reason) = 0;
+};
+
+// Owned by one shard thread. It stops taking requests while the shard's pool is empty.
+class Channel {
+ public:
+  virtual ~Channel() = default;
+
+  virtual Errno Start(RequestSink& sink) = 0;
+  // No request is delivered any more; replies still go out. Idempotent.
+  virtual void Stop() = 0;
+  // Answers a request with an error, or with `head` followed by `data`. Copied before it returns. ENOENT:
+  // nobody waits for the answer any more, and the kernel has not seen it; ENODEV: unmounted.
+  virtual Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
+                      absl::Span<const std::byte> data) = 0;
+  // Tells the kernel something nobody asked for (FUSE_NOTIFY_*).
+  virtual Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) = 0;
+};
+
+}  // namespace rdmafs::fuse

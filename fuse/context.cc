@@ -1,0 +1,43 @@
+#include "fuse/context.h"
+
+#include "transport/base/log.h"
+
+namespace rdmafs::fuse {
+
+bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
+                     absl::Span<const std::byte> data) {
+  const Errno written = parts_.channel.Reply(ticket, error, head, data);
+  Count(ticket, error);
+  if (written.ok()) return true;
+  // ENOENT: the caller was killed meanwhile. ENODEV, ENOTCONN, EPERM: the mount is gone.
+  if (written != Errno(ENOENT) && written != Errno(ENODEV) && written != Errno(ENOTCONN) &&
+      written != Errno(EPERM)) {
+    Log(LogLevel::kError, "the kernel refused the answer to request ", ticket.unique, " (opcode ",
+        ticket.opcode, "): ", written.ToString());
+    // It still waits for one.
+    if (error.ok()) (void)parts_.channel.Reply(ticket, Errno(EIO), {}, {});
+  }
+  return false;
+}
+
+void Context::Release(OpenId open_id) {
+  ++releases_in_flight_;
+  parts_.file_system.Release(open_id, [this](Result<Unit> result) {
+    --releases_in_flight_;
+    // What was written had its own answers, so there is nobody left to tell.
+    if (!result.ok()) Log(LogLevel::kDebug, "release: ", result.error().ToString());
+  });
+}
+
+void Context::ReleaseAll() {
+  for (uint64_t number = 1; number < parts_.open_files.limit(); ++number) {
+    const OpenId open_id = parts_.open_files.Remove(number);
+    if (open_id != 0) Release(open_id);
+  }
+}
+
+void Context::Count(const Ticket& ticket, Errno error) {
+  parts_.statistics.Record(ticket.opcode, parts_.loop.clock().Now() - ticket.start, !error.ok());
+}
+
+}  // namespace rdmafs::fuse

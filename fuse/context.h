@@ -1,0 +1,73 @@
+// Context: what a shard's handlers work with, and how they answer.
+#pragma once
+
+#include <functional>
+#include <type_traits>
+
+#include "absl/types/span.h"
+#include "client/file_system.h"
+#include "fuse/channel.h"
+#include "fuse/lock_waits.h"
+#include "fuse/node_table.h"
+#include "fuse/open_files.h"
+#include "fuse/settings.h"
+#include "transport/base/event_loop.h"
+#include "transport/control/operation_statistics.h"
+
+namespace rdmafs::fuse {
+
+template <typename T>
+absl::Span<const std::byte> BytesOf(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  return {reinterpret_cast<const std::byte*>(&value), sizeof value};
+}
+
+// Owned by one shard thread; outlives the replies that its FileSystem still owes. The tables are shared
+// by all shards.
+class Context {
+ public:
+  struct Parts {
+    EventLoop& loop;
+    Channel& channel;
+    FileSystem& file_system;
+    NodeTable& nodes;
+    OpenFiles& open_files;
+    LockWaits& lock_waits;
+    const Settings& settings;
+    OperationStatistics& statistics;
+    size_t shard;
+    // Gives up a wait on whichever shard it is.
+    std::function<void(LockWaits::Wait)>& cancel_wait;
+  };
+  explicit Context(const Parts& parts) : parts_(parts) {}
+
+  EventLoop& loop() { return parts_.loop; }
+  Channel& channel() { return parts_.channel; }
+  FileSystem& file_system() { return parts_.file_system; }
+  NodeTable& nodes() { return parts_.nodes; }
+  OpenFiles& open_files() { return parts_.open_files; }
+  LockWaits& lock_waits() { return parts_.lock_waits; }
+  const Settings& settings() const { return parts_.settings; }
+  size_t shard() const { return parts_.shard; }
+  void CancelWait(LockWaits::Wait wait) { parts_.cancel_wait(wait); }
+
+  // Answers a request, and counts it. False when the kernel did not take the answer: what it would
+  // have remembered by it (a lookup, an open file) has to be undone.
+  bool Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head = {},
+              absl::Span<const std::byte> data = {});
+  void Answer(const Ticket& ticket, const Result<Unit>& result) { Answer(ticket, result.error()); }
+  // Tells the server that an open file is not needed any more; nobody waits for its answer.
+  void Release(OpenId open_id);
+  // The same for all that is still open.
+  void ReleaseAll();
+  size_t releases_in_flight() const { return releases_in_flight_; }
+
+  // For requests that have no answer, and to count those that were answered by hand.
+  void Count(const Ticket& ticket, Errno error);
+
+ private:
+  const Parts parts_;
+  size_t releases_in_flight_ = 0;
+};
+
+}  // namespace rdmafs::fuse

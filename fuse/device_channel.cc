@@ -1,0 +1,130 @@
+#include "fuse/device_channel.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "transport/base/log.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+constexpr int kRequestsPerRound = 16;
+
+iovec Gather(absl::Span<const std::byte> bytes) {
+  return {const_cast<std::byte*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+DeviceChannel::DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool)
+    : fd_(std::move(fd)), loop_(loop), pool_(pool) {
+  CHECK(pool.options().headroom_bytes >= kWritePrefixBytes);
+}
+
+DeviceChannel::~DeviceChannel() { Stop(); }
+
+Errno DeviceChannel::Start(RequestSink& sink) {
+  sink_ = &sink;
+  return Watch();
+}
+
+void DeviceChannel::Stop() {
+  if (watching_) loop_.Remove(fd_.get());
+  watching_ = false;
+  sink_ = nullptr;
+  spare_ = Buffer();
+}
+
+Errno DeviceChannel::Watch() {
+  // One request wakes one idle shard, not all of them.
+  Errno error = loop_.Add(fd_.get(), EPOLLIN | EPOLLEXCLUSIVE, [this](uint32_t) { OnReadable(); });
+  watching_ = error.ok();
+  return error;
+}
+
+void DeviceChannel::OnReadable() {
+  for (int i = 0; i < kRequestsPerRound; ++i) {
+    if (!spare_) spare_ = pool_.Take();
+    if (!spare_) return WaitForBlock();
+    if (!ReadOne() || !watching_) return;
+  }
+}
+
+// False when there is nothing more to take now.
+bool DeviceChannel::ReadOne() {
+  std::byte* const start = spare_.data() - kWritePrefixBytes;
+  ssize_t n = ::read(fd_.get(), start, kWritePrefixBytes + spare_.size());
+  if (n < 0) {
+    if (errno == EINTR || errno == ENOENT) return true;  // ENOENT: aborted before it was read
+    if (errno != EAGAIN) Close(Errno(errno));
+    return false;
+  }
+  std::optional<Request> request = ParseRequest({start, static_cast<size_t>(n)});
+  if (!request) {
+    Log(LogLevel::kError, "a request of ", n, " bytes from /dev/fuse is not whole; ignored");
+    return true;
+  }
+  request->block = std::move(spare_);
+  request->ticket.start = loop_.clock().Now();
+  sink_->OnRequest(*request);
+  if (watching_) spare_ = std::move(request->block);
+  return true;
+}
+
+void DeviceChannel::WaitForBlock() {
+  loop_.Remove(fd_.get());
+  watching_ = false;
+  // The loop outlives the pool's waiting list, and runs no task after its end.
+  pool_.WhenAvailable([this] {
+    loop_.Post([this] {
+      if (sink_ == nullptr || watching_) return;
+      if (Errno error = Watch(); !error.ok()) return Close(error);
+      OnReadable();
+    });
+  });
+}
+
+void DeviceChannel::Close(Errno reason) {
+  RequestSink* sink = sink_;
+  Stop();
+  if (sink != nullptr) sink->OnClosed(reason);
+}
+
+Errno DeviceChannel::Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
+                           absl::Span<const std::byte> data) {
+  fuse_out_header header{};
+  header.len = static_cast<uint32_t>(sizeof header + head.size() + data.size());
+  header.error = -error.value();
+  header.unique = ticket.unique;
+  std::array<iovec, 3> parts = {iovec{&header, sizeof header}, Gather(head), Gather(data)};
+  const ssize_t n = ::writev(fd_.get(), parts.data(), parts.size());
+  if (n == static_cast<ssize_t>(header.len)) return kOk;
+  return n < 0 ? Errno(errno) : Errno(EIO);
+}
+
+Errno DeviceChannel::Notify(fuse_notify_code code, absl::Span<const std::byte> body) {
+  fuse_out_header header{};
+  header.len = static_cast<uint32_t>(sizeof header + body.size());
+  header.error = code;
+  std::array<iovec, 2> parts = {iovec{&header, sizeof header}, Gather(body)};
+  return ::writev(fd_.get(), parts.data(), parts.size()) < 0 ? Errno(errno) : kOk;
+}
+
+absl::StatusOr<UniqueFd> CloneDevice(int fd) {
+  UniqueFd clone(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!clone.valid()) {
+    return absl::UnavailableError(absl::StrCat("cannot open /dev/fuse: ", std::strerror(errno)));
+  }
+  uint32_t source = static_cast<uint32_t>(fd);
+  if (::ioctl(clone.get(), FUSE_DEV_IOC_CLONE, &source) != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot clone /dev/fuse: ", std::strerror(errno)));
+  }
+  return clone;
+}
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,43 @@
+// DeviceChannel: requests by read(2) and replies by writev(2) on /dev/fuse.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "fuse/channel.h"
+#include "transport/base/unique_fd.h"
+#include "transport/memory/buffer_pool.h"
+
+namespace rdmafs::fuse {
+
+// A further descriptor of the connection that `fd` belongs to, with requests in progress of its own
+// (FUSE_DEV_IOC_CLONE), non-blocking.
+absl::StatusOr<UniqueFd> CloneDevice(int fd);
+
+// See Channel. Takes up to 16 requests per round of the loop, each to 80 bytes before its block's payload.
+class DeviceChannel final : public Channel {
+ public:
+  // `fd` is non-blocking, and INIT has been answered. `loop` and `pool` must outlive the channel.
+  DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool);
+  ~DeviceChannel() override;
+
+  Errno Start(RequestSink& sink) override;
+  void Stop() override;
+  Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
+              absl::Span<const std::byte> data) override;
+  Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) override;
+
+ private:
+  Errno Watch();
+  void OnReadable();
+  bool ReadOne();
+  void WaitForBlock();
+  void Close(Errno reason);
+
+  const UniqueFd fd_;
+  EventLoop& loop_;
+  BufferPool& pool_;
+  RequestSink* sink_ = nullptr;
+  bool watching_ = false;
+  Buffer spare_;  // the next request is read into it
+};
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,35 @@
+// FileSystemSource: where a mount's file system comes from: a server, or a test's directory.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/file_system.h"
+#include "transport/base/event_loop.h"
+#include "transport/control/status_document.h"
+
+namespace rdmafs::fuse {
+
+// Used by the mount program's main thread, but for what says otherwise.
+class FileSystemSource {
+ public:
+  struct Attached {
+    Entry root;
+    bool read_only = false;
+  };
+
+  virtual ~FileSystemSource() = default;
+
+  // Connects and attaches: blocks for a bounded time; one clear sentence in the status when it fails.
+  // Called once, after the last fork. Each loop is a shard's and runs until after Shutdown().
+  virtual absl::StatusOr<Attached> Connect(absl::Span<EventLoop* const> loops) = 0;
+  // For the thread of that shard's loop only; until Shutdown().
+  virtual FileSystem& file_system(size_t shard) = 0;
+  // Ends it, whether Connect() succeeded or not: every Reply that is still owed completes before it
+  // returns, and no server is waited for.
+  virtual void Shutdown() = 0;
+
+  // Adds what is known of connections, credits and memory, while the shards run.
+  virtual void Describe(ProgramStatus& status) const {}
+};
+
+}  // namespace rdmafs::fuse

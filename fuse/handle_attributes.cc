@@ -1,0 +1,129 @@
+// GETATTR, SETATTR, READLINK, ACCESS, STATFS, SYNCFS.
+#include "fuse/attributes.h"
+#include "fuse/caller.h"
+#include "fuse/handlers.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+Reply<Attributes> AttributesReply(Context& context, const Request& request, Node& node) {
+  return [context = &context, ticket = request.ticket, node = &node](Result<Attributes> result) {
+    if (!result.ok()) {
+      context->Answer(ticket, result.error());
+      return;
+    }
+    context->Answer(ticket, kOk, BytesOf(AttributesAnswer(*context, *node, *result)));
+  };
+}
+
+SetAttributes ToServer(const fuse_setattr_in& in) {
+  constexpr std::pair<uint32_t, uint32_t> kBits[] = {
+      {FATTR_MODE, wire::kSetMode},           {FATTR_UID, wire::kSetUid},
+      {FATTR_GID, wire::kSetGid},             {FATTR_SIZE, wire::kSetSize},
+      {FATTR_ATIME, wire::kSetAtime},         {FATTR_MTIME, wire::kSetMtime},
+      {FATTR_ATIME_NOW, wire::kSetAtimeNow},  {FATTR_MTIME_NOW, wire::kSetMtimeNow},
+      {FATTR_CTIME, wire::kSetCtime},         {FATTR_KILL_SUIDGID, wire::kSetKillSuidGid},
+  };
+  SetAttributes changes{};
+  for (auto [from, to] : kBits) {
+    if ((in.valid & from) != 0) changes.valid |= to;
+  }
+  changes.mode = in.mode;
+  changes.uid = in.uid;
+  changes.gid = in.gid;
+  changes.size = in.size;
+  changes.atime_s = static_cast<int64_t>(in.atime);
+  changes.mtime_s = static_cast<int64_t>(in.mtime);
+  changes.atime_ns = in.atimensec;
+  changes.mtime_ns = in.mtimensec;
+  return changes;
+}
+
+fuse_statfs_out ToKernel(const FileSystemStatistics& statistics) {
+  fuse_statfs_out out{};
+  out.st.blocks = statistics.blocks;
+  out.st.bfree = statistics.blocks_free;
+  out.st.bavail = statistics.blocks_available;
+  out.st.files = statistics.files;
+  out.st.ffree = statistics.files_free;
+  out.st.bsize = statistics.block_size;
+  out.st.frsize = statistics.fragment_size;
+  out.st.namelen = statistics.name_max;
+  return out;
+}
+
+}  // namespace
+
+void HandleGetAttr(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_getattr_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  const OpenId open_id =
+      (in.getattr_flags & FUSE_GETATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
+  context.file_system().GetAttr(CallerWithoutGroups(request.header), node->handle, open_id,
+                                AttributesReply(context, request, *node));
+}
+
+void HandleSetAttr(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_setattr_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  const OpenId open_id = (in.valid & FATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
+  context.file_system().SetAttr(*CallerWithGroups(request.header), node->handle, open_id, ToServer(in),
+                                AttributesReply(context, request, *node));
+}
+
+void HandleReadLink(Context& context, Request& request) {
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  context.file_system().ReadLink(
+      CallerWithoutGroups(request.header), node->handle,
+      [context = &context, ticket = request.ticket](Result<Payload> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        context->Answer(ticket, kOk, {}, result->bytes);
+      });
+}
+
+void HandleAccess(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_access_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  context.file_system().Access(*CallerWithGroups(request.header), node->handle, in.mask,
+                               [context = &context, ticket = request.ticket](Result<Unit> result) {
+                                 context->Answer(ticket, result);
+                               });
+}
+
+void HandleStatFs(Context& context, Request& request) {
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  context.file_system().StatFs(
+      CallerWithoutGroups(request.header), node->handle,
+      [context = &context, ticket = request.ticket](Result<FileSystemStatistics> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        context->Answer(ticket, kOk, BytesOf(ToKernel(*result)));
+      });
+}
+
+void HandleSyncFs(Context& context, Request& request) {
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  context.file_system().SyncFs(CallerWithoutGroups(request.header), node->handle,
+                               [context = &context, ticket = request.ticket](Result<Unit> result) {
+                                 context->Answer(ticket, result);
+                               });
+}
+
+}  // namespace rdmafs::fuse

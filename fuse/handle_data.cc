@@ -1,0 +1,123 @@
+// READ and WRITE, the hot path: no allocation, no copy; and FSYNC, FALLOCATE, LSEEK, COPY_FILE_RANGE.
+#include "fuse/caller.h"
+#include "fuse/handlers.h"
+
+namespace rdmafs::fuse {
+
+void HandleRead(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_read_in in;
+  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes) return AnswerMalformed(context, request);
+  const OpenId open_id = FindOpenFile(context, request, in.fh);
+  if (open_id == 0) return;
+  ReadRequest read{open_id, in.offset, in.size, {}};
+  // A small read's data comes in the answer's own message, so its block is free for the next request.
+  if (in.size > wire::kMaxInlineBytes) {
+    read.destination.bytes = request.block.payload().first(in.size);
+    read.destination.hold = std::move(request.block);
+  }
+  auto reply = [context = &context, ticket = request.ticket, size = in.size](Result<Payload> result) {
+    if (!result.ok()) {
+      context->Answer(ticket, result.error());
+    } else if (result->bytes.size() > size) {
+      context->Answer(ticket, Errno(EIO));
+    } else {
+      context->Answer(ticket, kOk, {}, result->bytes);
+    }
+  };
+  static_assert(Reply<Payload>::Function::kFits<decltype(reply)>);
+  context.file_system().Read(std::move(read), std::move(reply));
+}
+
+void HandleWrite(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_write_in in;
+  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes || in.size != arguments.rest().size()) {
+    return AnswerMalformed(context, request);
+  }
+  const OpenId open_id = FindOpenFile(context, request, in.fh);
+  if (open_id == 0) return;
+  WriteRequest write{open_id, in.offset, {}, 0, request.header.uid, request.header.gid};
+  if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) write.options = wire::kWriteKillSuidGid;
+  write.source.bytes = request.arguments.last(in.size);
+  write.source.hold = std::move(request.block);
+  auto reply = [context = &context, ticket = request.ticket, size = in.size](Result<uint64_t> result) {
+    if (!result.ok() || *result > size) {
+      context->Answer(ticket, result.ok() ? Errno(EIO) : result.error());
+      return;
+    }
+    context->Answer(ticket, kOk, BytesOf(fuse_write_out{static_cast<uint32_t>(*result), 0}));
+  };
+  static_assert(Reply<uint64_t>::Function::kFits<decltype(reply)>);
+  context.file_system().Write(std::move(write), std::move(reply));
+}
+
+namespace {
+
+Reply<Unit> UnitReply(Context& context, const Request& request) {
+  return [context = &context, ticket = request.ticket](Result<Unit> result) {
+    context->Answer(ticket, result);
+  };
+}
+
+}  // namespace
+
+void HandleFsync(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_fsync_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  const OpenId open_id = FindOpenFile(context, request, in.fh);
+  if (open_id == 0) return;
+  context.file_system().Fsync(open_id, (in.fsync_flags & FUSE_FSYNC_FDATASYNC) != 0,
+                              UnitReply(context, request));
+}
+
+void HandleFallocate(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_fallocate_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  const OpenId open_id = FindOpenFile(context, request, in.fh);
+  if (open_id == 0) return;
+  context.file_system().Fallocate(CallerWithoutGroups(request.header), open_id, in.offset, in.length,
+                                  in.mode, UnitReply(context, request));
+}
+
+void HandleSeek(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_lseek_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  const OpenId open_id = FindOpenFile(context, request, in.fh);
+  if (open_id == 0) return;
+  context.file_system().Seek(open_id, in.offset, in.whence,
+                             [context = &context, ticket = request.ticket](Result<uint64_t> result) {
+                               if (!result.ok()) {
+                                 context->Answer(ticket, result.error());
+                                 return;
+                               }
+                               context->Answer(ticket, kOk, BytesOf(fuse_lseek_out{*result}));
+                             });
+}
+
+void HandleCopyFileRange(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_copy_file_range_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  // The kernel has room for 32 bits of the count; a short copy is continued by the caller.
+  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+  const OpenId in_id = FindOpenFile(context, request, in.fh_in);
+  if (in_id == 0) return;
+  const OpenId out_id = FindOpenFile(context, request, in.fh_out);
+  if (out_id == 0) return;
+  context.file_system().CopyFileRange(
+      CallerWithoutGroups(request.header),
+      {in_id, in.off_in, out_id, in.off_out, std::min<uint64_t>(in.len, kMostBytes)},
+      [context = &context, ticket = request.ticket](Result<uint64_t> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        context->Answer(ticket, kOk, BytesOf(fuse_write_out{static_cast<uint32_t>(*result), 0}));
+      });
+}
+
+}  // namespace rdmafs::fuse

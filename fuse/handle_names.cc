@@ -1,0 +1,157 @@
+// LOOKUP, FORGET, and what makes, removes and moves names.
+#include "fuse/attributes.h"
+#include "fuse/caller.h"
+#include "fuse/handlers.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+// Answers with the entry that an operation found or made.
+Reply<Entry> EntryReply(Context& context, const Request& request) {
+  return [context = &context, ticket = request.ticket](Result<Entry> result) {
+    AnswerEntry(*context, ticket, result);
+  };
+}
+
+Reply<Unit> UnitReply(Context& context, const Request& request) {
+  return [context = &context, ticket = request.ticket](Result<Unit> result) {
+    context->Answer(ticket, result);
+  };
+}
+
+void AnswerLookup(Context& context, const Ticket& ticket, const Result<Entry>& result) {
+  const Nanoseconds negative = context.settings().negative_timeout;
+  if (result.error() != Errno(ENOENT) || negative == 0) return AnswerEntry(context, ticket, result);
+  fuse_entry_out out{};  // node 0: the name is known not to be there
+  out.entry_valid = static_cast<uint64_t>(negative / kSecond);
+  out.entry_valid_nsec = static_cast<uint32_t>(negative % kSecond);
+  context.Answer(ticket, kOk, BytesOf(out));
+}
+
+void Rename(Context& context, Request& request, Arguments& arguments, uint64_t new_directory,
+            uint32_t flags) {
+  std::string_view name, new_name;
+  if (!arguments.TakeName(name) || !arguments.TakeName(new_name)) {
+    return AnswerMalformed(context, request);
+  }
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  Node* new_parent = FindNode(context, request, new_directory);
+  if (new_parent == nullptr) return;
+  context.file_system().Rename(*CallerWithGroups(request.header), parent->handle, name,
+                               new_parent->handle, new_name, flags, UnitReply(context, request));
+}
+
+}  // namespace
+
+void HandleLookup(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  std::string_view name;
+  if (!arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  context.file_system().Lookup(*CallerWithGroups(request.header), parent->handle, name,
+                               [context = &context, ticket = request.ticket](Result<Entry> result) {
+                                 AnswerLookup(*context, ticket, result);
+                               });
+}
+
+void HandleMkNod(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_mknod_in in;
+  std::string_view name;
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  context.file_system().MkNod(*CallerWithGroups(request.header, in.umask), parent->handle, name, in.mode,
+                              DeviceMajor(in.rdev), DeviceMinor(in.rdev), EntryReply(context, request));
+}
+
+void HandleMkDir(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_mkdir_in in;
+  std::string_view name;
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  context.file_system().MkDir(*CallerWithGroups(request.header, in.umask), parent->handle, name, in.mode,
+                              EntryReply(context, request));
+}
+
+void HandleSymLink(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  std::string_view name, target;
+  if (!arguments.TakeName(name) || !arguments.TakeString(target)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  context.file_system().SymLink(*CallerWithGroups(request.header), parent->handle, name, target,
+                                EntryReply(context, request));
+}
+
+void HandleLink(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_link_in in;
+  std::string_view name;
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  Node* node = FindNode(context, request, in.oldnodeid);
+  if (node == nullptr) return;
+  context.file_system().Link(*CallerWithGroups(request.header), node->handle, parent->handle, name,
+                             EntryReply(context, request));
+}
+
+void HandleUnlink(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  std::string_view name;
+  if (!arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  context.file_system().Unlink(*CallerWithGroups(request.header), parent->handle, name,
+                               UnitReply(context, request));
+}
+
+void HandleRmDir(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  std::string_view name;
+  if (!arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  context.file_system().RmDir(*CallerWithGroups(request.header), parent->handle, name,
+                              UnitReply(context, request));
+}
+
+void HandleRename(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_rename_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Rename(context, request, arguments, in.newdir, 0);
+}
+
+void HandleRename2(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_rename2_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Rename(context, request, arguments, in.newdir, in.flags);
+}
+
+void HandleForget(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_forget_in in;
+  if (arguments.Take(in)) ForgetLookups(context, request.header.nodeid, in.nlookup);
+  context.Count(request.ticket, kOk);
+}
+
+void HandleBatchForget(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_batch_forget_in in;
+  fuse_forget_one one;
+  if (arguments.Take(in)) {
+    for (uint32_t i = 0; i < in.count && arguments.Take(one); ++i) {
+      ForgetLookups(context, one.nodeid, one.nlookup);
+    }
+  }
+  context.Count(request.ticket, kOk);
+}
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,167 @@
+// OPEN, OPENDIR, CREATE, TMPFILE, RELEASE, RELEASEDIR.
+#include <fcntl.h>
+
+#include "fuse/attributes.h"
+#include "fuse/caller.h"
+#include "fuse/handlers.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+// What of open(2)'s flags means something to the server; the rest is the kernel's own business.
+constexpr uint32_t kServerFlags = O_ACCMODE | O_APPEND | O_TRUNC | O_CREAT | O_EXCL | O_SYNC | O_DSYNC |
+                                  O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_NONBLOCK;
+
+uint32_t FlagsForServer(const Settings& settings, uint32_t flags) {
+  flags &= kServerFlags;
+  if (!settings.writeback || (flags & O_DIRECTORY) != 0) return flags;
+  // The kernel writes whole pages back: it reads what it has not, and knows itself where the end is.
+  if ((flags & O_ACCMODE) == O_WRONLY) flags = (flags & ~uint32_t{O_ACCMODE}) | O_RDWR;
+  return flags & ~uint32_t{O_APPEND};
+}
+
+uint32_t OpenOptions(uint32_t open_flags) {
+  return (open_flags & FUSE_OPEN_KILL_SUIDGID) != 0 ? uint32_t{wire::kOpenKillSuidGid} : 0;
+}
+
+// The kernel's cached attributes of the node are not believed any more; its pages are left alone.
+void InvalidateAttributes(Context& context, const Node& node) {
+  fuse_notify_inval_inode_out out{};
+  out.ino = node.id;
+  out.off = -1;
+  (void)context.channel().Notify(FUSE_NOTIFY_INVAL_INODE, BytesOf(out));
+}
+
+uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, uint32_t flags) {
+  PageCachePolicy::OpenDecision decision;
+  {
+    absl::MutexLock lock(&node.mutex);
+    decision = node.cache.OnOpen(FileStamp::Of(attributes), context.settings().cache);
+  }
+  if (decision.attributes_are_stale) InvalidateAttributes(context, node);
+  uint32_t out = decision.keep_pages ? FOPEN_KEEP_CACHE : 0;
+  const Settings& settings = context.settings();
+  // A shared mmap of a direct_io file needs Linux 6.6; O_DIRECT alone must not take it away.
+  if (settings.UsesDirectIo() || ((flags & O_DIRECT) != 0 && settings.direct_io_allows_mmap)) {
+    out |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+  }
+  return out;
+}
+
+// Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take it.
+void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, uint32_t open_flags,
+                  const fuse_entry_out* entry) {
+  struct {
+    fuse_entry_out entry;
+    fuse_open_out open;
+  } out{};
+  if (entry != nullptr) out.entry = *entry;
+  const auto number = context.open_files().Add(open_id);
+  out.open.fh = number.value_or(0);
+  out.open.open_flags = open_flags;
+  absl::Span<const std::byte> head = entry != nullptr ? BytesOf(out) : BytesOf(out.open);
+  if (!number) head = {};
+  if (context.Answer(ticket, number ? kOk : Errno(ENFILE), head) && number) return;
+  if (number) context.open_files().Remove(*number);
+  if (entry != nullptr) ForgetLookups(context, entry->nodeid, 1);
+  context.Release(open_id);
+}
+
+void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint32_t flags,
+                   const Result<Entry>& result) {
+  if (!result.ok()) {
+    context.Answer(ticket, result.error());
+    return;
+  }
+  auto entry = MakeEntryAnswer(context, *result);
+  if (!entry) {
+    context.Release(open_id);
+    context.Answer(ticket, Errno(ENOMEM));
+    return;
+  }
+  AnswerOpened(context, ticket, open_id, OpenFlags(context, *entry->node, result->attributes, flags),
+               &entry->out);
+}
+
+}  // namespace
+
+void HandleOpen(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_open_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  const OpenId open_id = context.file_system().NewOpenId();
+  context.file_system().Open(
+      *CallerWithGroups(request.header), node->handle, open_id,
+      FlagsForServer(context.settings(), in.flags), OpenOptions(in.open_flags),
+      [context = &context, ticket = request.ticket, node, open_id,
+       flags = in.flags](Result<Attributes> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        AnswerOpened(*context, ticket, open_id, OpenFlags(*context, *node, *result, flags), nullptr);
+      });
+}
+
+void HandleOpenDir(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_open_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Node* node = FindNode(context, request);
+  if (node == nullptr) return;
+  const OpenId open_id = context.file_system().NewOpenId();
+  context.file_system().Open(
+      *CallerWithGroups(request.header), node->handle, open_id, O_RDONLY | O_DIRECTORY, 0,
+      [context = &context, ticket = request.ticket, open_id](Result<Attributes> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        AnswerOpened(*context, ticket, open_id, 0, nullptr);
+      });
+}
+
+void HandleCreate(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_create_in in;
+  std::string_view name;
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  const OpenId open_id = context.file_system().NewOpenId();
+  context.file_system().Create(
+      *CallerWithGroups(request.header, in.umask), parent->handle, name, open_id,
+      FlagsForServer(context.settings(), in.flags), in.mode, OpenOptions(in.open_flags),
+      [context = &context, ticket = request.ticket, open_id, flags = in.flags](Result<Entry> result) {
+        AnswerCreated(*context, ticket, open_id, flags, result);
+      });
+}
+
+void HandleTmpFile(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_create_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  Node* parent = FindNode(context, request);
+  if (parent == nullptr) return;
+  const OpenId open_id = context.file_system().NewOpenId();
+  context.file_system().TmpFile(
+      *CallerWithGroups(request.header, in.umask), parent->handle, open_id,
+      FlagsForServer(context.settings(), in.flags), in.mode,
+      [context = &context, ticket = request.ticket, open_id, flags = in.flags](Result<Entry> result) {
+        AnswerCreated(*context, ticket, open_id, flags, result);
+      });
+}
+
+void HandleRelease(Context& context, Request& request) {
+  Arguments arguments = request.reader();
+  fuse_release_in in;
+  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  const OpenId open_id = context.open_files().Remove(in.fh);
+  // Nobody waits for it, so nobody is made to: the answer goes before the server's.
+  context.Answer(request.ticket, kOk);
+  if (open_id != 0) context.Release(open_id);
+}
+
+}  // namespace rdmafs::fuse

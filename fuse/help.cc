@@ -1,0 +1,49 @@
+// What rdmafs --help says.
+#include "fuse/mount_options.h"
+
+namespace rdmafs::fuse {
+
+std::string HelpText() {
+  return R"(usage: rdmafs HOST:DIR MOUNTPOINT [-f] [-d] [-o option[,option...]]
+       mount -t fuse.rdmafs HOST:DIR MOUNTPOINT [-o option[,option...]]
+
+Mounts a directory that rdmafsd exports on HOST (a name, an IPv4 address or an [IPv6 address]), over
+RDMA, or over TCP where there is no RDMA device. umount MOUNTPOINT, or fusermount3 -u, ends it.
+
+    -f                    stay in the foreground, log to standard error
+    -d                    as -f, and log every request
+    -r                    as -o ro
+    -h, --help            this text
+    -V, --version         the version
+
+Connection:
+    -o transport=auto     auto, rdma or tcp
+    -o port=20490         the server's port
+    -o nconnect=4         TCP connections of the session, 1 to 16
+    -o hard, -o soft      wait for a lost server without end (hard, the default), or ...
+    -o timeout=60         ... give up after so many seconds
+
+Caching (close-to-open unless said otherwise):
+    -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is
+                          cached; always: pages are kept (for files that no one else writes)
+    -o direct_io          as cache=none
+    -o writeback          the kernel gathers writes (one client writes a file at a time)
+    -o attr_timeout=1     seconds that attributes are believed
+    -o entry_timeout=1    seconds that names are believed
+    -o negative_timeout=0 seconds that a name is believed not to be there
+
+Access:
+    -o ro                 read only
+    -o allow_other        other users may use the mount
+    -o default_permissions  the kernel checks permissions (it always does here)
+    -o suid, dev, exec, atime, sync, ... and their opposites as in mount(8)
+
+Resources:
+    -o max_read=1M        bytes of one read request, 4K to 1M
+    -o pool_size=64M      memory for data on its way
+    -o shards=N           threads (default: the number of cores, at most 4)
+    -o log_level=notice   error, warning, notice, info or debug
+)";
+}
+
+}  // namespace rdmafs::fuse

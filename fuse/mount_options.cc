@@ -1,0 +1,303 @@
+#include "fuse/mount_options.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+using Value = absl::string_view;
+
+absl::Status BadValue(absl::string_view name, Value value, absl::string_view wanted) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("option ", name, "=", value, ": ", wanted, " is expected"));
+}
+
+template <typename T>
+absl::Status ParseNumber(absl::string_view name, Value value, uint64_t least, uint64_t most, T& out) {
+  uint64_t number;
+  if (!absl::SimpleAtoi(value, &number) || number < least || number > most) {
+    return BadValue(name, value, absl::StrCat("a number from ", least, " to ", most));
+  }
+  out = static_cast<T>(number);
+  return absl::OkStatus();
+}
+
+absl::Status ParseSize(absl::string_view name, Value value, uint64_t least, uint64_t most, size_t& out) {
+  constexpr absl::string_view kSuffixes = "KMGT";
+  const std::string wanted = absl::StrCat("a size like 64M, from ", least, " to ", most, " bytes,");
+  if (value.empty()) return BadValue(name, value, wanted);
+  int shift = 0;
+  absl::string_view digits = value;
+  const size_t suffix = kSuffixes.find(static_cast<char>(value.back() & ~0x20));
+  if (suffix != absl::string_view::npos) {
+    shift = 10 * (static_cast<int>(suffix) + 1);
+    digits.remove_suffix(1);
+  }
+  uint64_t number;
+  if (!absl::SimpleAtoi(digits, &number) || number > (most >> shift) || (number << shift) < least) {
+    return BadValue(name, value, wanted);
+  }
+  out = number << shift;
+  return absl::OkStatus();
+}
+
+absl::Status ParseSeconds(absl::string_view name, Value value, Nanoseconds& out) {
+  constexpr double kMost = 365.0 * 24 * 3600;
+  double seconds;
+  if (!absl::SimpleAtod(value, &seconds) || !(seconds >= 0) || seconds > kMost) {
+    return BadValue(name, value, "a number of seconds");
+  }
+  out = std::llround(seconds * kSecond);
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status ParseChoice(absl::string_view name, Value value,
+                         std::initializer_list<std::pair<absl::string_view, T>> choices, T& out) {
+  std::string wanted;
+  for (const auto& [text, choice] : choices) {
+    if (value == text) {
+      out = choice;
+      return absl::OkStatus();
+    }
+    absl::StrAppend(&wanted, wanted.empty() ? "" : ", ", text);
+  }
+  return BadValue(name, value, absl::StrCat("one of ", wanted));
+}
+
+// An option of ours that takes a value.
+struct ValueOption {
+  absl::string_view name;
+  absl::Status (*parse)(absl::string_view name, Value, MountOptions&);
+};
+
+constexpr ValueOption kValueOptions[] = {
+    {"max_read",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       size_t bytes;
+       absl::Status status = ParseSize(name, value, 4096, wire::kMaxPayloadBytes, bytes);
+       if (status.ok()) o.kernel_options.push_back(absl::StrCat("max_read=", bytes));
+       return status;
+     }},
+    {"attr_timeout",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseSeconds(name, value, o.settings.attr_timeout);
+     }},
+    {"entry_timeout",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseSeconds(name, value, o.settings.entry_timeout);
+     }},
+    {"negative_timeout",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseSeconds(name, value, o.settings.negative_timeout);
+     }},
+    {"cache",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<CacheMode>(
+           name, value,
+           {{"none", CacheMode::kNone}, {"auto", CacheMode::kAuto}, {"always", CacheMode::kAlways}},
+           o.settings.cache);
+     }},
+    {"transport",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<TransportChoice>(name, value,
+                                           {{"auto", TransportChoice::kAuto},
+                                            {"rdma", TransportChoice::kRdma},
+                                            {"tcp", TransportChoice::kTcp}},
+                                           o.transport);
+     }},
+    {"port",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseNumber(name, value, 1, 65535, o.port);
+     }},
+    {"nconnect",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseNumber(name, value, 1, 16, o.nconnect);
+     }},
+    {"pool_size",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseSize(name, value, uint64_t{4} << 20, uint64_t{1} << 40, o.pool_bytes);
+     }},
+    {"shards",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseNumber(name, value, 1, 64, o.shards);
+     }},
+    {"timeout",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       absl::Status status = ParseSeconds(name, value, o.timeout);
+       if (status.ok() && o.timeout < kSecond) return BadValue(name, value, "at least 1 second");
+       return status;
+     }},
+    {"log_level",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<LogLevel>(name, value,
+                                    {{"error", LogLevel::kError},
+                                     {"warning", LogLevel::kWarning},
+                                     {"notice", LogLevel::kNotice},
+                                     {"info", LogLevel::kInformation},
+                                     {"debug", LogLevel::kDebug}},
+                                    o.log_level);
+     }},
+};
+
+// An option of ours without a value.
+struct FlagOption {
+  absl::string_view name;
+  void (*set)(MountOptions&);
+};
+
+constexpr FlagOption kFlagOptions[] = {
+    {"ro", [](MountOptions& o) { o.read_only = true; }},
+    {"rw", [](MountOptions& o) { o.read_only = false; }},
+    {"direct_io", [](MountOptions& o) { o.settings.direct_io = true; }},
+    {"writeback", [](MountOptions& o) { o.settings.writeback = true; }},
+    {"soft", [](MountOptions& o) { o.soft = true; }},
+    {"hard", [](MountOptions& o) { o.soft = false; }},
+};
+
+// Handed on to libfuse, which knows what the kernel makes of them.
+constexpr absl::string_view kKernelOptions[] = {
+    "allow_other", "default_permissions", "auto_unmount", "suid",  "nosuid", "dev",     "nodev",
+    "exec",        "noexec",              "async",        "sync",  "atime",  "noatime", "dirsync",
+};
+constexpr absl::string_view kKernelValueOptions[] = {"context", "fscontext", "defcontext", "rootcontext"};
+
+// Meant for mount(8), systemd or fstab(5), or without a meaning for a FUSE file system.
+constexpr absl::string_view kIgnoredOptions[] = {
+    "defaults", "auto",     "noauto",     "user",        "nouser",        "users",    "owner",    "group",
+    "nofail",   "_netdev",  "relatime",   "norelatime",  "strictatime",   "lazytime", "nolazytime",
+    "diratime", "nodiratime", "iversion", "noiversion",  "nostrictatime", "mand",     "nomand",
+    "silent",   "loud",
+};
+constexpr absl::string_view kIgnoredValueOptions[] = {"comment", "uhelper", "helper", "fsname", "subtype"};
+
+template <typename List>
+bool Contains(const List& list, absl::string_view name) {
+  return std::find(std::begin(list), std::end(list), name) != std::end(list);
+}
+
+absl::Status ParseOption(absl::string_view option, MountOptions& options) {
+  const size_t equals = option.find('=');
+  const absl::string_view name = option.substr(0, equals);
+  if (option.empty() || name.substr(0, 2) == "x-" || name.substr(0, 2) == "X-") return absl::OkStatus();
+  if (equals == absl::string_view::npos) {
+    for (const FlagOption& flag : kFlagOptions) {
+      if (flag.name == name) {
+        flag.set(options);
+        return absl::OkStatus();
+      }
+    }
+    if (Contains(kIgnoredOptions, name)) return absl::OkStatus();
+    if (Contains(kKernelOptions, name)) {
+      options.kernel_options.emplace_back(option);
+      return absl::OkStatus();
+    }
+    for (const ValueOption& known : kValueOptions) {
+      if (known.name == name) return BadValue(name, "", "a value");
+    }
+  } else {
+    for (const ValueOption& known : kValueOptions) {
+      if (known.name == name) return known.parse(name, option.substr(equals + 1), options);
+    }
+    if (Contains(kIgnoredValueOptions, name)) return absl::OkStatus();
+    if (Contains(kKernelValueOptions, name)) {
+      options.kernel_options.emplace_back(option);
+      return absl::OkStatus();
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown option '", option, "'; see rdmafs --help"));
+}
+
+absl::Status ParseOptionList(absl::string_view list, MountOptions& options) {
+  for (absl::string_view option : absl::StrSplit(list, ',')) {
+    if (absl::Status status = ParseOption(option, options); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// -f, -d and the like; false when it is none of them.
+bool ParseSwitch(absl::string_view argument, MountOptions& options) {
+  if (argument == "-h" || argument == "--help") {
+    options.help = true;
+  } else if (argument == "-V" || argument == "--version") {
+    options.version = true;
+  } else if (argument == "-f") {
+    options.foreground = true;
+  } else if (argument == "-d") {
+    options.foreground = options.debug = true;
+    options.log_level = LogLevel::kDebug;
+  } else if (argument == "-r") {
+    options.read_only = true;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> arguments) {
+  MountOptions options;
+  std::vector<absl::string_view> operands;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const absl::string_view argument = arguments[i];
+    absl::Status status;
+    if (ParseSwitch(argument, options)) continue;
+    if (argument == "-o") {
+      if (++i == arguments.size()) return absl::InvalidArgumentError("-o needs a list of options");
+      status = ParseOptionList(arguments[i], options);
+    } else if (argument.substr(0, 2) == "-o") {
+      status = ParseOptionList(argument.substr(2), options);
+    } else if (argument.size() > 1 && argument[0] == '-') {
+      status = absl::InvalidArgumentError(absl::StrCat("unknown argument '", argument, "'; see rdmafs --help"));
+    } else {
+      operands.push_back(argument);
+    }
+    if (!status.ok()) return status;
+  }
+  if (options.help || options.version) return options;
+  if (operands.size() != 2) {
+    return absl::InvalidArgumentError("usage: rdmafs HOST:DIR MOUNTPOINT [-f] [-d] [-o options]; see rdmafs --help");
+  }
+  options.mount_point = std::string(operands[1]);
+  absl::Status status = ParseSource(operands[0], options);
+  if (!status.ok()) return status;
+  return options;
+}
+
+absl::Status ParseSource(absl::string_view source, MountOptions& options) {
+  options.source = std::string(source);
+  absl::string_view host, rest;
+  if (!source.empty() && source[0] == '[') {
+    const size_t end = source.find(']');
+    if (end == absl::string_view::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("'", source, "': the bracket is not closed"));
+    }
+    host = source.substr(1, end - 1);
+    rest = source.substr(end + 1);
+  } else {
+    const size_t colon = source.find(':');
+    host = source.substr(0, colon);
+    rest = colon == absl::string_view::npos ? "" : source.substr(colon);
+  }
+  if (host.empty() || rest.empty() || rest[0] != ':') {
+    return absl::InvalidArgumentError(absl::StrCat("'", source, "' is not HOST:DIR"));
+  }
+  rest.remove_prefix(1);
+  if (rest.empty() || rest[0] != '/') {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", source, "': the directory after HOST: must be absolute (write an IPv6 address as [ADDRESS])"));
+  }
+  if (rest.size() > wire::kMaxPathBytes) return absl::InvalidArgumentError("the directory's name is too long");
+  options.host = std::string(host);
+  options.directory = std::string(rest);
+  return absl::OkStatus();
+}
+
+}  // namespace rdmafs::fuse

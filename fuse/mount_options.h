@@ -1,0 +1,49 @@
+// MountOptions: the command line of rdmafs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "client/connector.h"
+#include "fuse/settings.h"
+#include "transport/base/log.h"
+
+namespace rdmafs::fuse {
+
+struct MountOptions {
+  std::string source;  // "HOST:DIR" as it was given
+  std::string host;    // name or numeric address, without brackets
+  std::string directory;  // absolute
+  std::string mount_point;
+
+  bool help = false, version = false;
+  bool foreground = false;
+  bool debug = false;
+  bool read_only = false;
+  Settings settings;
+  // What libfuse is given besides fsname, subtype, ro and max_read.
+  std::vector<std::string> kernel_options;
+
+  TransportChoice transport = TransportChoice::kAuto;
+  uint16_t port = 20490;
+  uint32_t nconnect = 4;
+  size_t pool_bytes = size_t{64} << 20;
+  uint32_t shards = 0;           // 0: min(cores, 4)
+  bool soft = false;             // give up after `timeout`; otherwise wait for the server
+  Nanoseconds timeout = 60 * kSecond;
+  LogLevel log_level = LogLevel::kNotice;
+};
+
+// `arguments` without the program's name. An error says in one sentence what is wrong.
+absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> arguments);
+
+// "HOST:DIR" or "[ADDRESS]:DIR" into its parts.
+absl::Status ParseSource(absl::string_view source, MountOptions& options);
+
+// What --help says.
+std::string HelpText();
+
+}  // namespace rdmafs::fuse

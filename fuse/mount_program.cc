@@ -1,0 +1,224 @@
+#include "fuse/mount_program.h"
+
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "fuse/device_channel.h"
+#include "fuse/init.h"
+#include "fuse/kernel_mount.h"
+#include "fuse/launch.h"
+#include "fuse/mount_status.h"
+#include "fuse/shard.h"
+#include "transport/control/control_path.h"
+#include "transport/control/control_socket.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+// How long whoever started us waits: connecting is bounded by 10 s, the mount and INIT by the next.
+constexpr Nanoseconds kLaunchPatience = 45 * kSecond;
+constexpr Nanoseconds kInitPatience = 10 * kSecond;
+// After a signal: how long the kernel may take to hand in what it still has to write.
+constexpr Nanoseconds kUnmountPatience = 5 * kSecond;
+// At the end: how long the server may take to hear what was released.
+constexpr Nanoseconds kReleasePatience = 2 * kSecond;
+
+size_t ShardCount(const MountOptions& options) {
+  if (options.shards != 0) return options.shards;
+  return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 4);
+}
+
+// The mount in the order of its life: Connect, Mount, Serve, End. Owned by the main thread.
+class MountedFileSystem {
+ public:
+  MountedFileSystem(const MountOptions& options, const SourceFactory& make_source)
+      : options_(options), settings_(options.settings), source_(make_source(options, arena_, clock_)) {}
+  ~MountedFileSystem() { End(); }
+
+  absl::Status Connect();
+  absl::Status Mount();
+  void Serve();
+
+ private:
+  void WatchSignals();
+  void OpenControlSocket();
+  void OnSignal();
+  void OnClosed(Errno reason);
+  void End();
+
+  const MountOptions& options_;
+  const MonotonicClock clock_;
+  Arena arena_;
+  Settings settings_;
+  std::unique_ptr<FileSystemSource> source_;
+  EventLoop loop_{clock_};
+  UniqueFd signals_;
+  std::unique_ptr<Tables> tables_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  bool read_only_ = false;
+  std::unique_ptr<KernelMount> mount_;
+  std::unique_ptr<ControlSocket> control_;
+  Nanoseconds mounted_at_ = 0;
+  bool ending_ = false;
+};
+
+absl::Status MountedFileSystem::Connect() {
+  WatchSignals();
+  const size_t count = ShardCount(options_);
+  std::vector<EventLoop*> loops;
+  for (size_t i = 0; i < count; ++i) {
+    shards_.push_back(std::make_unique<Shard>(
+        arena_, clock_,
+        Shard::Options{.index = i,
+                       .pool_bytes = options_.pool_bytes / count,
+                       // Polling pays only where there is a core to spare for it.
+                       .busy_poll = std::thread::hardware_concurrency() < 4 ? 0 : 20 * kMicrosecond}));
+    loops.push_back(&shards_.back()->loop());
+  }
+  absl::StatusOr<FileSystemSource::Attached> attached = source_->Connect(loops);
+  if (!attached.ok()) return attached.status();
+  tables_ = std::make_unique<Tables>(attached->root.handle);
+  read_only_ = options_.read_only || attached->read_only;
+  return absl::OkStatus();
+}
+
+absl::Status MountedFileSystem::Mount() {
+  std::vector<std::string> kernel_options = options_.kernel_options;
+  kernel_options.push_back(absl::StrCat("fsname=", options_.source));
+  kernel_options.push_back("subtype=rdmafs");
+  if (read_only_) kernel_options.push_back("ro");
+  auto mount = KernelMount::Mount(options_.mount_point, kernel_options);
+  if (!mount.ok()) return mount.status();
+  mount_ = *std::move(mount);
+  absl::StatusOr<int> device = mount_->DuplicateDevice();
+  if (!device.ok()) return device.status();
+  UniqueFd first(*device);
+  absl::Status status = AnswerInit(first.get(), settings_, clock_.Now() + kInitPatience);
+  if (!status.ok()) return status;
+
+  std::vector<UniqueFd> devices;
+  for (size_t i = 1; i < shards_.size(); ++i) {
+    auto clone = CloneDevice(first.get());
+    if (!clone.ok()) return clone.status();
+    devices.push_back(*std::move(clone));
+  }
+  devices.push_back(std::move(first));
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    shards_[i]->Serve(std::move(devices[i]),
+                      {.file_system = source_->file_system(i),
+                       .tables = *tables_,
+                       .settings = settings_,
+                       .cancel_wait = [this](LockWaits::Wait wait) {
+                         shards_[wait.shard]->CancelWait(wait.token);
+                       },
+                       .on_closed = [this](Errno reason) { OnClosed(reason); }});
+  }
+  mounted_at_ = clock_.Now();
+  return absl::OkStatus();
+}
+
+void MountedFileSystem::WatchSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // the shards' threads inherit it
+  signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  CHECK(signals_.valid());
+  CHECK(loop_.Add(signals_.get(), EPOLLIN, [this](uint32_t) { OnSignal(); }).ok());
+}
+
+void MountedFileSystem::OnSignal() {
+  signalfd_siginfo signal;
+  if (::read(signals_.get(), &signal, sizeof signal) != sizeof signal) return;
+  Log(LogLevel::kNotice, "signal ", signal.ssi_signo, ": unmounting ", options_.mount_point);
+  if (std::exchange(ending_, true)) return loop_.Stop();
+  mount_->Unmount();
+  // Ends when the kernel has let go of it; what is still open then finds the mount gone.
+  loop_.After(kUnmountPatience, [this] { loop_.Stop(); });
+}
+
+// On a shard's thread.
+void MountedFileSystem::OnClosed(Errno reason) {
+  if (reason != Errno(ENODEV)) Log(LogLevel::kError, "/dev/fuse: ", reason.ToString());
+  loop_.Stop();
+}
+
+void MountedFileSystem::OpenControlSocket() {
+  auto path = MakeControlPath("", "rdmafs");
+  absl::Status status = path.status();
+  if (path.ok()) {
+    auto control = ControlSocket::Listen(loop_, *path, [this](std::string_view command) {
+      return AnswerControl(command, [this] {
+        return DescribeMount(options_, shards_, *source_, clock_.Now() - mounted_at_);
+      });
+    });
+    status = control.status();
+    if (control.ok()) control_ = *std::move(control);
+  }
+  if (!status.ok()) Log(LogLevel::kWarning, "no control socket: ", status.message());
+}
+
+void MountedFileSystem::Serve() {
+  Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
+      read_only_ ? ", read only" : "");
+  OpenControlSocket();
+  loop_.Run();
+  Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
+}
+
+void MountedFileSystem::End() {
+  control_.reset();
+  if (mount_ != nullptr) mount_->Unmount();
+  for (auto& shard : shards_) shard->StopServing(kReleasePatience);
+  source_->Shutdown();
+  mount_.reset();
+  shards_.clear();
+}
+
+absl::Status MountAndServe(const MountOptions& options, const SourceFactory& make_source, Launch& launch) {
+  if (absl::Status status = CheckMountPoint(options.mount_point); !status.ok()) return status;
+  MountedFileSystem mounted(options, make_source);
+  if (absl::Status status = mounted.Connect(); !status.ok()) return status;
+  if (absl::Status status = mounted.Mount(); !status.ok()) return status;
+  if (!launch.Report(absl::OkStatus())) return absl::CancelledError("whoever started the mount has gone");
+  mounted.Serve();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunMount(const MountOptions& given, const SourceFactory& make_source) {
+  MountOptions options = given;
+  // The background process changes its directory.
+  if (char* absolute = ::realpath(options.mount_point.c_str(), nullptr)) {
+    options.mount_point = absolute;
+    ::free(absolute);
+  }
+  Launch launch = Launch::Begin(options.foreground, kLaunchPatience);
+  OpenLog("rdmafs", options.foreground ? LogTarget::kStandardError : LogTarget::kSyslog, options.log_level);
+  const absl::Status status = MountAndServe(options, make_source, launch);
+  if (status.ok()) return 0;
+  if (!options.foreground) Log(LogLevel::kError, status.message());
+  launch.Report(status);
+  return 1;
+}
+
+int RunMountProgram(int argc, char** argv, const SourceFactory& make_source) {
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  const absl::StatusOr<MountOptions> options = ParseArguments(arguments);
+  if (!options.ok()) {
+    std::fprintf(stderr, "rdmafs: %s\n", std::string(options.status().message()).c_str());
+    return 1;
+  }
+  if (options->help) return std::fputs(HelpText().c_str(), stdout) < 0 ? 1 : 0;
+  if (options->version) return std::puts("rdmafs " RDMAFS_VERSION) < 0 ? 1 : 0;
+  return RunMount(*options, make_source);
+}
+
+}  // namespace rdmafs::fuse

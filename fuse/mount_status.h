@@ -1,0 +1,17 @@
+// What a mount tells about itself through its control socket.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "fuse/file_system_source.h"
+#include "fuse/mount_options.h"
+#include "fuse/shard.h"
+
+namespace rdmafs::fuse {
+
+// Thread-safe towards the running shards.
+ProgramStatus DescribeMount(const MountOptions& options, const std::vector<std::unique_ptr<Shard>>& shards,
+                            const FileSystemSource& source, Nanoseconds uptime);
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,60 @@
+#include "fuse/node_table.h"
+
+#include <algorithm>
+
+#include "absl/hash/hash.h"
+#include "transport/base/check.h"
+
+namespace rdmafs::fuse {
+
+NodeTable::NodeTable(const wire::FileHandle& root, uint64_t max_count) : slots_(max_count) {
+  std::optional<Lookup> node = Remember(root);
+  CHECK(node && node->node->id == kRootId);
+}
+
+NodeTable::Bucket& NodeTable::BucketOf(std::string_view handle) {
+  return buckets_[absl::Hash<std::string_view>()(handle) % kBucketCount];
+}
+
+std::optional<NodeTable::Lookup> NodeTable::Remember(const wire::FileHandle& handle) {
+  Bucket& bucket = BucketOf(handle.view());
+  absl::MutexLock lock(&bucket.mutex);
+  auto found = bucket.nodes.find(handle.view());
+  if (found != bucket.nodes.end()) {
+    Node* node = found->second;
+    ++node->lookups_;
+    return Lookup{node, node->generation_};
+  }
+  uint64_t index;
+  if (!slots_.Take(index)) return std::nullopt;
+  Node* node = slots_.Find(index);
+  node->id = index + 1;
+  node->handle = handle;
+  node->lookups_ = 1;
+  node->has_locks.store(false, std::memory_order_relaxed);
+  ++node->generation_;  // the same id never comes back with the same generation
+  {
+    absl::MutexLock cache_lock(&node->mutex);
+    node->cache = PageCachePolicy();
+  }
+  bucket.nodes.emplace(node->handle.view(), node);
+  node->live.store(true, std::memory_order_release);
+  return Lookup{node, node->generation_};
+}
+
+std::optional<wire::FileHandle> NodeTable::Forget(uint64_t id, uint64_t count) {
+  Node* node = Find(id);
+  if (node == nullptr || id == kRootId) return std::nullopt;
+  // The kernel holds the lookups that it gives back here, so the handle stands until we take the lock.
+  const wire::FileHandle handle = node->handle;
+  Bucket& bucket = BucketOf(handle.view());
+  absl::MutexLock lock(&bucket.mutex);
+  node->lookups_ -= std::min(count, node->lookups_);
+  if (node->lookups_ != 0) return std::nullopt;
+  node->live.store(false, std::memory_order_release);
+  bucket.nodes.erase(handle.view());
+  slots_.GiveBack(id - 1);
+  return handle;
+}
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,49 @@
+// OpenFiles: from the file handles that the kernel has to the open files of the session.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "fuse/slot_table.h"
+#include "transport/wire/types.h"
+
+namespace rdmafs::fuse {
+
+struct OpenFile {
+  std::atomic<wire::OpenId> id{0};  // 0: not in use
+};
+
+// Thread-safe. Find() takes no lock.
+class OpenFiles {
+ public:
+  explicit OpenFiles(uint64_t max_count = uint64_t{1} << 20) : slots_(max_count) {}
+
+  // The number by which the kernel will name the file (never 0); nullopt when too many are open.
+  std::optional<uint64_t> Add(wire::OpenId id) {
+    uint64_t index;
+    if (!slots_.Take(index)) return std::nullopt;
+    slots_.Find(index)->id.store(id, std::memory_order_release);
+    return index + 1;
+  }
+  // 0 for a number that names no open file.
+  wire::OpenId Find(uint64_t number) const {
+    OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1);
+    return file == nullptr ? 0 : file->id.load(std::memory_order_acquire);
+  }
+  // Forgets it, and says what it was (0: nothing).
+  wire::OpenId Remove(uint64_t number) {
+    OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1);
+    const wire::OpenId id = file == nullptr ? 0 : file->id.exchange(0, std::memory_order_acq_rel);
+    if (id != 0) slots_.GiveBack(number - 1);
+    return id;
+  }
+  uint64_t count() const { return slots_.used_count(); }
+  // Numbers are below this.
+  uint64_t limit() const { return slots_.limit() + 1; }
+
+ private:
+  SlotTable<OpenFile> slots_;
+};
+
+}  // namespace rdmafs::fuse

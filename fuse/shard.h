@@ -1,0 +1,71 @@
+// Shard: one thread of the mount, with its loop, its pool, its FileSystem and its channel.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "fuse/context.h"
+#include "transport/base/clock.h"
+#include "transport/base/unique_fd.h"
+#include "transport/memory/buffer_pool.h"
+
+namespace rdmafs::fuse {
+
+// What all shards of a mount work on.
+struct Tables {
+  explicit Tables(const wire::FileHandle& root) : nodes(root) {}
+  NodeTable nodes;
+  OpenFiles open_files;
+  LockWaits lock_waits;
+};
+
+// A Shard is used by the main thread: made (which starts its thread), told to serve, to stop serving, and
+// destroyed, in this order.
+class Shard {
+ public:
+  struct Options {
+    size_t index = 0;
+    size_t pool_bytes = size_t{16} << 20;
+    Nanoseconds busy_poll = 0;
+  };
+  Shard(Arena& arena, const Clock& clock, const Options& options);
+  // Ends the thread. The FileSystem that it served is gone.
+  ~Shard();
+
+  EventLoop& loop() { return loop_; }
+
+  struct Service {
+    FileSystem& file_system;
+    Tables& tables;
+    const Settings& settings;
+    // Gives up a lock's wait on whichever shard. On this shard's thread.
+    std::function<void(LockWaits::Wait)> cancel_wait;
+    // The mount is gone. On this shard's thread.
+    std::function<void(Errno)> on_closed;
+  };
+  // Serves the device `fd` (non-blocking, INIT answered).
+  void Serve(UniqueFd fd, Service service);
+  // A wait of this shard is given up. Any thread, until StopServing().
+  void CancelWait(CancelToken token);
+  // Takes no more requests. Waits until the server knows what was released, `patience` at most.
+  void StopServing(Nanoseconds patience);
+
+  const OperationStatistics& statistics() const { return statistics_; }
+  BufferPool::Statistics pool_statistics() const { return pool_.statistics(); }
+
+ private:
+  struct Serving;
+  struct Stopping;
+
+  void Stop(std::shared_ptr<Stopping> stopping);
+
+  const size_t index_;
+  EventLoop loop_;
+  BufferPool pool_;
+  OperationStatistics statistics_;
+  std::unique_ptr<Serving> serving_;  // shard thread only, while that runs
+  std::thread thread_;
+};
+
+}  // namespace rdmafs::fuse

@@ -1,0 +1,68 @@
+#include "fuse/stack_builder.h"
+
+#include "transport/rdma/rdma_transport.h"
+#include "transport/tcp/tcp_transport.h"
+
+namespace rdmafs::fuse {
+namespace {
+
+// Messages of all connections together: at most 16 of them, with 256 credits each.
+constexpr size_t kMessageBytes = 8192;
+constexpr size_t kMessagePoolBytes = size_t{64} << 20;
+static_assert(kMessageBytes >= wire::kMaxMessageBytes);
+
+}  // namespace
+
+RemoteSource::RemoteSource(const MountOptions& options, Arena& arena, const Clock& clock)
+    : options_(options),
+      messages_(arena, {.payload_bytes = kMessageBytes,
+                        .headroom_bytes = 0,
+                        .tailroom_bytes = 0,
+                        .cap_bytes = kMessagePoolBytes,
+                        .slab_bytes = size_t{2} << 20}),
+      resources_{arena, messages_, clock} {}
+
+RemoteSource::~RemoteSource() { Shutdown(); }
+
+absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(absl::Span<EventLoop* const> loops) {
+  tcp_ = std::make_unique<TcpTransport>(resources_);
+  if (options_.transport != TransportChoice::kTcp) rdma_ = std::make_unique<RdmaTransport>(resources_);
+  connector_ = std::make_unique<Connector>(Endpoint{options_.host, options_.port}, options_.transport,
+                                           tcp_.get(), rdma_.get(), wire::kDefaultCredits);
+  ClientOptions client_options;
+  client_options.path = options_.directory;
+  client_options.connection_count = static_cast<int>(options_.nconnect);
+  client_options.soft_timeout = options_.soft ? options_.timeout : 0;
+  auto client = Client::Connect(*connector_, client_options, {loops.begin(), loops.end()});
+  if (!client.ok()) return client.status();
+  client_ = *std::move(client);
+  return Attached{client_->root(), client_->read_only()};
+}
+
+void RemoteSource::Shutdown() {
+  if (client_ != nullptr) client_->Shutdown();
+  client_.reset();
+}
+
+void RemoteSource::Describe(ProgramStatus& status) const {
+  const Client::Status client = client_->status();
+  status.state = client.connected ? "ready" : "reconnecting";
+  status.transport.name = client.transport;
+  status.transport.why = client.why;
+  status.transport.device = client.device;
+  if (!client.peer.empty()) status.transport.peers.push_back(client.peer);
+  status.transport.connection_count = client.connection_count;
+  status.transport.messages_sent = client.messages_sent;
+  status.transport.messages_received = client.messages_received;
+  status.transport.bytes_sent = client.bytes_sent;
+  status.transport.bytes_received = client.bytes_received;
+  status.transport.copied_bytes = client.copied_bytes;
+  status.credits = ProgramStatus::Credits{client.credits, client.in_flight};
+  status.pools["messages"] = messages_.statistics();
+  const Transport& transport = client.transport == "rdma" && rdma_ != nullptr ? *rdma_ : *tcp_;
+  status.memory = transport.memory_statistics();
+  status.retry_count = client.repeated_count;
+  status.reconnect_count = client.reconnect_count;
+}
+
+}  // namespace rdmafs::fuse
