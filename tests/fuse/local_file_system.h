@@ -1,0 +1,76 @@
+// LocalFileSystem: a FileSystem on a directory of this machine, by system calls, answered at once. The
+// double that the FUSE side is tested on; it needs root, to act as its callers.
+#pragma once
+
+#include "client/file_system.h"
+#include "tests/fuse/local_directory.h"
+
+namespace rdmafs {
+
+// See FileSystem. One for each shard, on a LocalDirectory that outlives them.
+class LocalFileSystem final : public FileSystem {
+ public:
+  LocalFileSystem(LocalDirectory& directory, EventLoop& loop) : directory_(directory), loop_(loop) {}
+
+  void Lookup(const Caller&, const FileHandle& parent, std::string_view name, Reply<Entry>) override;
+  void Forget(const FileHandle&) override {}
+  void GetAttr(const Caller&, const FileHandle&, OpenId, Reply<Attributes>) override;
+  void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&, Reply<Attributes>) override;
+  void ReadLink(const Caller&, const FileHandle&, Reply<Payload>) override;
+  void MkNod(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
+             uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry>) override;
+  void MkDir(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
+             Reply<Entry>) override;
+  void Unlink(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
+  void RmDir(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
+  void SymLink(const Caller&, const FileHandle& parent, std::string_view name, std::string_view target,
+               Reply<Entry>) override;
+  void Rename(const Caller&, const FileHandle& parent, std::string_view name, const FileHandle& new_parent,
+              std::string_view new_name, uint32_t flags, Reply<Unit>) override;
+  void Link(const Caller&, const FileHandle&, const FileHandle& new_parent, std::string_view new_name,
+            Reply<Entry>) override;
+  void Access(const Caller&, const FileHandle&, uint32_t mask, Reply<Unit>) override;
+  void StatFs(const Caller&, const FileHandle&, Reply<FileSystemStatistics>) override;
+  void SyncFs(const Caller&, const FileHandle&, Reply<Unit>) override;
+
+  OpenId NewOpenId() override { return directory_.NewOpenId(); }
+  void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
+            Reply<Attributes>) override;
+  void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId, uint32_t flags,
+              uint32_t mode, uint32_t options, Reply<Entry>) override;
+  void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags, uint32_t mode,
+               Reply<Entry>) override;
+  void Release(OpenId, Reply<Unit>) override;
+  void Read(ReadRequest, Reply<Payload>) override;
+  void Write(WriteRequest, Reply<uint64_t>) override;
+  void Fsync(OpenId, bool data_only, Reply<Unit>) override;
+  void Fallocate(const Caller&, OpenId, uint64_t offset, uint64_t length, uint32_t mode, Reply<Unit>) override;
+  void Seek(OpenId, uint64_t offset, uint32_t whence, Reply<uint64_t>) override;
+  void CopyFileRange(const Caller&, const CopyFileRangeRequest&, Reply<uint64_t>) override;
+  void ReadDir(const Caller&, ReadDirRequest, Reply<Payload>) override;
+
+  void GetXattr(const Caller&, const FileHandle&, std::string_view name, uint32_t size,
+                PayloadMemory destination, Reply<XattrValue>) override;
+  void ListXattr(const Caller&, const FileHandle&, uint32_t size, PayloadMemory destination,
+                 Reply<XattrValue>) override;
+  void SetXattr(const Caller&, const FileHandle&, std::string_view name, PayloadMemory value, uint32_t flags,
+                uint32_t options, Reply<Unit>) override;
+  void RemoveXattr(const Caller&, const FileHandle&, std::string_view name, Reply<Unit>) override;
+
+  void GetLock(OpenId, const LockRange&, uint32_t flags, Reply<LockRange>) override;
+  CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) override;
+  void CancelLock(CancelToken token) override { directory_.CancelLock(token); }
+  void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) override;
+
+ private:
+  // "/proc/self/fd/N" of the object: follows to the object itself.
+  Result<std::string> PathOf(const FileHandle& handle);
+  // Opens `path` (relative to `at`) as `id`.
+  Errno OpenAs(OpenId id, int at, const std::string& path, uint32_t flags, uint32_t mode);
+
+  LocalDirectory& directory_;
+  EventLoop& loop_;
+  std::array<std::byte, wire::kMaxPathBytes + 1> small_;  // of what comes without a destination
+};
+
+}  // namespace rdmafs
