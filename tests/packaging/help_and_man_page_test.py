@@ -2,7 +2,8 @@
 """Every option in a program's --help is in its manual page, and the other way round.
 
 help_and_man_page_test.py PROGRAM PAGE
-Options are -x, --word and, in a list that begins a line, word or word=value behind "-o".
+Options are -x and --word; and for -o, word or word=value: in lines that begin with "    -o ", or
+below a line "Options for -o:".
 """
 import re
 import subprocess
@@ -59,7 +60,8 @@ for option in sorted(dashed(description) - dashed(shown)):
     faults.append(f"{option} is in {page} but not in --help")
 
 options = section(manual, "MOUNT OPTIONS", "SERVER OPTIONS")
-told, written = named(shown, "    -o "), named(options, " " * 5)
+_, _, below = shown.partition("Options for -o:")
+told, written = named(shown, "    -o ") | named(below, "  "), named(options, " " * 5)
 for option in sorted(told - written):
     faults.append(f"-o {option} is in --help but not in {page}")
 for option in sorted(written - told):
