@@ -14,10 +14,10 @@ constexpr uint8_t kVersion = 1;
 constexpr size_t kSipHashKeyBytes = 16;
 
 struct Fixed {
+  uint32_t export_id;
   uint8_t version;
   uint8_t kind;
   uint16_t object_size;
-  uint32_t export_id;
   uint64_t file_system;
 };
 static_assert(sizeof(Fixed) == HandleCodec::kFixedBytes);
@@ -53,8 +53,8 @@ void HandleCodec::Sign(const uint8_t* bytes, size_t size, uint8_t* mac) const {
 
 wire::FileHandle HandleCodec::Encode(const HandleParts& parts) const {
   CHECK(parts.object.size() <= kMaxObjectBytes);
-  const Fixed fixed{kVersion, static_cast<uint8_t>(parts.kind), static_cast<uint16_t>(parts.object.size()),
-                    export_id_, parts.file_system};
+  const Fixed fixed{export_id_, kVersion, static_cast<uint8_t>(parts.kind),
+                    static_cast<uint16_t>(parts.object.size()), parts.file_system};
   wire::FileHandle handle;
   uint8_t* bytes = handle.bytes.data();
   std::memcpy(bytes, &fixed, sizeof fixed);

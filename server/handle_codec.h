@@ -23,8 +23,9 @@ struct HandleParts {
   std::string_view object;
 };
 
-// Thread-safe. Layout: version, kind, size of the object's bytes (u16), export id (u32), file system (u64),
-// the object's bytes, and the first of all a SipHash-2-4 of 128 bits over them.
+// Thread-safe. Layout: export id (u32; first, as the server asks it which store a handle is for), version,
+// kind, size of the object's bytes (u16), file system (u64), the object's bytes, and behind them a
+// SipHash-2-4 of 128 bits over all of that.
 class HandleCodec {
  public:
   static constexpr size_t kMacBytes = 16;
