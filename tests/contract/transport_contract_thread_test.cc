@@ -9,9 +9,9 @@
 namespace rdmafs {
 namespace {
 
-constexpr uint32_t kCalls = 3000;
+constexpr uint32_t kCalls = 1500;
 constexpr uint16_t kDepth = 32;
-constexpr size_t kPayloadBytes = 128 << 10;
+constexpr size_t kPayloadBytes = 64 << 10;
 
 // Answers reads out of a pattern, and takes writes in.
 void Serve(ContractEnd& end, ReceivedMessage request) {

@@ -1,0 +1,123 @@
+// SendQueue: everything arrives in order through a socket that takes little, and holds go when sent.
+#include "transport/tcp/send_queue.h"
+
+#include <poll.h>
+
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/transport/tcp/tcp_pair.h"
+
+namespace rdmafs {
+namespace {
+
+using Progress = SendQueue::Progress;
+
+std::string ReadExactly(const UniqueFd& fd, size_t size) {
+  std::string bytes(size, '\0');
+  EXPECT_EQ(recv(fd.get(), bytes.data(), size, MSG_WAITALL), static_cast<ssize_t>(size));
+  return bytes;
+}
+
+absl::Span<const std::byte> Bytes(std::string_view text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+std::string Head(const wire::MessageHeader& header, std::string_view body) {
+  return std::string(reinterpret_cast<const char*>(&header), sizeof header).append(body);
+}
+
+class SendQueueTest : public testing::Test {
+ protected:
+  SendQueueTest() : pool(arena, {}) {}
+
+  // Sends all of it, waiting for the socket.
+  void FlushAll() {
+    while (queue.Flush(pair.ours.get(), [this](int slot) { sent.push_back(slot); }) == Progress::kBlocked) {
+      ++blocked;
+      pollfd entry{pair.ours.get(), POLLOUT, 0};
+      ASSERT_EQ(poll(&entry, 1, 20'000), 1);
+    }
+  }
+
+  TcpPair pair = MakeTcpPair(16 << 10);
+  Arena arena;
+  BufferPool pool;
+  SendQueue queue;
+  std::vector<int> sent;
+  int blocked = 0;
+};
+
+TEST_F(SendQueueTest, MessagesOfAllKindsArriveInOrder) {
+  std::mt19937 random(1);
+  const std::string material = [&] {
+    std::string bytes(1 << 20, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    return bytes;
+  }();
+  std::string expected, received;
+  std::vector<int> slots;
+  for (int i = 0; i < 1000; ++i) {
+    wire::MessageHeader header{};
+    header.sequence = static_cast<uint32_t>(i);
+    const std::string_view all = material;
+    const std::string_view body = all.substr(random() % 1000, random() % 3 == 0 ? random() % 2048 : 0);
+    const std::string_view inline_payload = all.substr(random() % 1000, random() % 3 == 0 ? random() % 4096 : 0);
+    const std::string_view payload = all.substr(random() % 1000, random() % 20 == 0 ? random() % 200'000 : 0);
+    expected += Head(header, body);
+    expected += inline_payload;
+    expected += payload;
+    queue.Push({header, Bytes(body), Bytes(inline_payload), Bytes(payload), Buffer(), i % 256});
+    slots.push_back(i % 256);
+  }
+  EXPECT_EQ(queue.message_count(), 1000u);
+  EXPECT_EQ(queue.size_bytes(), expected.size());
+  std::thread reader([&] { received = ReadExactly(pair.raw, expected.size()); });
+  FlushAll();
+  reader.join();
+  EXPECT_EQ(received, expected);
+  EXPECT_EQ(sent, slots);
+  EXPECT_GT(blocked, 0);
+  EXPECT_EQ(queue.message_count(), 0u);
+  EXPECT_EQ(queue.size_bytes(), 0u);
+  EXPECT_EQ(queue.bytes_sent(), expected.size());
+}
+
+TEST_F(SendQueueTest, AHoldIsDroppedWhenTheKernelHasTakenItsLastByte) {
+  Buffer block = pool.Take();
+  const absl::Span<std::byte> payload = block.payload();
+  wire::MessageHeader header{};
+  queue.Push({header, {}, {}, payload, std::move(block)});
+  auto nothing = [](int) {};
+  EXPECT_EQ(queue.Flush(pair.ours.get(), nothing), Progress::kBlocked);
+  EXPECT_EQ(pool.statistics().used_count, 1u);
+  std::thread reader([&] { ReadExactly(pair.raw, sizeof header + payload.size()); });
+  FlushAll();
+  reader.join();
+  EXPECT_EQ(pool.statistics().used_count, 0u);
+}
+
+TEST_F(SendQueueTest, ClearDropsWhatIsNotSent) {
+  Buffer block = pool.Take();
+  const absl::Span<std::byte> payload = block.payload();
+  wire::MessageHeader header{};
+  queue.Push({header, {}, {}, payload, std::move(block), 7});
+  queue.Clear();
+  EXPECT_EQ(pool.statistics().used_count, 0u);
+  EXPECT_EQ(queue.size_bytes(), 0u);
+  FlushAll();
+  EXPECT_TRUE(sent.empty());
+}
+
+TEST_F(SendQueueTest, ABrokenSocketIsAnError) {
+  wire::MessageHeader header{};
+  Reset(pair.raw);
+  queue.Push({header, {}, {}, {}, Buffer()});
+  EXPECT_EQ(queue.Flush(pair.ours.get(), [](int) {}), Progress::kError);
+  EXPECT_EQ(queue.error(), ECONNRESET);
+}
+
+}  // namespace
+}  // namespace rdmafs

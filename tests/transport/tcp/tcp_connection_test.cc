@@ -1,0 +1,422 @@
+// TcpConnection against peers that tear, dribble, flood, lie or vanish: raw sockets on the other side.
+#include "transport/tcp/tcp_connection.h"
+
+#include <string>
+#include <thread>
+
+#include "tests/contract/transport_contract.h"
+#include "tests/transport/tcp/tcp_pair.h"
+#include "transport/tcp/tcp_transport.h"
+
+namespace rdmafs {
+namespace {
+
+ContractTransport Tcp() {
+  return {.name = "Tcp", .make = [](TransportResources resources) {
+            return std::make_unique<TcpTransport>(resources);
+          }};
+}
+
+wire::MessageHeader Request(uint16_t slot, uint32_t sequence = 1) {
+  wire::MessageHeader header{};
+  header.opcode = 3;
+  header.slot = slot;
+  header.sequence = sequence;
+  return header;
+}
+
+wire::MessageHeader SourceRequest(uint16_t slot, uint32_t size) {
+  wire::MessageHeader header = Request(slot);
+  header.flags = wire::kFlagSource;
+  header.remote_size = size;
+  return header;
+}
+
+wire::MessageHeader ReplyTo(uint16_t slot, uint32_t sequence = 1) {
+  wire::MessageHeader header = Request(slot, sequence);
+  header.flags = wire::kFlagReply;
+  return header;
+}
+
+std::string Pattern(size_t size, uint32_t seed) {
+  std::string bytes(size, '\0');
+  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(PatternByte(seed, i));
+  return bytes;
+}
+
+// One end under test, and the raw socket that plays its peer.
+class TcpConnectionTest : public testing::Test {
+ protected:
+  TcpConnectionTest() : host(Tcp()), loop(clock), end(host) {}
+  ~TcpConnectionTest() override {
+    end.held.clear();
+    if (end.connection == nullptr) return;
+    if (end.closed_count == 0) {
+      end.on_message = [](ContractEnd&, ReceivedMessage) {};
+      end.Close();
+    }
+    EXPECT_TRUE(Until([&] { return end.closed_count == 1; }));
+    Rounds(2);
+    EXPECT_EQ(end.closed_count, 1u);
+    end.connection.reset();
+    EXPECT_EQ(pool->used_count(), 0u);
+  }
+
+  void Start(TcpConnection::Role role, int buffer_bytes = 0) {
+    TcpPair pair = MakeTcpPair(buffer_bytes);
+    raw = std::move(pair.raw);
+    end.connection = std::make_unique<TcpConnection>(std::move(pair.ours), role, "raw", 64, pool);
+    end.connection->Start(loop, end);
+  }
+  void StartServer() { Start(TcpConnection::Role::kServer); }
+  void StartClient() { Start(TcpConnection::Role::kClient); }
+
+  [[nodiscard]] bool Until(const std::function<bool()>& condition) {
+    const Nanoseconds deadline = clock.Now() + 20 * kSecond;
+    while (!condition()) {
+      if (clock.Now() > deadline) return false;
+      loop.RunOnce(kMillisecond);
+    }
+    return true;
+  }
+  void Rounds(int count) {
+    for (int i = 0; i < count; ++i) loop.RunOnce(kMillisecond);
+  }
+  // Posts a call of slot 0, sequence 1.
+  void PostCall(uint16_t flags = 0, Buffer memory = Buffer(), size_t size = 0) {
+    Outgoing call;
+    call.header = Request(0);
+    call.header.flags = flags;
+    if (memory) call.exposed = memory.payload().first(size);
+    call.hold = std::move(memory);
+    ASSERT_EQ(end.Post(std::move(call)), kOk);
+  }
+  void ExpectBrokenProtocol(std::string_view because) {
+    ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+    EXPECT_TRUE(absl::IsInvalidArgument(end.reason)) << end.reason;
+    EXPECT_NE(end.reason.message().find(absl::string_view(because.data(), because.size())),
+              absl::string_view::npos)
+        << end.reason;
+  }
+
+  std::shared_ptr<StagingPool> pool = std::make_shared<StagingPool>();
+  ContractHost host;
+  MonotonicClock clock;
+  EventLoop loop;
+  ContractEnd end;
+  UniqueFd raw;
+};
+
+TEST_F(TcpConnectionTest, AMessageAndItsPayloadMayComeAByteAtATime) {
+  StartServer();
+  const std::string frame = MessageBytes(SourceRequest(5, 100), "body") + Pattern(100, 1) +
+                            MessageBytes(Request(6), "", "inline");
+  Buffer block = host.blocks.Take();
+  bool pulled = false;
+  end.on_message = [&](ContractEnd&, ReceivedMessage message) {
+    end.held.push_back(std::move(message));
+    if (end.held.size() != 1) return;
+    end.Pull(end.held[0], block.payload().first(100), block, [&](Result<Connection::Pulled> result) {
+      ASSERT_TRUE(result.ok());
+      EXPECT_TRUE(HasPattern(result->head, 1));
+      EXPECT_TRUE(HasPattern(result->rest, 1, result->head.size()));
+      pulled = true;
+    });
+  };
+  for (char byte : frame) {
+    SendAll(raw, {&byte, 1});
+    Rounds(1);
+  }
+  ASSERT_TRUE(Until([&] { return end.held.size() == 2; }));
+  EXPECT_TRUE(pulled);
+  EXPECT_EQ(AsText(end.held[0].body()), "body");
+  EXPECT_EQ(AsText(end.held[1].inline_payload()), "inline");
+}
+
+TEST_F(TcpConnectionTest, ASilentPeerCostsNoStagingMemory) {
+  StartServer();
+  Rounds(2);
+  EXPECT_EQ(pool->used_count(), 0u);
+  SendAll(raw, MessageBytes(Request(0)));
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  EXPECT_EQ(pool->used_count(), 1u);
+  end.held.clear();
+  EXPECT_EQ(pool->used_count(), 0u);
+}
+
+TEST_F(TcpConnectionTest, GarbageClosesTheConnectionWithAReason) {
+  StartServer();
+  SendAll(raw, "GET / HTTP/1.1\r\nHost: not a file system server\r\n\r\n");
+  ExpectBrokenProtocol("message size");
+}
+
+TEST_F(TcpConnectionTest, EveryFaultyHeaderClosesTheConnection) {
+  struct Case {
+    const char* because;
+    void (*spoil)(wire::MessageHeader&);
+  };
+  const Case cases[] = {
+      {"message size", [](wire::MessageHeader& h) { h.size = 39; }},
+      {"message size", [](wire::MessageHeader& h) { h.size = wire::kMaxMessageBytes + 1; }},
+      {"message size", [](wire::MessageHeader& h) { h.size = UINT32_MAX; }},
+      {"inline payload size", [](wire::MessageHeader& h) { h.inline_size = UINT32_MAX; }},
+      {"inline payload beyond", [](wire::MessageHeader& h) { h.inline_size = 1; }},
+      {"body size", [](wire::MessageHeader& h) { h.size = 40 + wire::kMaxBodyBytes + 1; }},
+      {"payload size", [](wire::MessageHeader& h) {
+         h.flags = wire::kFlagSource;
+         h.remote_size = wire::kMaxPayloadBytes + 1;
+       }},
+      {"slot number", [](wire::MessageHeader& h) { h.slot = wire::kMaxCredits; }},
+      {"direction", [](wire::MessageHeader& h) { h.flags = wire::kFlagReply; }},
+      {"unknown flags", [](wire::MessageHeader& h) { h.flags = 0x8000; }},
+      {"both directions", [](wire::MessageHeader& h) {
+         h.flags = wire::kFlagSource | wire::kFlagSink;
+         h.remote_size = 1;
+       }},
+      {"payload without memory", [](wire::MessageHeader& h) { h.remote_size = 1; }},
+      {"reply fields", [](wire::MessageHeader& h) { h.status = 5; }},
+  };
+  for (const Case& test : cases) {
+    SCOPED_TRACE(test.because);
+    StartServer();
+    wire::MessageHeader header = Request(0);
+    header.size = sizeof header;
+    test.spoil(header);
+    SendAll(raw, {reinterpret_cast<const char*>(&header), sizeof header});
+    ExpectBrokenProtocol(test.because);
+    EXPECT_EQ(end.message_count, 0u);
+    end.connection.reset();
+    end.closed_count = 0;
+  }
+}
+
+TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAMessageIsToldFromOneBetweenMessages) {
+  for (bool torn : {false, true}) {
+    StartServer();
+    SendAll(raw, MessageBytes(Request(0)));
+    if (torn) SendAll(raw, MessageBytes(Request(1), "body").substr(0, 41));
+    raw.reset();
+    ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+    EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
+    EXPECT_EQ(end.reason.message().find("middle") != absl::string_view::npos, torn) << end.reason;
+    EXPECT_EQ(end.held.size(), 1u);
+    end.held.clear();
+    end.connection.reset();
+    end.closed_count = 0;
+  }
+}
+
+TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAPulledPayloadCompletesThePull) {
+  StartServer();
+  SendAll(raw, MessageBytes(SourceRequest(0, 1 << 20)) + Pattern(5000, 1));
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  Buffer block = host.blocks.Take();
+  absl::Span<std::byte> room = block.payload();
+  Errno error;
+  end.Pull(end.held[0], room, std::move(block),
+           [&](Result<Connection::Pulled> result) { error = result.error(); });
+  Rounds(2);
+  raw.reset();
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_EQ(error, Errno(ENOTCONN));
+  EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
+  EXPECT_EQ(host.blocks_used(), 0u);
+}
+
+TEST_F(TcpConnectionTest, AResetIsHeardWhileAPayloadWaitsForItsPull) {
+  StartServer();
+  SendAll(raw, MessageBytes(SourceRequest(0, 1 << 20)) + Pattern(5000, 1));
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  Reset(raw);
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
+}
+
+TEST_F(TcpConnectionTest, AResetDropsWhatCallsInFlightHold) {
+  StartClient();
+  PostCall(wire::kFlagSink, host.blocks.Take(), 4096);
+  Rounds(2);
+  EXPECT_EQ(host.blocks_used(), 1u);
+  Reset(raw);
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
+  EXPECT_EQ(host.blocks_used(), 0u);
+}
+
+TEST_F(TcpConnectionTest, AHalfClosedPeerIsGone) {
+  StartServer();
+  SendAll(raw, MessageBytes(Request(0)));
+  shutdown(raw.get(), SHUT_WR);
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_EQ(end.message_count, 1u);
+  EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
+}
+
+TEST_F(TcpConnectionTest, APeerWithMoreCallsOutstandingThanThereAreSlotsIsCutOff) {
+  StartServer();
+  std::string flood;
+  for (int i = 0; i < wire::kMaxCredits + 50; ++i) flood += MessageBytes(Request(0), "more");
+  SendAll(raw, flood);
+  ExpectBrokenProtocol("outstanding");
+  EXPECT_EQ(end.held.size(), wire::kMaxCredits + 2u);
+}
+
+TEST_F(TcpConnectionTest, APeerThatTakesNoRepliesIsCutOffBeforeTheyFillTheMemory) {
+  Start(TcpConnection::Role::kServer, 16 << 10);
+  Buffer block = host.Filled(4096, 1);
+  end.on_message = [&](ContractEnd& server, ReceivedMessage request) {
+    const wire::MessageHeader header = request.header();
+    request.Drop();
+    Outgoing reply;
+    reply.inline_payload = block.payload().first(4096);
+    reply.hold = block;
+    server.Answer(header, std::move(reply));
+  };
+  std::thread flood([&] {
+    const std::string call = MessageBytes(Request(0));
+    while (send(raw.get(), call.data(), call.size(), MSG_NOSIGNAL) > 0) {
+    }
+  });
+  ExpectBrokenProtocol("outstanding");
+  flood.join();
+}
+
+TEST_F(TcpConnectionTest, AServerReadsNoFurtherThanAPayloadThatNobodyPulls) {
+  StartServer();
+  std::thread writer([&] {
+    const std::string frame = MessageBytes(SourceRequest(0, 1 << 20)) + Pattern(1 << 20, 1);
+    while (send(raw.get(), frame.data(), frame.size(), MSG_NOSIGNAL) > 0) {
+    }
+  });
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  Rounds(20);
+  EXPECT_EQ(end.held.size(), 1u);
+  EXPECT_LE(end.connection->counters().bytes_received.load(), 64u << 10);
+  end.held.clear();
+  end.Close();
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  writer.join();
+}
+
+TEST_F(TcpConnectionTest, OnlyTheFirstOfARunOfWritesHasAHead) {
+  StartServer();
+  constexpr uint32_t kSize = 200'000;
+  std::string frames;
+  for (uint16_t slot = 0; slot < 4; ++slot) {
+    frames += MessageBytes(SourceRequest(slot, kSize), "where to") + Pattern(kSize, slot);
+  }
+  std::thread writer([&] { SendAll(raw, frames); });
+  Buffer block = host.blocks.Take();
+  std::vector<size_t> heads;
+  end.on_message = [&](ContractEnd&, ReceivedMessage message) {
+    const uint16_t slot = message.header().slot;
+    EXPECT_EQ(AsText(message.body()), "where to");
+    end.held.push_back(std::move(message));
+    end.Pull(end.held.back(), block.payload().first(kSize), block,
+             [&, slot](Result<Connection::Pulled> result) {
+               ASSERT_TRUE(result.ok());
+               EXPECT_TRUE(HasPattern(result->head, slot));
+               EXPECT_TRUE(HasPattern(result->rest, slot, result->head.size()));
+               heads.push_back(result->head.size());
+             });
+  };
+  ASSERT_TRUE(Until([&] { return heads.size() == 4; }));
+  writer.join();
+  EXPECT_GT(heads[0], 0u);
+  EXPECT_EQ(heads[1] + heads[2] + heads[3], 0u);
+  EXPECT_EQ(end.connection->counters().copied_bytes.load(), 0u);
+}
+
+TEST_F(TcpConnectionTest, AReplyWithoutACallClosesTheConnection) {
+  StartClient();
+  SendAll(raw, MessageBytes(ReplyTo(0)));
+  ExpectBrokenProtocol("reply without a call");
+}
+
+TEST_F(TcpConnectionTest, AReplyToACallThatHasBeenAnsweredClosesTheConnection) {
+  StartClient();
+  PostCall();
+  SendAll(raw, MessageBytes(ReplyTo(0)) + MessageBytes(ReplyTo(0)));
+  ExpectBrokenProtocol("reply without a call");
+  EXPECT_EQ(end.message_count, 1u);
+}
+
+TEST_F(TcpConnectionTest, AReplyWithAnotherSequenceNumberClosesTheConnection) {
+  StartClient();
+  PostCall();
+  SendAll(raw, MessageBytes(ReplyTo(0, 2)));
+  ExpectBrokenProtocol("reply without a call");
+}
+
+TEST_F(TcpConnectionTest, APayloadForACallWithoutSinkClosesTheConnection) {
+  StartClient();
+  PostCall(wire::kFlagSource, host.Filled(4096, 1), 4096);
+  wire::MessageHeader reply = ReplyTo(0);
+  reply.remote_size = 1;
+  SendAll(raw, MessageBytes(reply) + "x");
+  ExpectBrokenProtocol("1 bytes of payload for a sink of 0");
+}
+
+TEST_F(TcpConnectionTest, APayloadLargerThanItsSinkClosesTheConnectionAndWritesNothing) {
+  StartClient();
+  Buffer sink = host.Filled(8192, 3);
+  PostCall(wire::kFlagSink, sink, 4096);
+  wire::MessageHeader reply = ReplyTo(0);
+  reply.remote_size = 4097;
+  SendAll(raw, MessageBytes(reply) + Pattern(4097, 9));
+  ExpectBrokenProtocol("4097 bytes of payload for a sink of 4096");
+  EXPECT_TRUE(HasPattern(sink.payload().first(8192), 3));
+}
+
+TEST_F(TcpConnectionTest, APayloadThatIsSentBeforeItsCallClosesTheConnection) {
+  StartClient();
+  PostCall();
+  wire::MessageHeader early = ReplyTo(1);
+  early.remote_size = 4096;
+  SendAll(raw, MessageBytes(ReplyTo(0)) + MessageBytes(early) + Pattern(4096, 1));
+  end.on_message = [&](ContractEnd&, ReceivedMessage) {
+    Outgoing call;
+    call.header = Request(1);
+    call.header.flags = wire::kFlagSink;
+    call.hold = host.blocks.Take();
+    call.exposed = call.hold.payload().first(4096);
+    EXPECT_EQ(end.Post(std::move(call)), kOk);
+  };
+  ExpectBrokenProtocol("payload before its call");
+  EXPECT_EQ(end.message_count, 1u);
+}
+
+TEST_F(TcpConnectionTest, ASlotIsUsedAgainOnlyAfterItsReply) {
+  StartClient();
+  PostCall();
+  Outgoing again;
+  again.header = Request(0, 2);
+  EXPECT_EQ(end.Post(std::move(again)), Errno(ENOTCONN));
+  ExpectBrokenProtocol("used before its reply");
+}
+
+// The memory of a refused write is its owner's again with the reply, so none of it may still be sent.
+TEST_F(TcpConnectionTest, ARefusalWaitsUntilThePayloadOfItsCallHasBeenSent) {
+  Start(TcpConnection::Role::kClient, 16 << 10);
+  PostCall(wire::kFlagSource, host.Filled(1 << 20, 4), 1 << 20);
+  SendAll(raw, MessageBytes(ReplyTo(0)));
+  Rounds(10);
+  EXPECT_EQ(end.message_count, 0u);
+  EXPECT_EQ(host.blocks_used(), 1u);
+  std::string sent;
+  std::thread reader([&] {
+    std::string chunk(64 << 10, '\0');
+    while (sent.size() < sizeof(wire::MessageHeader) + (1 << 20)) {
+      const ssize_t n = recv(raw.get(), chunk.data(), chunk.size(), 0);
+      if (n <= 0) break;
+      sent.append(chunk, 0, static_cast<size_t>(n));
+    }
+  });
+  EXPECT_TRUE(Until([&] { return end.message_count == 1; }));
+  reader.join();
+  EXPECT_EQ(sent.substr(sizeof(wire::MessageHeader)), Pattern(1 << 20, 4));
+  EXPECT_EQ(host.blocks_used(), 0u);
+}
+
+}  // namespace
+}  // namespace rdmafs
