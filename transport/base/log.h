@@ -21,9 +21,18 @@ bool LogEnabled(LogLevel level);
 // Writes one line; control characters become '?'. Thread-safe; may block on the log's descriptor.
 void LogLine(LogLevel level, std::string_view line);
 
+namespace log_parts {
+// Where absl::string_view is a type of its own, StrCat does not take std::string_view.
+inline absl::string_view ForStrCat(std::string_view text) { return {text.data(), text.size()}; }
+template <typename T>
+const T& ForStrCat(const T& part) {
+  return part;
+}
+}  // namespace log_parts
+
 template <typename... Parts>
 void Log(LogLevel level, const Parts&... parts) {
-  if (LogEnabled(level)) LogLine(level, absl::StrCat(parts...));
+  if (LogEnabled(level)) LogLine(level, absl::StrCat(log_parts::ForStrCat(parts)...));
 }
 
 }  // namespace rdmafs
