@@ -1,0 +1,183 @@
+#include "server/call.h"
+
+#include "server/channel.h"
+#include "server/operation.h"
+#include "server/server_context.h"
+#include "server/shard.h"
+
+namespace rdmafs::server {
+
+void Call::Begin(Channel& channel, ReceivedMessage message, const Operation& operation,
+                 Nanoseconds now) {
+  channel_ = &channel;
+  operation_ = &operation;
+  begun_ = now;
+  message_ = std::move(message);
+}
+
+std::string_view Call::inline_text() const {
+  absl::Span<const std::byte> payload = message_.inline_payload();
+  return {reinterpret_cast<const char*>(payload.data()), payload.size()};
+}
+
+Session& Call::session() { return *channel_->session(); }
+
+const ServerContext& Call::context() const { return shard_.context(); }
+
+bool Call::Address(const wire::FileHandle& handle, bool changes) {
+  uint32_t export_id;
+  if (ExportIdOf(handle, export_id)) attachment_ = session().FindAttachment(export_id);
+  if (attachment_ == nullptr) {
+    Breach("handle of an export that was not attached");
+    return false;
+  }
+  if (changes && attachment_->read_only) {
+    Fail(Errno(EROFS));
+    return false;
+  }
+  return true;
+}
+
+bool Call::Address(wire::OpenId id, bool changes) {
+  open_ = session().opens().Find(id);
+  if (open_ == nullptr) {
+    Fail(Errno(EBADF));
+    return false;
+  }
+  if (changes && open_->attachment->read_only) {
+    Fail(Errno(EROFS));
+    return false;
+  }
+  return true;
+}
+
+bool Call::AddressOther(wire::OpenId id) {
+  other_open_ = session().opens().Find(id);
+  if (other_open_ != nullptr) return true;
+  Fail(Errno(EBADF));
+  return false;
+}
+
+bool Call::TakeOpen(wire::OpenId id) {
+  open_ = session().opens().Remove(id);
+  if (open_ != nullptr) return true;
+  Fail(Errno(EBADF));
+  return false;
+}
+
+bool Call::WaitForAppend(Step next) {
+  then_ = next;
+  appending = true;
+  return open_->appends.Enter(*this);
+}
+
+void Call::WithBuffer(BufferPool& pool, Step next) {
+  DCHECK(shard_.loop().InLoopThread());
+  buffer_ = pool.Take();
+  if (buffer_) return next(*this);
+  shard_.QueueFor(pool).Wait(*this, next);
+}
+
+void Call::WithPayload(Step next) {
+  if ((header().flags & wire::kFlagSource) == 0) {
+    absl::Span<const std::byte> payload = message_.inline_payload();
+    pieces_[0] = {const_cast<std::byte*>(payload.data()), payload.size()};
+    piece_count_ = 1;
+    return next(*this);
+  }
+  then_ = next;
+  WithBuffer(context().blocks, [](Call& call) {
+    absl::Span<std::byte> room = call.buffer_.payload().first(call.header().remote_size);
+    call.channel_->connection().Pull(
+        call.message_, room, call.buffer_, [&call](Result<Connection::Pulled> pulled) {
+          if (!pulled.ok()) return call.Fail(pulled.error());
+          call.piece_count_ = 0;
+          for (absl::Span<const std::byte> piece : {pulled->head, pulled->rest}) {
+            if (piece.empty()) continue;
+            call.pieces_[call.piece_count_++] = {const_cast<std::byte*>(piece.data()),
+                                                 piece.size()};
+          }
+          call.then_(call);
+        });
+  });
+}
+
+void Call::ConsumePieces(size_t count) {
+  size_t first = 0;
+  while (first < piece_count_ && count >= pieces_[first].iov_len) count -= pieces_[first++].iov_len;
+  for (size_t i = first; i < piece_count_; ++i) pieces_[i - first] = pieces_[i];
+  piece_count_ -= first;
+  if (piece_count_ == 0) return;
+  pieces_[0].iov_base = static_cast<std::byte*>(pieces_[0].iov_base) + count;
+  pieces_[0].iov_len -= count;
+}
+
+void Call::OnWorker(Step work, Step then) {
+  work_ = work;
+  then_ = then;
+  run = &Call::RunOnWorker;
+  context().workers.Queue(*this);
+}
+
+void Call::RunOnWorker(WorkItem& item) {
+  Call& call = static_cast<Call&>(item);
+  call.work_(call);
+  call.Resume(call.then_);
+}
+
+void Call::Resume(Step next) {
+  then_ = next;
+  shard_.Resume(*this);
+}
+
+void Call::Finish(Call& call) {
+  if (call.breach_ != nullptr) return call.Breach(call.breach_);
+  if (call.appending) {
+    call.appending = false;
+    if (Call* next = call.open_->appends.Leave()) next->Resume(next->then_);
+  }
+  call.channel_->Finish(call);
+}
+
+void Call::Breach(std::string_view reason) {
+  breach_ = nullptr;
+  channel_->Breach(reason);
+  Finish(*this);
+}
+
+void Call::AnswerStoreError(Errno error) {
+  if (error.value() == EBADF) breach_ = "forged handle";
+  status_ = error;
+}
+
+void Call::AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags) {
+  if (!entry.ok()) return AnswerStoreError(entry.error());
+  Answer(
+      wire::EntryReply{.attributes = entry->attributes, .flags = flags, .handle = entry->handle});
+}
+
+void Call::AnswerAttributes(const Result<wire::Attributes>& attributes) {
+  if (!attributes.ok()) return AnswerStoreError(attributes.error());
+  Answer(wire::AttributesReply{*attributes});
+}
+
+void Call::AnswerCount(const Result<uint64_t>& count) {
+  if (!count.ok()) return AnswerError(count.error());
+  Answer(wire::CountReply{*count});
+}
+
+void Call::Reset() {
+  channel_ = nullptr;
+  message_ = ReceivedMessage();
+  attachment_.reset();
+  open_.reset();
+  other_open_.reset();
+  buffer_ = Buffer();
+  piece_count_ = 0;
+  done = 0;
+  wait = 0;
+  status_ = kOk;
+  reply_body_ = reply_inline_ = reply_push_ = {};
+}
+
+}  // namespace rdmafs::server

@@ -1,0 +1,88 @@
+// Channel: the server's side of one connection: admits its calls, and answers them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/session.h"
+#include "transport/connection.h"
+
+namespace rdmafs::server {
+
+class Call;
+class Shard;
+
+// Owned by one shard thread. Lives until its connection has closed and its last call is done: a
+// call that comes back from a worker or the disk finds it, and whether it is still open.
+class Channel final : public ConnectionHandler {
+ public:
+  // Not started: see Start(). Begins with one reference, which OnClosed drops.
+  Channel(Shard& shard, uint64_t number, std::unique_ptr<Connection> connection);
+  ~Channel() override;
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  void Start();
+
+  // Whether it may still be sent to.
+  bool open() const { return open_; }
+  // Its own among all that the shard ever had.
+  uint64_t number() const { return number_; }
+  Connection& connection() { return *connection_; }
+  const std::string& peer() const { return peer_; }
+  // The address in it, without a port.
+  std::string_view peer_host() const;
+
+  const std::shared_ptr<Session>& session() const { return session_; }
+  // The hello succeeded.
+  void Enter(std::shared_ptr<Session> session);
+  // The hello was answered with an error; how often that happened.
+  int CountFailedHello() { return ++failed_hellos_; }
+
+  // The peer broke the protocol: a line in the log, and the end.
+  void Breach(std::string_view reason);
+  void Close(absl::Status reason);
+
+  // Answers `call` (if that is still possible) and gives it back to the shard. May be the last
+  // reference: the caller touches neither afterwards.
+  void Finish(Call& call);
+  // The call under way in `slot`, or nullptr.
+  Call* FindCall(uint32_t slot, uint32_t sequence);
+
+  void OnMessage(Connection& connection, ReceivedMessage message) override;
+  void OnClosed(Connection& connection, const absl::Status& reason) override;
+
+ private:
+  struct Slot {
+    uint32_t sequence = 0;  // of the last call
+    Call* call = nullptr;   // under way
+  };
+
+  const char* FindHeaderFault(const wire::MessageHeader& header);
+  Slot* FindSlot(uint32_t number);
+  void CancelWait(const Slot& slot);
+  void PostAnswer(Call& call);
+  void LeaveSession(const absl::Status& reason);
+  void Reference() { ++references_; }
+  void Unreference();
+
+  Shard& shard_;
+  const uint64_t number_;
+  const std::unique_ptr<Connection> connection_;
+  const std::string peer_;
+
+  std::shared_ptr<Session> session_;
+  std::vector<Slot> slots_;
+  Slot set_up_slot_;
+  EventLoop::TimerId hello_timer_ = 0;
+  int references_ = 1;
+  int failed_hellos_ = 0;
+  bool open_ = true;
+};
+
+// "10.0.0.1" of "10.0.0.1:20490", "::1" of "[::1]:20490".
+std::string_view HostOfPeer(std::string_view peer);
+
+}  // namespace rdmafs::server

@@ -1,0 +1,50 @@
+// The operations on locks. The table never blocks: all of it is done on the shard.
+#include "server/channel.h"
+#include "server/handlers/handlers.h"
+#include "server/server_context.h"
+#include "server/session.h"
+
+namespace rdmafs::server {
+namespace {
+
+LockTable::Owner OwnerOf(Call& call, uint64_t owner) { return {call.session().number(), owner}; }
+
+}  // namespace
+
+void ServeGetLock(Call& call) {
+  const auto& r = call.request<wire::GetLockRequest>();
+  if (!call.Address(r.open_id, false)) return;
+  call.Answer(wire::LockReply{call.context().locks.Get(
+      call.file().id(), OwnerOf(call, r.range.owner), r.range, (r.flags & wire::kLockFlock) != 0)});
+  Call::Finish(call);
+}
+
+void ServeSetLock(Call& call) {
+  const auto& r = call.request<wire::SetLockRequest>();
+  if (!call.Address(r.open_id, false)) return;
+  // The answer may come now, or from any thread that makes room: either way by the loop.
+  call.wait = call.context().locks.Set(
+      call.file().id(), OwnerOf(call, r.range.owner), {call.session().number(), r.open_id}, r.range,
+      (r.flags & wire::kLockFlock) != 0, (r.flags & wire::kLockWait) != 0,
+      [&call](Result<Unit> result) {
+        call.AnswerError(result.error());
+        call.Resume(&Call::Finish);
+      });
+}
+
+void ServeCancel(Call& call) {
+  const auto& r = call.request<wire::CancelRequest>();
+  Call* waiting = call.channel().FindCall(r.slot, r.sequence);
+  // One that is not there, or is no lock, has been answered before this came.
+  if (waiting != nullptr && waiting->wait != 0) call.context().locks.Cancel(waiting->wait);
+  Call::Finish(call);
+}
+
+void ServeReleaseOwner(Call& call) {
+  const auto& r = call.request<wire::ReleaseOwnerRequest>();
+  if (!call.Address(r.open_id, false)) return;
+  call.context().locks.ReleaseOwner(call.file().id(), OwnerOf(call, r.owner));
+  Call::Finish(call);
+}
+
+}  // namespace rdmafs::server

@@ -1,0 +1,89 @@
+// OPEN, CREATE, TMPFILE and RELEASE: how files come into a session's table and leave it.
+#include <fcntl.h>
+
+#include "server/handlers/handlers.h"
+#include "server/server_context.h"
+#include "server/session.h"
+
+namespace rdmafs::server {
+namespace {
+
+bool Changes(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
+
+// Takes the id before the file is opened. False: the call is finished.
+bool Reserve(Call& call, wire::OpenId id) {
+  switch (call.session().opens().Reserve(id)) {
+    case OpenTable::Reserved::kOk:
+      return true;
+    case OpenTable::Reserved::kDuplicate:
+      call.Breach("open id in use");
+      return false;
+    case OpenTable::Reserved::kFull:
+      call.Fail(Errno(ENFILE));
+      return false;
+  }
+  return false;
+}
+
+// Puts what the store opened behind its id, or gives the id back. Worker thread. True when it is
+// there.
+bool Keep(Call& call, wire::OpenId id, Result<Store::Opened>& opened) {
+  OpenTable& opens = call.session().opens();
+  if (!opened.ok()) {
+    opens.Abandon(id);
+    call.AnswerStoreError(opened.error());
+    return false;
+  }
+  auto entry = std::make_shared<OpenEntry>();
+  entry->file = std::move(opened->file);
+  entry->attachment = call.shared_attachment();
+  // False: the session ended meanwhile, and nobody will see the answer. The file closes here.
+  return opens.Fill(id, std::move(entry));
+}
+
+}  // namespace
+
+void ServeOpen(Call& call) {
+  const auto& request = call.request<wire::OpenRequest>();
+  if (!call.Address(request.handle, Changes(request.flags)) || !Reserve(call, request.open_id))
+    return;
+  call.OnWorker([](Call& c) {
+    const auto& r = c.request<wire::OpenRequest>();
+    // A client that opens again after a restart of the server repeats the flags of its create.
+    const uint32_t flags = r.flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL | O_NOCTTY);
+    auto opened = c.store().Open(c.IdentityOf(r.caller), r.handle, flags,
+                                 (r.options & wire::kOpenKillSuidGid) != 0);
+    if (Keep(c, r.open_id, opened)) c.Answer(wire::AttributesReply{opened->entry.attributes});
+  });
+}
+
+void ServeCreate(Call& call) {
+  const auto& request = call.request<wire::CreateRequest>();
+  if (!call.Address(request.parent, true) || !Reserve(call, request.open_id)) return;
+  call.OnWorker([](Call& c) {
+    const auto& r = c.request<wire::CreateRequest>();
+    auto opened = c.store().Create(c.IdentityOf(r.caller), r.parent, r.name, r.flags, r.mode,
+                                   (r.options & wire::kOpenKillSuidGid) != 0);
+    if (Keep(c, r.open_id, opened)) c.AnswerEntry(opened->entry);
+  });
+}
+
+void ServeTmpFile(Call& call) {
+  const auto& request = call.request<wire::TmpFileRequest>();
+  if (!call.Address(request.parent, true) || !Reserve(call, request.open_id)) return;
+  call.OnWorker([](Call& c) {
+    const auto& r = c.request<wire::TmpFileRequest>();
+    auto opened = c.store().TmpFile(c.IdentityOf(r.caller), r.parent, r.flags, r.mode);
+    if (Keep(c, r.open_id, opened)) c.AnswerEntry(opened->entry);
+  });
+}
+
+void ServeRelease(Call& call) {
+  const wire::OpenId id = call.request<wire::ReleaseRequest>().open_id;
+  if (!call.TakeOpen(id)) return;
+  call.context().locks.ReleaseThrough(call.file().id(), {call.session().number(), id});
+  // The last close of a large unlinked file frees its blocks: that takes time.
+  call.OnWorker([](Call& c) { c.DropOpen(); });
+}
+
+}  // namespace rdmafs::server

@@ -1,0 +1,270 @@
+// rdmafsd: reads its options, builds the stack, and serves until it is told to end.
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/daemon.h"
+#include "server/export_directory.h"
+#include "server/listeners.h"
+#include "server/options.h"
+#include "server/server.h"
+#include "server/service_notify.h"
+#include "server/thread_credentials.h"
+#include "transport/base/log.h"
+#include "transport/control/control_path.h"
+#include "transport/control/control_socket.h"
+#include "transport/rdma/rdma_transport.h"
+#include "transport/tcp/tcp_transport.h"
+
+namespace rdmafs::server {
+namespace {
+
+constexpr Nanoseconds kStopPatience = 10 * kSecond;
+constexpr Nanoseconds kBusyPoll = 20 * kMicrosecond;
+constexpr int kCoresForBusyPoll = 4;
+constexpr size_t kMessageBytes = 8192;
+constexpr size_t kMessagePoolBytes = size_t{512} << 20;  // RDMA: about 0.5 MiB for a connection
+
+void FillRandom(absl::Span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = getrandom(bytes.data(), bytes.size(), 0);
+    if (n > 0) bytes.remove_prefix(static_cast<size_t>(n));
+  }
+}
+
+void RaiseOpenFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int CoreCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+ServerOptions OptionsOf(const ServerConfiguration& configuration) {
+  ServerOptions options;
+  options.shard_count = configuration.shards != 0 ? configuration.shards : CoreCount();
+  options.worker_count =
+      configuration.workers != 0 ? configuration.workers : std::max(4, 2 * CoreCount());
+  options.use_io_uring = configuration.io_uring;
+  options.busy_poll = CoreCount() >= kCoresForBusyPoll ? kBusyPoll : 0;
+  options.prepare_shard = [] {
+    // Without it root's own limits hold for what is written: more than a caller may, never less.
+    if (Errno error = ThreadCredentials::OfThisThread().AssumeDataWriter(); !error.ok()) {
+      Log(LogLevel::kDebug, "shards write with the server's own rights: ", error.ToString());
+    }
+  };
+  return options;
+}
+
+// All that lives between start and end, in the order in which it depends on each other.
+class Program {
+ public:
+  explicit Program(const ServerConfiguration& configuration)
+      : configuration_(configuration),
+        messages_(arena_, {.payload_bytes = kMessageBytes,
+                           .headroom_bytes = 0,
+                           .tailroom_bytes = 0,
+                           .cap_bytes = kMessagePoolBytes,
+                           .slab_bytes = size_t{2} << 20}),
+        blocks_(arena_, {.cap_bytes = configuration.pool_bytes}),
+        tcp_({arena_, messages_, clock_}),
+        rdma_({arena_, messages_, clock_}),
+        loop_(clock_) {}
+
+  absl::Status Start();
+  // Until SIGTERM or SIGINT.
+  void Run() { loop_.Run(); }
+  void Stop();
+  void SayReady(Daemon& daemon);
+
+ private:
+  absl::Status WatchSignals();
+  absl::Status OpenControlSocket();
+  void OnSignal();
+  void Reload();
+  ProgramStatus Status() const;
+
+  const ServerConfiguration& configuration_;
+  const MonotonicClock clock_;
+  const Nanoseconds started_ = clock_.Now();
+  ServiceNotify notify_;
+  Arena arena_;
+  BufferPool messages_;
+  BufferPool blocks_;
+  TcpTransport tcp_;
+  RdmaTransport rdma_;
+  std::unique_ptr<ExportDirectory> exports_;
+  std::unique_ptr<Server> server_;
+  EventLoop loop_;
+  UniqueFd signals_;
+  OpenListeners open_;
+  std::unique_ptr<ControlSocket> control_;
+};
+
+absl::Status Program::Start() {
+  if (absl::Status status = WatchSignals(); !status.ok()) return status;
+  auto exports = ExportDirectory::Open(configuration_, clock_);
+  if (!exports.ok()) return exports.status();
+  exports_ = std::move(*exports);
+  server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom,
+                                     OptionsOf(configuration_));
+  auto open = Listen(
+      configuration_, tcp_, rdma_, loop_,
+      [this](std::unique_ptr<Connection> connection) { server_->Accept(std::move(connection)); });
+  if (!open.ok()) return open.status();
+  open_ = std::move(*open);
+  if (absl::Status status = OpenControlSocket(); !status.ok()) {
+    Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
+  }
+  server_->Start();
+  return absl::OkStatus();
+}
+
+absl::Status Program::WatchSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  // Before threads exist: they inherit it.
+  if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return absl::ErrnoToStatus(errno, "sigprocmask");
+  signal(SIGPIPE, SIG_IGN);
+  signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_.valid()) return absl::ErrnoToStatus(errno, "signalfd");
+  Errno added = loop_.Add(signals_.get(), EPOLLIN, [this](uint32_t) { OnSignal(); });
+  return added.ok() ? absl::OkStatus() : absl::ErrnoToStatus(added.value(), "epoll_ctl");
+}
+
+absl::Status Program::OpenControlSocket() {
+  auto path = MakeControlPath(configuration_.run_directory, "rdmafsd");
+  if (!path.ok()) return path.status();
+  auto control = ControlSocket::Listen(loop_, *path, [this](std::string_view command) {
+    return AnswerControl(command, [this] { return Status(); });
+  });
+  if (!control.ok()) return control.status();
+  control_ = std::move(*control);
+  return absl::OkStatus();
+}
+
+void Program::SayReady(Daemon& daemon) {
+  for (const std::string& address : open_.addresses) {
+    const std::string line = absl::StrCat("serving ", exports_->Summary(), " on ", address);
+    // Scripts read it here: that the log goes to them, too, is not certain.
+    std::printf("rdmafsd: %s\n", line.c_str());
+    if (!configuration_.foreground) Log(LogLevel::kNotice, line);
+  }
+  std::fflush(stdout);
+  if (!open_.not_rdma.empty()) Log(LogLevel::kNotice, "not serving rdma: ", open_.not_rdma);
+  daemon.Ready();
+  notify_.Ready();
+}
+
+void Program::OnSignal() {
+  signalfd_siginfo info{};
+  while (read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    if (info.ssi_signo == SIGHUP) {
+      Reload();
+    } else {
+      Log(LogLevel::kNotice, "ending: ", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+      loop_.Stop();
+    }
+  }
+}
+
+void Program::Reload() {
+  notify_.Reloading();
+  if (absl::Status status = exports_->Reload(); status.ok()) {
+    Log(LogLevel::kNotice, "read the exports again: ", exports_->Summary());
+  } else {
+    Log(LogLevel::kError, "the exports stay as they were: ", status.message());
+  }
+  notify_.Ready();
+}
+
+void Program::Stop() {
+  notify_.Stopping();
+  control_.reset();
+  open_.listeners.clear();
+  if (server_->Stop(kStopPatience)) return;
+  Log(LogLevel::kWarning,
+      "calls did not end in time (a disk that does not answer?): ending without them");
+  _exit(0);
+}
+
+ProgramStatus Program::Status() const {
+  ProgramStatus status;
+  status.program = "rdmafsd";
+  status.state = "ready";
+  status.uptime = clock_.Now() - started_;
+  status.listening = open_.addresses;
+  status.exports = exports_->List();
+  status.transport.why = open_.not_rdma.empty() ? "" : absl::StrCat("no rdma: ", open_.not_rdma);
+  server_->AddTo(status);
+  if (status.transport.name.empty()) status.transport.name = "none";
+  status.memory = rdma_.memory_statistics();
+  return status;
+}
+
+int Complain(const absl::Status& status) {
+  std::fprintf(stderr, "rdmafsd: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+// The working directory changes when the program goes into the background.
+absl::Status MakeAbsolute(std::vector<std::string>& directories) {
+  for (std::string& directory : directories) {
+    char* resolved = realpath(directory.c_str(), nullptr);
+    if (resolved == nullptr) {
+      return absl::ErrnoToStatus(errno, directory);
+    }
+    directory = resolved;
+    free(resolved);
+  }
+  return absl::OkStatus();
+}
+
+int Main(absl::Span<const std::string> arguments) {
+  absl::StatusOr<ServerConfiguration> parsed = ParseOptions(arguments);
+  if (!parsed.ok()) return Complain(parsed.status());
+  ServerConfiguration& configuration = *parsed;
+  if (configuration.show_help) {
+    std::fputs(std::string(UsageText()).c_str(), stdout);
+    return 0;
+  }
+  if (configuration.show_version) {
+    std::puts("rdmafsd " RDMAFS_VERSION);
+    return 0;
+  }
+  if (absl::Status status = MakeAbsolute(configuration.directories); !status.ok())
+    return Complain(status);
+  Daemon daemon;
+  if (!configuration.foreground) daemon = Daemon::Fork();
+  OpenLog("rdmafsd", configuration.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
+          configuration.log_level);
+  RaiseOpenFileLimit();
+  Program program(configuration);
+  if (absl::Status status = program.Start(); !status.ok()) return Complain(status);
+  program.SayReady(daemon);
+  program.Run();
+  program.Stop();
+  return 0;
+}
+
+}  // namespace
+}  // namespace rdmafs::server
+
+int main(int argc, char** argv) {
+  return rdmafs::server::Main(std::vector<std::string>(argv + 1, argv + argc));
+}

@@ -1,0 +1,25 @@
+// Operation: what the dispatcher knows of an opcode.
+#pragma once
+
+#include "server/call.h"
+#include "transport/wire/messages.h"
+
+namespace rdmafs::server {
+
+struct Operation {
+  wire::Opcode opcode;
+  size_t index;  // < OperationCount(), for the statistics
+  const char* name;
+  // Decodes the body into the call; false when it is malformed.
+  bool (*decode)(Call&);
+  // What is wrong between the decoded request and the payload that came with it, or nullptr.
+  const char* (*find_fault)(const Call&);
+  // The first step. Shard thread.
+  Call::Step serve;
+};
+
+// nullptr for a number that names no operation.
+const Operation* FindOperation(uint16_t opcode);
+size_t OperationCount();
+
+}  // namespace rdmafs::server

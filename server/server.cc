@@ -1,0 +1,110 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "server/operation.h"
+#include "transport/base/log.h"
+
+namespace rdmafs::server {
+namespace {
+
+// The host's boot id: what a client compares to see whether un-synced writes may be lost.
+std::array<uint64_t, 2> ReadBootId() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string digits;
+  for (char c; file.get(c);) {
+    if (c != '-' && c != '\n') digits.push_back(c);
+  }
+  std::array<uint64_t, 2> id{};
+  for (size_t i = 0; i < 2 && digits.size() == 32; ++i) {
+    id[i] = std::strtoull(digits.substr(16 * i, 16).c_str(), nullptr, 16);
+  }
+  return id;
+}
+
+std::array<uint64_t, 2> MakeServerId(const RandomSource& random) {
+  std::array<uint64_t, 2> id{};
+  random(absl::MakeSpan(reinterpret_cast<std::byte*>(id.data()), sizeof id));
+  return id;
+}
+
+}  // namespace
+
+Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, ExportSource& exports,
+               RandomSource random, const ServerOptions& options)
+    : options_(options),
+      workers_(options.worker_count, options.prepare_worker),
+      sessions_(random),
+      breaches_(clock),
+      context_{.clock = clock,
+               .messages = messages,
+               .blocks = blocks,
+               .workers = workers_,
+               .sessions = sessions_,
+               .locks = locks_,
+               .exports = exports,
+               .breaches = breaches_,
+               .server_id = MakeServerId(random),
+               .boot_id = ReadBootId()} {
+  CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
+  CHECK(blocks.options().payload_bytes >= wire::kMaxPayloadBytes);
+  for (int i = 0; i < options.shard_count; ++i) {
+    shards_.push_back(std::make_unique<Shard>(
+        context_, Shard::Options{options.use_io_uring, options.busy_poll, options.prepare_shard}));
+  }
+}
+
+Server::~Server() = default;
+
+void Server::Start() {
+  for (auto& shard : shards_) shard->Start();
+}
+
+void Server::Accept(std::unique_ptr<Connection> connection) {
+  if (connection_count() >= kMaxConnections) {
+    refused_count_.fetch_add(1, std::memory_order_relaxed);
+    breaches_.Write(connection->transport_name(), connection->peer(), "too many connections");
+    return;
+  }
+  const size_t turn = next_shard_.fetch_add(1, std::memory_order_relaxed);
+  shards_[turn % shards_.size()]->Adopt(std::move(connection));
+}
+
+bool Server::Stop(Nanoseconds patience) {
+  for (auto& shard : shards_) shard->Stop();
+  const Nanoseconds deadline = context_.clock.Now() + patience;
+  for (auto& shard : shards_) {
+    if (!shard->WaitStopped(std::max<Nanoseconds>(0, deadline - context_.clock.Now())))
+      return false;
+  }
+  return true;
+}
+
+size_t Server::connection_count() const {
+  size_t count = 0;
+  for (const auto& shard : shards_) count += shard->connection_count();
+  return count;
+}
+
+void Server::AddTo(ProgramStatus& status) const {
+  status.session_count = sessions_.count();
+  status.open_file_count = sessions_.open_file_count();
+  ProgramStatus::Credits credits;
+  for (const auto& shard : shards_) shard->AddTo(status, credits);
+  status.credits = credits;
+  status.pools["payload"] = context_.blocks.statistics();
+  status.pools["messages"] = context_.messages.statistics();
+  const WorkerPool::Statistics workers = workers_.statistics();
+  status.counters["workers.threads"] = workers.thread_count;
+  status.counters["workers.busy"] = workers.busy_count;
+  status.counters["workers.queued"] = workers.queued_count;
+  status.counters["workers.queued_peak"] = workers.queued_count_peak;
+  status.counters["locks.held"] = locks_.held_count();
+  status.counters["locks.waiting"] = locks_.waiting_count();
+  status.counters["connections.broke_protocol"] = breaches_.count();
+  status.counters["connections.refused"] = refused_count_.load(std::memory_order_relaxed);
+}
+
+}  // namespace rdmafs::server

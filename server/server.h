@@ -1,0 +1,63 @@
+// Server: the shards, and what they share.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "server/server_context.h"
+#include "server/shard.h"
+#include "transport/connection.h"
+#include "transport/control/status_document.h"
+
+namespace rdmafs::server {
+
+struct ServerOptions {
+  int shard_count = 1;
+  int worker_count = 4;
+  bool use_io_uring = true;
+  Nanoseconds busy_poll = 0;  // of the shards' loops
+  std::function<void()>
+      prepare_shard;  // first on each shard's thread: whose quota its writes count for
+  std::function<void()> prepare_worker;
+};
+
+// Thread-safe after Start().
+class Server {
+ public:
+  // Memory and exports are the caller's, and outlive the server. `random`: see SessionTable.
+  Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, ExportSource& exports,
+         RandomSource random, const ServerOptions& options);
+  // After Stop().
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  void Start();
+  // A transport's AcceptFunction: the next shard in turn takes it. Closes it at once over the
+  // bound.
+  void Accept(std::unique_ptr<Connection> connection);
+  // Closes every connection, waits for the calls under way, and ends the threads. False when they
+  // did not end in time: the process should then end without destroying the server.
+  bool Stop(Nanoseconds patience);
+
+  // Adds what the server knows of itself.
+  void AddTo(ProgramStatus& status) const;
+
+  size_t connection_count() const;
+  Shard& shard(size_t index) { return *shards_[index]; }
+  const ServerContext& context() const { return context_; }
+
+ private:
+  const ServerOptions options_;
+  WorkerPool workers_;
+  SessionTable sessions_;
+  LockTable locks_;
+  BreachLog breaches_;
+  ServerContext context_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::atomic<size_t> next_shard_{0};
+  std::atomic<uint64_t> refused_count_{0};
+};
+
+}  // namespace rdmafs::server

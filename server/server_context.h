@@ -1,0 +1,30 @@
+// ServerContext: what all shards share.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "server/attachment.h"
+#include "server/breach_log.h"
+#include "server/lock_table.h"
+#include "server/session_table.h"
+#include "server/worker_pool.h"
+#include "transport/memory/buffer_pool.h"
+
+namespace rdmafs::server {
+
+// Everything in it is thread-safe, and outlives the shards.
+struct ServerContext {
+  const Clock& clock;
+  BufferPool& messages;  // payload of wire::kMaxMessageBytes and more: also small answers
+  BufferPool& blocks;    // payload of wire::kMaxPayloadBytes
+  WorkerPool& workers;
+  SessionTable& sessions;
+  LockTable& locks;
+  ExportSource& exports;
+  BreachLog& breaches;
+  std::array<uint64_t, 2> server_id{};  // random, of this process
+  std::array<uint64_t, 2> boot_id{};    // of the host
+};
+
+}  // namespace rdmafs::server

@@ -1,0 +1,24 @@
+#include "server/session_end.h"
+
+#include <vector>
+
+namespace rdmafs::server {
+namespace {
+
+struct CloseFiles : WorkItem {
+  std::vector<std::shared_ptr<OpenEntry>> files;
+};
+
+}  // namespace
+
+void EndSession(const ServerContext& context, const std::shared_ptr<Session>& session) {
+  context.locks.ReleaseSession(session->number());
+  session->SetOver();
+  auto item = std::make_unique<CloseFiles>();
+  item->files = session->opens().Close();
+  if (item->files.empty()) return;
+  item->run = [](WorkItem& self) { delete static_cast<CloseFiles*>(&self); };
+  context.workers.Queue(*item.release());
+}
+
+}  // namespace rdmafs::server
