@@ -9,7 +9,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/posix_calls.h"
 #include "server/thread_credentials.h"
@@ -116,7 +115,7 @@ void PosixMounts::ScanMountTable() {
     std::string id, parent, device, root, point;
     if (!(fields >> id >> parent >> device >> root >> point)) continue;
     point = Unescape(point);
-    if (!absl::StartsWith(point, below)) continue;
+    if (!point.starts_with(below)) continue;
     UniqueFd directory(open(point.c_str(), kDirectoryFlags | O_NOFOLLOW));
     if (directory.valid()) (void)Add(directory.release());
   }

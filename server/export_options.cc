@@ -1,0 +1,83 @@
+// ApplyExportOptions: the options of exports(5) in parentheses.
+#include <functional>
+#include <map>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "server/exports.h"
+
+namespace rdmafs {
+namespace {
+
+using Flag = void (*)(ExportOptions&);
+
+const std::map<std::string_view, Flag>& Flags() {
+  static const std::map<std::string_view, Flag> flags = {
+      {"ro", [](ExportOptions& o) { o.read_only = true; }},
+      {"rw", [](ExportOptions& o) { o.read_only = false; }},
+      {"root_squash", [](ExportOptions& o) { o.squash.root = true; }},
+      {"no_root_squash", [](ExportOptions& o) { o.squash.root = false; }},
+      {"all_squash", [](ExportOptions& o) { o.squash.all = true; }},
+      {"no_all_squash", [](ExportOptions& o) { o.squash.all = false; }},
+      {"secure", [](ExportOptions& o) { o.secure = true; }},
+      {"insecure", [](ExportOptions& o) { o.secure = false; }},
+      {"crossmnt", [](ExportOptions& o) { o.cross_mounts = true; }},
+      {"nocrossmnt", [](ExportOptions& o) { o.cross_mounts = false; }},
+      // What rdmafs does anyway, or what has no meaning to it.
+      {"sync", [](ExportOptions&) {}},
+      {"async", [](ExportOptions&) {}},
+      {"wdelay", [](ExportOptions&) {}},
+      {"no_wdelay", [](ExportOptions&) {}},
+      {"no_subtree_check", [](ExportOptions&) {}},
+      {"sec=sys", [](ExportOptions&) {}},
+  };
+  return flags;
+}
+
+absl::Status Wrong(std::string_view option, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("option ", std::string(option), ": ", std::string(why)));
+}
+
+absl::Status SetId(std::string_view option, std::string_view value, uint32_t& id) {
+  // The largest number means "no id" to the kernel.
+  if (!absl::SimpleAtoi(absl::string_view(value.data(), value.size()), &id) || id == ~uint32_t{0}) {
+    return Wrong(option, "not a user or group id");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ApplyOne(std::string_view option, ExportOptions& options) {
+  if (auto flag = Flags().find(option); flag != Flags().end()) {
+    flag->second(options);
+    return absl::OkStatus();
+  }
+  const size_t equals = option.find('=');
+  const std::string_view name = option.substr(0, equals);
+  const std::string_view value = equals == option.npos ? "" : option.substr(equals + 1);
+  if (name == "anonuid") return SetId(option, value, options.squash.anonymous_uid);
+  if (name == "anongid") return SetId(option, value, options.squash.anonymous_gid);
+  if (name == "fsid") {
+    uint32_t id;
+    if (!absl::SimpleAtoi(absl::string_view(value.data(), value.size()), &id)) return Wrong(option, "not a number");
+    options.fsid = id;
+    return absl::OkStatus();
+  }
+  if (name == "sec") return Wrong(option, "only sec=sys is supported");
+  if (name == "subtree_check") return Wrong(option, "not supported");
+  return Wrong(option, "unknown");
+}
+
+}  // namespace
+
+absl::Status ApplyExportOptions(std::string_view list, ExportOptions& options) {
+  for (absl::string_view piece : absl::StrSplit(absl::string_view(list.data(), list.size()), ',')) {
+    piece = absl::StripAsciiWhitespace(piece);
+    if (piece.empty()) continue;
+    if (absl::Status status = ApplyOne({piece.data(), piece.size()}, options); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace rdmafs
