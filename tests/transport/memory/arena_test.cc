@@ -1,0 +1,44 @@
+// Arena: aligned slabs that every observer is told of.
+#include "transport/memory/arena.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+namespace rdmafs {
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+TEST(Arena, SlabsAreRoundedUpAlignedAndZero) {
+  Arena arena;
+  Arena::Slab slab = arena.Add(3 * kMiB);
+  ASSERT_EQ(slab.size(), 4 * kMiB);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(slab.data()) % (2 * kMiB), 0u);
+  for (size_t i = 0; i < slab.size(); i += 4096) ASSERT_EQ(slab[i], std::byte{0});
+  std::memset(slab.data(), 0xff, slab.size());
+  EXPECT_EQ(arena.size_bytes(), 4 * kMiB);
+}
+
+TEST(Arena, AnObserverIsToldOfAllSlabsUntilItIsRemoved) {
+  Arena arena;
+  Arena::Slab first = arena.Add(kMiB);
+  std::vector<std::byte*> seen;
+  const int id = arena.AddObserver([&](Arena::Slab slab) { seen.push_back(slab.data()); });
+  EXPECT_EQ(seen, std::vector<std::byte*>{first.data()});
+  Arena::Slab second = arena.Add(kMiB);
+  EXPECT_EQ(seen, (std::vector<std::byte*>{first.data(), second.data()}));
+  arena.RemoveObserver(id);
+  arena.Add(kMiB);
+  EXPECT_EQ(seen.size(), 2u);
+}
+
+TEST(Arena, WithoutMemoryTheSlabIsEmpty) {
+  Arena arena;
+  EXPECT_TRUE(arena.Add(size_t{1} << 50).empty());
+  EXPECT_EQ(arena.size_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace rdmafs
