@@ -3,8 +3,13 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 
+#include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <future>
 #include <memory>
+#include <system_error>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "transport/base/errno.h"
@@ -31,46 +36,45 @@ std::vector<SocketAddress> TakeList(addrinfo* list) {
   return addresses;
 }
 
-absl::StatusOr<std::vector<SocketAddress>> Found(const std::string& host, int error, addrinfo* list) {
-  if (error == EAI_SYSTEM) {
-    return absl::UnavailableError(absl::StrCat("cannot look up ", host, ": ", Errno(errno).ToString()));
-  }
-  if (error != 0) {
-    return absl::NotFoundError(absl::StrCat("cannot look up ", host, ": ", gai_strerror(error)));
-  }
-  return TakeList(list);
-}
-
-// What a look-up in the background reads and writes. One that cannot be cancelled keeps it for good.
-struct Lookup {
-  std::string host, service;
-  addrinfo hints = Hints(AI_ADDRCONFIG);
-  gaicb control{};
+struct Answer {
+  int error = 0;         // EAI_*
+  int system_error = 0;  // errno(3) for EAI_SYSTEM
+  std::vector<SocketAddress> addresses;
 };
 
+Answer LookUp(const std::string& host, uint16_t port) {
+  const addrinfo hints = Hints(AI_ADDRCONFIG | AI_NUMERICSERV);
+  addrinfo* list = nullptr;
+  Answer answer;
+  answer.error = getaddrinfo(host.c_str(), absl::StrCat(port).c_str(), &hints, &list);
+  answer.system_error = errno;
+  if (answer.error == 0) answer.addresses = TakeList(list);
+  return answer;
+}
+
+// getaddrinfo(3) cannot be interrupted: it runs in a thread of its own, which is left behind when it takes
+// too long. (getaddrinfo_a(3) does the same, but by a thread that ThreadSanitizer does not survive.)
 absl::StatusOr<std::vector<SocketAddress>> ResolveName(const std::string& host, uint16_t port,
                                                        Nanoseconds timeout) {
-  auto lookup = std::make_unique<Lookup>();
-  lookup->host = host;
-  lookup->service = absl::StrCat(port);
-  lookup->control.ar_name = lookup->host.c_str();
-  lookup->control.ar_service = lookup->service.c_str();
-  lookup->control.ar_request = &lookup->hints;
-  gaicb* list[] = {&lookup->control};
-  int error = getaddrinfo_a(GAI_NOWAIT, list, 1, nullptr);
-  if (error != 0) return Found(host, error, nullptr);
-  const MonotonicClock clock;
-  const Nanoseconds deadline = clock.Now() + timeout;
-  while ((error = gai_error(&lookup->control)) == EAI_INPROGRESS) {
-    const Nanoseconds left = deadline - clock.Now();
-    if (left <= 0) {
-      if (gai_cancel(&lookup->control) == EAI_NOTCANCELED) lookup.release();
-      return absl::DeadlineExceededError(absl::StrCat("no answer when looking up ", host));
-    }
-    const timespec wait{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
-    gai_suspend(list, 1, &wait);
+  auto promise = std::make_shared<std::promise<Answer>>();
+  std::future<Answer> future = promise->get_future();
+  try {
+    std::thread([promise, host, port] { promise->set_value(LookUp(host, port)); }).detach();
+  } catch (const std::system_error& error) {
+    return absl::UnavailableError(absl::StrCat("cannot look up ", host, ": ", error.what()));
   }
-  return Found(host, error, lookup->control.ar_result);
+  if (future.wait_for(std::chrono::nanoseconds(timeout)) != std::future_status::ready) {
+    return absl::DeadlineExceededError(absl::StrCat("no answer when looking up ", host));
+  }
+  Answer answer = future.get();
+  if (answer.error == EAI_SYSTEM) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot look up ", host, ": ", Errno(answer.system_error).ToString()));
+  }
+  if (answer.error != 0) {
+    return absl::NotFoundError(absl::StrCat("cannot look up ", host, ": ", gai_strerror(answer.error)));
+  }
+  return std::move(answer.addresses);
 }
 
 }  // namespace
