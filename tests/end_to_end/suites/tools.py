@@ -11,7 +11,7 @@ SUITES = []
 def fio(directory, *options, timeout=120):
     """One fio run that has to end without an error; a verify error is one."""
     return run(["fio", "--name=job", f"--directory={directory}", "--group_reporting=1",
-                "--exitall_on_error=1", "--verify_fatal=1", "--output-format=terse", *options],
+                "--exitall_on_error=1", "--verify_fatal=1", "--verify_state_save=0", "--output-format=terse", *options],
                timeout=timeout)
 
 
