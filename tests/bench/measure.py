@@ -1,0 +1,53 @@
+"""One fio measurement, and medians and tables of many."""
+import json
+import statistics
+
+from harness.processes import Failed, run
+
+FILE_MIB = 256
+
+
+def fio(directory, seconds, rw, block, depth):
+    """(MiB/s, operations/s) of one job on the file `bench` in directory, O_DIRECT."""
+    engine = ["--ioengine=psync"] if depth == 1 else ["--ioengine=libaio", f"--iodepth={depth}"]
+    done = run(["fio", "--name=bench", f"--filename={directory}/bench", f"--size={FILE_MIB}m", f"--rw={rw}",
+                f"--bs={block}", "--direct=1", "--time_based", f"--runtime={seconds}", "--ramp_time=0.3",
+                "--norandommap", "--randrepeat=0", "--fallocate=none", "--output-format=json", *engine],
+               timeout=seconds + 60)
+    document = done.stdout[done.stdout.index("{"):]
+    job = json.loads(document)["jobs"][0]
+    if job["error"]:
+        raise Failed(f"fio {rw} {block}: error {job['error']}")
+    side = job["read" if "read" in rw else "write"]
+    return side["bw_bytes"] / (1 << 20), side["iops"]
+
+
+def make_file(directory):
+    with open(f"{directory}/bench", "wb") as file:
+        for _ in range(FILE_MIB):
+            file.write(b"\xa5" * (1 << 20))
+
+
+def median_of(rounds):
+    return statistics.median(rounds)
+
+
+def spread_of(rounds):
+    """Half the distance from the smallest to the largest, in per cent of the median."""
+    middle = statistics.median(rounds)
+    return 50 * (max(rounds) - min(rounds)) / middle if middle else 0
+
+
+def table(heads, rows):
+    """A Markdown table of texts."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def machine():
+    """What the figures were taken on, in one line."""
+    text = run(["bash", "-c", "uname -r; nproc; sed -n 's/model name.*: //p' /proc/cpuinfo | head -1; "
+                "sed -n 's/MemTotal: *//p' /proc/meminfo"]).stdout.split("\n")
+    kernel, cpus, model, memory = text[:4]
+    return f"Linux {kernel}, {cpus} x {model}, {memory}"
