@@ -72,7 +72,7 @@ class Site:
             return
         begin = len(self.server_log())
         log = open(self.logs / "server", "a", encoding="utf-8")
-        options = f"listen={self.where.address},port={port},{self.export_options}"
+        options = f"listen={self.where.address},port={port},state={self.base}/state,{self.export_options}"
         if not self.where.address.startswith("127."):
             options += f",clients={self.where.address}"
         if self.where.transport != "auto":

@@ -296,7 +296,7 @@ def user_server(site):
     log = open(work / "log", "w", encoding="utf-8")
     server = subprocess.Popen(
         ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", str(program), "-f", "-o",
-         f"listen={site.where.address},port=0,transport={site.where.transport}", str(work / "export")],
+         f"listen={site.where.address},port=0,state={work}/state,transport={site.where.transport}", str(work / "export")],
         stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(work, HOME=str(work)))
     try:
         def serving():
