@@ -107,10 +107,12 @@ OpenId FindOpenFile(Context& context, const Request& request, uint64_t number) {
   return open_id;
 }
 
-void AnswerMalformed(Context& context, const Request& request) {
-  Log(LogLevel::kWarning, "request ", request.header.unique, " (opcode ", request.header.opcode, ", ",
-      request.header.len, " bytes) cannot be read");
-  context.Answer(request.ticket, Errno(EINVAL));
+void AnswerMalformed(Context& context, const Request& request, const Arguments& arguments) {
+  if (arguments.error() == Errno(EINVAL)) {
+    Log(LogLevel::kWarning, "request ", request.header.unique, " (opcode ", request.header.opcode, ", ",
+        request.header.len, " bytes) cannot be read");
+  }
+  context.Answer(request.ticket, arguments.error());
 }
 
 }  // namespace rdmafs::fuse

@@ -57,7 +57,7 @@ fuse_statfs_out ToKernel(const FileSystemStatistics& statistics) {
 void HandleGetAttr(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_getattr_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id =
@@ -69,7 +69,7 @@ void HandleGetAttr(Context& context, Request& request) {
 void HandleSetAttr(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_setattr_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = (in.valid & FATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
@@ -94,7 +94,7 @@ void HandleReadLink(Context& context, Request& request) {
 void HandleAccess(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_access_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   context.file_system().Access(*CallerWithGroups(request.header), node->handle, in.mask,

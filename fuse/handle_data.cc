@@ -7,7 +7,7 @@ namespace rdmafs::fuse {
 void HandleRead(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_read_in in;
-  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes) return AnswerMalformed(context, request);
+  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   ReadRequest read{open_id, in.offset, in.size, {}};
@@ -33,7 +33,7 @@ void HandleWrite(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_write_in in;
   if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes || in.size != arguments.rest().size()) {
-    return AnswerMalformed(context, request);
+    return AnswerMalformed(context, request, arguments);
   }
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
@@ -65,7 +65,7 @@ Reply<Unit> UnitReply(Context& context, const Request& request) {
 void HandleFsync(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_fsync_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   context.file_system().Fsync(open_id, (in.fsync_flags & FUSE_FSYNC_FDATASYNC) != 0,
@@ -75,7 +75,7 @@ void HandleFsync(Context& context, Request& request) {
 void HandleFallocate(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_fallocate_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   context.file_system().Fallocate(CallerWithoutGroups(request.header), open_id, in.offset, in.length,
@@ -85,7 +85,7 @@ void HandleFallocate(Context& context, Request& request) {
 void HandleSeek(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_lseek_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   context.file_system().Seek(open_id, in.offset, in.whence,
@@ -101,7 +101,7 @@ void HandleSeek(Context& context, Request& request) {
 void HandleCopyFileRange(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_copy_file_range_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   // The kernel has room for 32 bits of the count; a short copy is continued by the caller.
   constexpr uint64_t kMostBytes = uint64_t{1} << 30;
   const OpenId in_id = FindOpenFile(context, request, in.fh_in);

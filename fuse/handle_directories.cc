@@ -85,7 +85,7 @@ void AnswerListing(const Listing& listing, const Payload& payload) {
 void ReadDir(Context& context, Request& request, bool plus) {
   Arguments arguments = request.reader();
   fuse_read_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   const CallerWithGroups caller(request.header);

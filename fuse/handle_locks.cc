@@ -35,7 +35,7 @@ fuse_lk_out ToKernel(const LockRange& range) {
 void HandleGetLock(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_lk_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   const uint32_t flags = (in.lk_flags & FUSE_LK_FLOCK) != 0 ? uint32_t{wire::kLockFlock} : 0;
@@ -52,7 +52,7 @@ void HandleGetLock(Context& context, Request& request) {
 void HandleSetLock(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_lk_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   Node* node = FindNode(context, request);
@@ -79,7 +79,7 @@ void HandleSetLock(Context& context, Request& request) {
 void HandleFlush(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_flush_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   // Every write had its own answer, so there is nothing to hand in but the locks.

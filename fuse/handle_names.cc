@@ -32,7 +32,7 @@ void Rename(Context& context, Request& request, Arguments& arguments, uint64_t n
             uint32_t flags) {
   std::string_view name, new_name;
   if (!arguments.TakeName(name) || !arguments.TakeName(new_name)) {
-    return AnswerMalformed(context, request);
+    return AnswerMalformed(context, request, arguments);
   }
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
@@ -47,7 +47,7 @@ void Rename(Context& context, Request& request, Arguments& arguments, uint64_t n
 void HandleLookup(Context& context, Request& request) {
   Arguments arguments = request.reader();
   std::string_view name;
-  if (!arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().Lookup(*CallerWithGroups(request.header), parent->handle, name,
@@ -60,7 +60,7 @@ void HandleMkNod(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_mknod_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().MkNod(*CallerWithGroups(request.header, in.umask), parent->handle, name, in.mode,
@@ -71,7 +71,7 @@ void HandleMkDir(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_mkdir_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().MkDir(*CallerWithGroups(request.header, in.umask), parent->handle, name, in.mode,
@@ -81,7 +81,7 @@ void HandleMkDir(Context& context, Request& request) {
 void HandleSymLink(Context& context, Request& request) {
   Arguments arguments = request.reader();
   std::string_view name, target;
-  if (!arguments.TakeName(name) || !arguments.TakeString(target)) return AnswerMalformed(context, request);
+  if (!arguments.TakeName(name) || !arguments.TakeString(target)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().SymLink(*CallerWithGroups(request.header), parent->handle, name, target,
@@ -92,7 +92,7 @@ void HandleLink(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_link_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   Node* node = FindNode(context, request, in.oldnodeid);
@@ -104,7 +104,7 @@ void HandleLink(Context& context, Request& request) {
 void HandleUnlink(Context& context, Request& request) {
   Arguments arguments = request.reader();
   std::string_view name;
-  if (!arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().Unlink(*CallerWithGroups(request.header), parent->handle, name,
@@ -114,7 +114,7 @@ void HandleUnlink(Context& context, Request& request) {
 void HandleRmDir(Context& context, Request& request) {
   Arguments arguments = request.reader();
   std::string_view name;
-  if (!arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().RmDir(*CallerWithGroups(request.header), parent->handle, name,
@@ -124,14 +124,14 @@ void HandleRmDir(Context& context, Request& request) {
 void HandleRename(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_rename_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Rename(context, request, arguments, in.newdir, 0);
 }
 
 void HandleRename2(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_rename2_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Rename(context, request, arguments, in.newdir, in.flags);
 }
 

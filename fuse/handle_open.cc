@@ -88,7 +88,7 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
 void HandleOpen(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_open_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
@@ -108,7 +108,7 @@ void HandleOpen(Context& context, Request& request) {
 void HandleOpenDir(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_open_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
@@ -127,7 +127,7 @@ void HandleCreate(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_create_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
@@ -142,7 +142,7 @@ void HandleCreate(Context& context, Request& request) {
 void HandleTmpFile(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_create_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
@@ -157,7 +157,7 @@ void HandleTmpFile(Context& context, Request& request) {
 void HandleRelease(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_release_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = context.open_files().Remove(in.fh);
   // Nobody waits for it, so nobody is made to: the answer goes before the server's.
   context.Answer(request.ticket, kOk);

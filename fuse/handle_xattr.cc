@@ -40,7 +40,7 @@ void HandleGetXattr(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_getxattr_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeString(name)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in) || !arguments.TakeString(name)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
@@ -52,7 +52,7 @@ void HandleGetXattr(Context& context, Request& request) {
 void HandleListXattr(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_getxattr_in in;
-  if (!arguments.Take(in)) return AnswerMalformed(context, request);
+  if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
@@ -73,7 +73,7 @@ void HandleSetXattr(Context& context, Request& request) {
   }
   if (!whole || !arguments.TakeString(name) || arguments.rest().size() != in.size ||
       in.size > wire::kMaxXattrBytes) {
-    return AnswerMalformed(context, request);
+    return AnswerMalformed(context, request, arguments);
   }
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
@@ -92,7 +92,7 @@ void HandleSetXattr(Context& context, Request& request) {
 void HandleRemoveXattr(Context& context, Request& request) {
   Arguments arguments = request.reader();
   std::string_view name;
-  if (!arguments.TakeString(name)) return AnswerMalformed(context, request);
+  if (!arguments.TakeString(name)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   context.file_system().RemoveXattr(*CallerWithGroups(request.header), node->handle, name,

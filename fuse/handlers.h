@@ -66,7 +66,7 @@ Node* FindNode(Context& context, const Request& request);
 Node* FindNode(Context& context, const Request& request, uint64_t node_id);
 // The open file a request names; answers EBADF and returns 0 when there is none.
 OpenId FindOpenFile(Context& context, const Request& request, uint64_t number);
-// Answers that the request could not be read: EINVAL.
-void AnswerMalformed(Context& context, const Request& request);
+// Answers that the request could not be read, with the reader's error.
+void AnswerMalformed(Context& context, const Request& request, const Arguments& arguments);
 
 }  // namespace rdmafs::fuse

@@ -27,7 +27,10 @@ bool Arguments::TakeString(std::string_view& text) {
 }
 
 bool Arguments::TakeName(std::string_view& name) {
-  return TakeString(name) && (ok_ = wire::IsComponent(name));
+  if (!TakeString(name)) return false;
+  // The kernel lets longer names through to us than we have room for.
+  if (name.size() > wire::kMaxNameBytes) error_ = Errno(ENAMETOOLONG);
+  return ok_ = wire::IsComponent(name);
 }
 
 }  // namespace rdmafs::fuse

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "fuse/abi.h"
 #include "transport/base/clock.h"
+#include "transport/base/errno.h"
 #include "transport/memory/buffer_pool.h"
 
 namespace rdmafs::fuse {
@@ -37,13 +38,16 @@ class Arguments {
   }
   // A NUL-terminated string, without its NUL; a view of the request.
   [[nodiscard]] bool TakeString(std::string_view& text);
-  // A string that is one component of a path: not empty, no '/', not "." or "..".
+  // A string that is one component of a path: not empty, no '/', not "." or ".."; at most 255 bytes.
   [[nodiscard]] bool TakeName(std::string_view& name);
+  // What to answer when something could not be taken: EINVAL, or ENAMETOOLONG.
+  Errno error() const { return error_; }
   absl::Span<const std::byte> rest() const { return ok_ ? bytes_ : absl::Span<const std::byte>(); }
 
  private:
   absl::Span<const std::byte> bytes_;
   bool ok_ = true;
+  Errno error_{EINVAL};
 };
 
 // A request in its block: the header (a copy), and the arguments before and in the block's payload.
