@@ -1,0 +1,175 @@
+// The command line of rdmafs.
+#include "fuse/mount_options.h"
+
+#include <gmock/gmock.h>
+
+namespace rdmafs::fuse {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+absl::StatusOr<MountOptions> Parse(std::vector<std::string> arguments) { return ParseArguments(arguments); }
+
+absl::StatusOr<MountOptions> WithOptions(std::string list) {
+  return Parse({"host:/dir", "/mnt", "-o", std::move(list)});
+}
+
+std::string ErrorOf(const absl::StatusOr<MountOptions>& parsed) {
+  return parsed.ok() ? "no error" : std::string(parsed.status().message());
+}
+
+struct SourceRow {
+  const char* source;
+  const char* host;
+  const char* directory;
+};
+
+class GoodSource : public ::testing::TestWithParam<SourceRow> {};
+
+TEST_P(GoodSource, IsTakenApart) {
+  MountOptions options;
+  ASSERT_TRUE(ParseSource(GetParam().source, options).ok());
+  EXPECT_EQ(options.host, GetParam().host);
+  EXPECT_EQ(options.directory, GetParam().directory);
+}
+
+INSTANTIATE_TEST_SUITE_P(MountOptions, GoodSource,
+                         ::testing::Values(SourceRow{"server:/export", "server", "/export"},
+                                           SourceRow{"10.0.0.1:/", "10.0.0.1", "/"},
+                                           SourceRow{"[fe80::1]:/a:b/c", "fe80::1", "/a:b/c"},
+                                           SourceRow{"s:/with,comma", "s", "/with,comma"}));
+
+class BadSource : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(BadSource, IsRefused) {
+  MountOptions options;
+  EXPECT_FALSE(ParseSource(GetParam(), options).ok());
+}
+
+INSTANTIATE_TEST_SUITE_P(MountOptions, BadSource,
+                         ::testing::Values("", "server", ":/dir", "server:", "server:relative", "[::1:/dir",
+                                           "[::1]/dir", "[]:/dir", "fe80::1:/dir"));
+
+TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
+  const auto options = Parse({"host:/dir", "/mnt"});
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->port, 20490);
+  EXPECT_EQ(options->nconnect, 4u);
+  EXPECT_EQ(options->pool_bytes, size_t{64} << 20);
+  EXPECT_EQ(options->settings.attr_timeout, kSecond);
+  EXPECT_EQ(options->settings.entry_timeout, kSecond);
+  EXPECT_EQ(options->settings.negative_timeout, 0);
+  EXPECT_EQ(options->settings.cache, CacheMode::kAuto);
+  EXPECT_EQ(options->transport, TransportChoice::kAuto);
+  EXPECT_FALSE(options->soft || options->read_only || options->foreground || options->settings.writeback);
+}
+
+TEST(MountOptions, EveryOptionIsUnderstood) {
+  const auto options = WithOptions(
+      "ro,direct_io,writeback,attr_timeout=0.5,entry_timeout=2,negative_timeout=3,cache=none,transport=tcp,"
+      "port=1,nconnect=16,pool_size=1G,shards=3,soft,timeout=7,log_level=debug");
+  ASSERT_TRUE(options.ok()) << ErrorOf(options);
+  EXPECT_TRUE(options->read_only && options->settings.direct_io && options->settings.writeback);
+  EXPECT_EQ(options->settings.attr_timeout, 500 * kMillisecond);
+  EXPECT_EQ(options->settings.entry_timeout, 2 * kSecond);
+  EXPECT_EQ(options->settings.negative_timeout, 3 * kSecond);
+  EXPECT_EQ(options->settings.cache, CacheMode::kNone);
+  EXPECT_EQ(options->transport, TransportChoice::kTcp);
+  EXPECT_EQ(options->port, 1);
+  EXPECT_EQ(options->nconnect, 16u);
+  EXPECT_EQ(options->pool_bytes, size_t{1} << 30);
+  EXPECT_EQ(options->shards, 3u);
+  EXPECT_TRUE(options->soft);
+  EXPECT_EQ(options->timeout, 7 * kSecond);
+  EXPECT_EQ(options->log_level, LogLevel::kDebug);
+}
+
+TEST(MountOptions, TheLastOfTwoContradictingOptionsCounts) {
+  EXPECT_FALSE(WithOptions("ro,rw")->read_only);
+  EXPECT_TRUE(WithOptions("rw,ro")->read_only);
+  EXPECT_FALSE(WithOptions("soft,hard")->soft);
+}
+
+TEST(MountOptions, WhatOnlyMountAndSystemdCareAboutIsIgnored) {
+  const auto options = WithOptions(
+      "defaults,_netdev,nofail,noauto,user,x-systemd.automount,x-gvfs-hide,relatime,comment=x,,");
+  ASSERT_TRUE(options.ok()) << ErrorOf(options);
+  EXPECT_TRUE(options->kernel_options.empty());
+}
+
+TEST(MountOptions, WhatTheKernelCaresAboutIsHandedOn) {
+  EXPECT_THAT(WithOptions("allow_other,nosuid,dev,noatime,default_permissions")->kernel_options,
+              ElementsAre("allow_other", "nosuid", "dev", "noatime", "default_permissions"));
+  EXPECT_THAT(WithOptions("max_read=64K")->kernel_options, ElementsAre("max_read=65536"));
+}
+
+TEST(MountOptions, WhatDebiansMountFuse3SaysIsUnderstood) {
+  const auto options = Parse({"server:/export", "/mnt", "-o", "rw,dev,suid"});
+  ASSERT_TRUE(options.ok()) << ErrorOf(options);
+  EXPECT_THAT(options->kernel_options, ElementsAre("dev", "suid"));
+}
+
+TEST(MountOptions, SwitchesMayStandAnywhere) {
+  const auto options = Parse({"-f", "host:/dir", "-oro", "/mnt", "-d"});
+  ASSERT_TRUE(options.ok()) << ErrorOf(options);
+  EXPECT_TRUE(options->foreground && options->debug && options->read_only);
+  EXPECT_EQ(options->mount_point, "/mnt");
+}
+
+TEST(MountOptions, HelpAndVersionNeedNoOperands) {
+  EXPECT_TRUE(Parse({"--help"})->help);
+  EXPECT_TRUE(Parse({"-V"})->version);
+}
+
+TEST(MountOptions, TheHelpTextNamesEveryOption) {
+  for (const char* name :
+       {"ro", "allow_other", "default_permissions", "direct_io", "max_read", "attr_timeout", "entry_timeout",
+        "negative_timeout", "cache", "writeback", "transport", "port", "nconnect", "pool_size", "shards",
+        "hard", "soft", "timeout", "log_level", "-f", "-d", "--help", "--version"}) {
+    EXPECT_THAT(HelpText(), HasSubstr(name));
+  }
+}
+
+struct BadRow {
+  const char* option;
+  const char* said;  // in the error
+};
+
+class BadOption : public ::testing::TestWithParam<BadRow> {};
+
+TEST_P(BadOption, IsNamedInOneLine) {
+  const auto options = WithOptions(GetParam().option);
+  ASSERT_FALSE(options.ok());
+  EXPECT_THAT(ErrorOf(options), HasSubstr(GetParam().said));
+  EXPECT_THAT(ErrorOf(options), Not(Contains('\n')));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    MountOptions, BadOption,
+    ::testing::Values(BadRow{"colour=red", "unknown option 'colour=red'"}, BadRow{"rwx", "'rwx'"},
+                      BadRow{"cache", "cache"}, BadRow{"cache=", "none, auto, always"},
+                      BadRow{"cache=never", "none, auto, always"}, BadRow{"port=0", "1 to 65535"},
+                      BadRow{"port=65536", "1 to 65535"}, BadRow{"port=-1", "1 to 65535"},
+                      BadRow{"port=12x", "1 to 65535"}, BadRow{"nconnect=17", "1 to 16"},
+                      BadRow{"pool_size=1M", "pool_size"}, BadRow{"pool_size=M", "pool_size"},
+                      BadRow{"pool_size=99999999999999999999", "pool_size"},
+                      BadRow{"pool_size=16777216T", "pool_size"}, BadRow{"max_read=4095", "4096"},
+                      BadRow{"max_read=2M", "1048576"}, BadRow{"attr_timeout=-1", "seconds"},
+                      BadRow{"attr_timeout=nan", "seconds"}, BadRow{"attr_timeout=inf", "seconds"},
+                      BadRow{"timeout=0", "at least 1"}, BadRow{"shards=65", "1 to 64"},
+                      BadRow{"transport=smoke", "auto, rdma, tcp"}, BadRow{"log_level=9", "notice"},
+                      BadRow{"ro=1", "unknown"}, BadRow{"remount", "unknown"}));
+
+TEST(MountOptions, TooFewOrTooManyOperandsAndUnknownSwitchesAreRefused) {
+  EXPECT_FALSE(Parse({}).ok());
+  EXPECT_FALSE(Parse({"host:/dir"}).ok());
+  EXPECT_FALSE(Parse({"host:/dir", "/mnt", "more"}).ok());
+  EXPECT_FALSE(Parse({"host:/dir", "/mnt", "-o"}).ok());
+  EXPECT_FALSE(Parse({"host:/dir", "/mnt", "--frobnicate"}).ok());
+}
+
+}  // namespace
+}  // namespace rdmafs::fuse
