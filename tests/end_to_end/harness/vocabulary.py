@@ -29,9 +29,11 @@ def begin(root):
 
 
 def finish():
-    for fd in _descriptors.values():
-        os.close(fd)
-    _descriptors.clear()
+    for label in list(_descriptors):
+        try:
+            os.close(_descriptors.pop(label))
+        except OSError:  # what was left open is no step of the table
+            pass
     _marks.clear()
     os.umask(0o022)
     os.chdir("/")
