@@ -250,6 +250,7 @@ void CallChannel::OnClosed(Connection& connection, const absl::Status& reason) {
     AddTraffic(*counted_, past_);
     counted_ = nullptr;
   }
+  const absl::Status why = reason;  // may be the connection's own
   connection_.reset();
   resumed_ = false;
   for (CallState* call : lost) {
@@ -264,7 +265,7 @@ void CallChannel::OnClosed(Connection& connection, const absl::Status& reason) {
     FinishLater(call, Errno(ENOTCONN));
     return true;
   });
-  owner_.OnChannelLost(*this, reason);
+  owner_.OnChannelLost(*this, why);
 }
 
 void CallChannel::Finish(CallState* call, Answer answer) {
