@@ -125,9 +125,13 @@ class Site:
         else:
             argv = [self.where.build.program("rdmafs"), self.source(), str(point), "-o",
                     self.mount_option_text(options)]
+        # Not a pipe: the program keeps its standard error when it goes into the background.
         with open(self.logs / f"{name}.log", "a", encoding="utf-8") as log:
-            run(argv, timeout=30 * self.where.slow, env=environment(self.logs), stdout=log,
-                stderr=log, **run_options)
+            done = run(argv, timeout=30 * self.where.slow, expect=None, env=environment(self.logs),
+                       stdout=log, stderr=log, **run_options)
+        if done.returncode:
+            raise Failed(f"{' '.join(argv)}: exit status {done.returncode}\n{self.mount_log(point)}\n"
+                         f"the server's log:\n{processes.tail(self.server_log())}")
         if not is_mounted(point):
             raise Failed(f"{argv[0]} ended with 0, and {point} is no mount point")
         # Only a program that names this mount point is its server; others may have come meanwhile.
