@@ -50,6 +50,7 @@ void RawClient::SendRaw(wire::MessageHeader header, absl::Span<const std::byte> 
   }
   Errno posted = connection_->Post(std::move(out));
   CHECK(posted.ok() || posted == Errno(ENOTCONN));
+  loop_.RunOnce(0);  // its end is where messages are sent
 }
 
 RawClient::Answer RawClient::Wait(uint16_t slot) {

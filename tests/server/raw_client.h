@@ -79,7 +79,11 @@ class RawClient final : public ConnectionHandler {
   uint64_t session[2] = {0, 0};
 
   void OnMessage(Connection&, ReceivedMessage message) override;
-  void OnClosed(Connection&, const absl::Status&) override { closed_ = true; }
+  void OnClosed(Connection&, const absl::Status& reason) override {
+    closed_ = true;
+    close_reason = std::string(reason.message());
+  }
+  std::string close_reason;
 
  private:
   template <typename Condition>

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -26,7 +27,8 @@ class ServerFixture : public testing::Test {
     server_ = std::make_unique<Server>(
         clock_, messages_, *blocks_, exports_,
         [next](absl::Span<std::byte> bytes) mutable {
-          for (std::byte& byte : bytes) byte = static_cast<std::byte>(next++);
+          std::memcpy(bytes.data(), &next, sizeof next);
+          ++next;
         },
         options_);
     auto listener =
@@ -72,7 +74,7 @@ class ServerFixture : public testing::Test {
   MonotonicClock clock_;
   Arena arena_;
   size_t pool_bytes_ = size_t{16} << 20;
-  ServerOptions options_{.shard_count = 2, .worker_count = 4};
+  ServerOptions options_{.shard_count = 2, .worker_count = 8};
   BufferPool messages_{arena_, {.payload_bytes = 8192, .headroom_bytes = 0, .tailroom_bytes = 0}};
   std::unique_ptr<BufferPool> blocks_, client_blocks_;
   TcpTransport transport_{{arena_, messages_, clock_}};

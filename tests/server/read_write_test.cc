@@ -1,0 +1,229 @@
+// The data path: reads and writes of every size, at once, on a worker, and when the pool is empty.
+#include <fcntl.h>
+
+#include "tests/server/server_fixture.h"
+
+namespace rdmafs::server {
+namespace {
+
+std::string Pattern(size_t size) {
+  std::string bytes(size, '\0');
+  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 131 + i / 4096);
+  return bytes;
+}
+
+class ReadWriteTest : public ServerFixture {
+ protected:
+  void SetUp() override {
+    ServerFixture::SetUp();
+    client_ = Connect();
+    root_ = client_->Enter();
+  }
+  void TearDown() override { client_.reset(); }
+
+  void OpenFile(const std::string& name, const std::string& content, wire::OpenId id,
+                uint32_t flags = O_RDWR) {
+    store_->Put(name, content);
+    ASSERT_EQ(client_->Open(client_->Lookup(root_, name), id, flags), kOk);
+  }
+
+  // Reads into a sink, or inline when it is small.
+  std::string Read(wire::OpenId id, uint64_t offset, uint32_t size) {
+    if (size <= wire::kMaxInlineBytes) {
+      return client_->Ask(wire::ReadRequest{id, offset, size}).inline_payload;
+    }
+    RawClient::Payload sink = Sink(size);
+    const Buffer kept = sink.hold;
+    auto answer = client_->Ask(wire::ReadRequest{id, offset, size}, std::move(sink));
+    EXPECT_EQ(answer.status(), kOk);
+    return std::string(reinterpret_cast<const char*>(kept.data()), answer.header.remote_size);
+  }
+
+  uint64_t Write(wire::OpenId id, uint64_t offset, const std::string& content) {
+    const wire::WriteRequest request{id, offset, static_cast<uint32_t>(content.size())};
+    auto answer = content.size() <= wire::kMaxInlineBytes
+                      ? client_->Ask(request, {.inline_payload = content})
+                      : client_->Ask(request, Source(content));
+    EXPECT_EQ(answer.status(), kOk);
+    return answer.Decode<wire::CountReply>().count;
+  }
+
+  std::unique_ptr<RawClient> client_;
+  wire::FileHandle root_;
+};
+
+TEST_F(ReadWriteTest, ReadsGiveTheBytesWhateverTheirSize) {
+  const std::string content = Pattern(3 << 20);
+  OpenFile("f", content, 5);
+  for (uint32_t size : {1u, 100u, 4095u, 4096u, 4097u, 65536u, 1u << 20}) {
+    EXPECT_EQ(Read(5, 12345, size), content.substr(12345, size)) << size;
+  }
+}
+
+TEST_F(ReadWriteTest, AReadOverTheEndIsShortAndOneBehindItIsEmpty) {
+  const std::string content = Pattern(10000);
+  OpenFile("f", content, 5);
+  EXPECT_EQ(Read(5, 9990, 100), content.substr(9990));
+  EXPECT_EQ(Read(5, 5000, 8192), content.substr(5000));
+  EXPECT_EQ(Read(5, 10000, 8192), "");
+  EXPECT_EQ(Read(5, uint64_t{1} << 62, 100), "");
+  EXPECT_EQ(Read(5, 0, 0), "");
+}
+
+TEST_F(ReadWriteTest, WritesArriveWhateverTheirSize) {
+  OpenFile("f", "", 5);
+  std::string expected;
+  for (size_t size : {1ul, 100ul, 4095ul, 4096ul, 4097ul, 65536ul, 1ul << 20}) {
+    const std::string content = Pattern(size);
+    EXPECT_EQ(Write(5, expected.size(), content), size);
+    expected += content;
+  }
+  EXPECT_TRUE(store_->Get("f") == expected);
+}
+
+TEST_F(ReadWriteTest, AWriteOfNothingWritesNothing) {
+  OpenFile("f", "abc", 5);
+  EXPECT_EQ(Write(5, 1, ""), 0u);
+  EXPECT_EQ(store_->Get("f"), "abc");
+}
+
+TEST_F(ReadWriteTest, WhatWouldWaitIsDoneByAWorker) {
+  const std::string content = Pattern(100000);
+  OpenFile("f", "", 5);
+  store_->no_wait_would_wait = true;
+  EXPECT_EQ(Write(5, 0, content), content.size());
+  EXPECT_EQ(Write(5, content.size(), "tail"), 4u);
+  EXPECT_EQ(Read(5, 0, 100000), content);
+  EXPECT_EQ(Read(5, 100000, 10), "tail");
+}
+
+TEST_F(ReadWriteTest, ErrorsOfTheFileReachTheClient) {
+  OpenFile("f", "abc", 5, O_WRONLY);
+  EXPECT_EQ(client_->Ask(wire::ReadRequest{5, 0, 10}).status(), Errno(EBADF));
+  OpenFile("g", "abc", 6, O_RDONLY);
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{6, 0, 3}, {.inline_payload = "xyz"}).status(), Errno(EBADF));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{5, uint64_t{1} << 40, 3}, {.inline_payload = "xyz"}).status(),
+            Errno(EFBIG));
+  EXPECT_EQ(client_->Ask(wire::ReadRequest{77, 0, 10}).status(), Errno(EBADF));
+}
+
+TEST_F(ReadWriteTest, AppendsKeepTheOrderInWhichTheyCame) {
+  OpenFile("f", "", 5, O_RDWR | O_APPEND);
+  store_->gate.Close();
+  std::string expected;
+  for (uint16_t slot = 0; slot < 32; ++slot) {
+    const std::string line = "line " + std::to_string(slot) + "\n";
+    expected += line;
+    client_->Send(wire::WriteRequest{5, 0, static_cast<uint32_t>(line.size())}, slot,
+                  {.inline_payload = line});
+  }
+  client_->Send(wire::PingRequest{}, 40);
+  client_->Wait(40);
+  store_->gate.AwaitWaiting(1);
+  EXPECT_EQ(store_->gate.waiting_count(), 1);  // one at a time
+  store_->gate.Open();
+  for (uint16_t slot = 0; slot < 32; ++slot) EXPECT_EQ(client_->Wait(slot).status(), kOk);
+  EXPECT_EQ(store_->Get("f"), expected);
+}
+
+TEST_F(ReadWriteTest, ACopyIsDoneHere) {
+  const std::string content = Pattern(50000);
+  OpenFile("f", content, 5);
+  OpenFile("g", "", 6);
+  auto answer = client_->Ask(wire::CopyFileRangeRequest{{}, 5, 100, 6, 0, 40000});
+  ASSERT_EQ(answer.status(), kOk);
+  EXPECT_EQ(answer.Decode<wire::CountReply>().count, 40000u);
+  EXPECT_TRUE(store_->Get("g") == content.substr(100, 40000));
+}
+
+TEST_F(ReadWriteTest, XattrsGoEveryWay) {
+  store_->Put("f", "");
+  const wire::FileHandle file = client_->Lookup(root_, "f");
+  const std::string large = Pattern(20000);
+  ASSERT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.small"}, {.inline_payload = "v"}).status(), kOk);
+  ASSERT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.large"}, Source(large)).status(), kOk);
+  auto size = client_->Ask(wire::GetXattrRequest{{}, file, "user.large", 0});
+  EXPECT_EQ(size.Decode<wire::CountReply>().count, large.size());
+  EXPECT_EQ(client_->Ask(wire::GetXattrRequest{{}, file, "user.small", 100}).inline_payload, "v");
+  RawClient::Payload sink = Sink(65536);
+  const Buffer kept = sink.hold;
+  auto value = client_->Ask(wire::GetXattrRequest{{}, file, "user.large", 65536}, std::move(sink));
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(kept.data()), value.header.remote_size), large);
+  EXPECT_EQ(client_->Ask(wire::ReadLinkRequest{{}, file}).inline_payload, "a target");
+}
+
+// A pool of one slab: two blocks.
+class SmallPoolTest : public ReadWriteTest {
+ protected:
+  SmallPoolTest() { pool_bytes_ = 1; }
+};
+
+TEST_F(SmallPoolTest, CallsWaitForABlockAndNobodyGetsAnError) {
+  const std::string content = Pattern(1 << 20);
+  OpenFile("f", content, 5);
+  store_->gate.Close();
+  store_->no_wait_would_wait = true;
+  const size_t blocks = blocks_->statistics().block_count == 0 ? 1 : blocks_->statistics().block_count;
+  std::vector<Buffer> kept;
+  for (uint16_t slot = 0; slot < 8; ++slot) {
+    RawClient::Payload sink = Sink(1 << 20);
+    kept.push_back(sink.hold);
+    client_->Send(wire::ReadRequest{5, 0, 1 << 20}, slot, std::move(sink));
+  }
+  client_->Send(wire::PingRequest{}, 40);
+  client_->Wait(40);  // what needs no block is served
+  store_->gate.AwaitWaiting(static_cast<int>(blocks));
+  EXPECT_LE(store_->gate.waiting_count(), 2);
+  EXPECT_GT(blocks_->statistics().empty_count, 0u);
+  store_->gate.Open();
+  for (uint16_t slot = 0; slot < 8; ++slot) {
+    auto answer = client_->Wait(slot);
+    EXPECT_EQ(answer.status(), kOk);
+    EXPECT_EQ(answer.header.remote_size, content.size());
+    EXPECT_TRUE(std::equal(content.begin(), content.end(), reinterpret_cast<char*>(kept[slot].data())));
+  }
+}
+
+TEST_F(SmallPoolTest, AClientThatLeavesWhileItWaitsForABlockHarmsNobody) {
+  const std::string content = Pattern(1 << 20);
+  OpenFile("f", content, 5);
+  store_->gate.Close();
+  store_->no_wait_would_wait = true;
+  for (uint16_t slot = 0; slot < 8; ++slot) {
+    client_->Send(wire::ReadRequest{5, 0, 1 << 20}, slot, Sink(1 << 20));
+  }
+  store_->gate.AwaitWaiting(1);
+  client_.reset();
+  store_->gate.Open();
+  client_ = Connect();
+  root_ = client_->Enter();
+  store_->no_wait_would_wait = false;
+  OpenFile("g", content, 6);
+  EXPECT_TRUE(Read(6, 0, 1 << 20) == content);
+}
+
+class ReadOnlyTest : public ReadWriteTest {
+ protected:
+  ReadOnlyTest() { exports_.rules.read_only = true; }
+};
+
+TEST_F(ReadOnlyTest, EverythingThatChangesIsRefusedBeforeTheStore) {
+  store_->Put("f", "abc");
+  const wire::FileHandle file = client_->Lookup(root_, "f");
+  EXPECT_EQ(client_->Open(file, 5, O_RDONLY), kOk);
+  EXPECT_EQ(client_->Open(file, 6, O_RDWR), Errno(EROFS));
+  EXPECT_EQ(client_->Open(file, 6, O_RDONLY | O_TRUNC), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::CreateRequest{{}, root_, "g", 6, O_RDWR, 0644}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::UnlinkRequest{{}, root_, "f"}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::MkNodRequest{{}, root_, "g", 0100644}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::RenameRequest{{}, root_, "f", root_, "g"}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::SetAttrRequest{{}, file, 0}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.a"}, {.inline_payload = "v"}).status(),
+            Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{5, 0, 3}, {.inline_payload = "xyz"}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::AccessRequest{{}, file, 2}).status(), Errno(EROFS));
+  EXPECT_EQ(store_->Get("f"), "abc");
+}
+
+}  // namespace
+}  // namespace rdmafs::server
