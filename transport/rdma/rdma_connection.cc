@@ -36,7 +36,7 @@ RdmaConnection::RdmaConnection(Parts parts)
       peer_(SocketAddress(rdma_get_peer_addr(id_.get())).ToString()),
       device_(ibv_get_device_name(id_->verbs->device)) {
   credits_ = parts.credits;
-  if (!server_) slots_.resize(credits_);
+  slots_.resize(credits_);
 }
 
 RdmaConnection::~RdmaConnection() {
@@ -57,13 +57,14 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   });
   const Errno cm = loop.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnCmEvents(); });
   loop.AddPoller(this);
-  if (!cq.ok() || !cm.ok()) Close(absl::InternalError("the event loop takes no more descriptors"));
+  if (!cq.ok() || !cm.ok()) reason_ = absl::InternalError("the event loop takes no more descriptors");
+  if (!reason_.ok()) Close(reason_);
 }
 
 Errno RdmaConnection::Post(Outgoing message) {
   CHECK(message.body.size() <= wire::kMaxBodyBytes);
   CHECK(message.inline_payload.size() <= wire::kMaxInlineBytes);
-  if (state_ != State::kOpen) return Errno(ENOTCONN);
+  if (state_ != State::kOpen || !reason_.ok()) return Errno(ENOTCONN);
   MemoryRegionCache& cache = queue_pair_->domain().cache();
   SendQueue::Message send{.header = message.header, .body = message.body,
                           .inline_payload = message.inline_payload};
@@ -77,6 +78,7 @@ Errno RdmaConnection::Post(Outgoing message) {
   }
   const Errno prepared = server_ ? PrepareReply(message, send) : PrepareCall(message, send);
   if (!prepared.ok()) return prepared;
+  if (state_ != State::kOpen) return kOk;  // PrepareReply() found reason to close
 
   const uint64_t bytes = send.header.size + message.push.size();
   const uint16_t slot = send.header.slot;
@@ -122,6 +124,11 @@ Errno RdmaConnection::PrepareReply(const Outgoing& message, SendQueue::Message& 
   if (message.push.empty()) return kOk;
   CHECK(message.request_header != nullptr && (message.request_header->flags & wire::kFlagSink) != 0);
   CHECK(message.push.size() <= message.request_header->remote_size);
+  // The rkey would let us write all over the slab: what we received counts, not what we believe by now.
+  if (message.header.slot >= credits_ || message.push.size() > slots_[message.header.slot].exposed_size) {
+    Close(absl::InternalError(absl::StrCat(peer_, ": a reply larger than its sink")));
+    return kOk;
+  }
   auto keys = queue_pair_->domain().cache().Lookup(message.push, MemoryAccess::kLocal);
   if (!keys.ok()) return keys.error();
   send.push = message.push;
@@ -202,9 +209,12 @@ void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
   Add(counters_.messages_received, 1);
   Add(counters_.bytes_received, size_bytes + (server_ ? 0 : header.remote_size));
   Buffer hold;  // until the reply has been delivered
-  if (!server_) {
-    hold = std::move(slots_[header.slot].hold);
-    slots_[header.slot].in_flight = false;
+  Slot& slot = slots_[header.slot];
+  if (server_) {
+    slot.exposed_size = (header.flags & wire::kFlagSink) != 0 ? header.remote_size : 0;
+  } else {
+    hold = std::move(slot.hold);
+    slot.in_flight = false;
     --calls_in_flight_;
   }
   handler_->OnMessage(*this, ReceivedMessage(header, bytes.subspan(sizeof header), &Release, this, index));
@@ -268,9 +278,10 @@ void RdmaConnection::OnCmEvents() {
 }
 
 void RdmaConnection::Close(absl::Status reason) {
-  if (state_ != State::kOpen || loop_ == nullptr) return;
-  state_ = State::kClosing;
+  if (state_ != State::kOpen) return;
   reason_ = std::move(reason);
+  if (loop_ == nullptr) return;  // Start() comes back to it
+  state_ = State::kClosing;
   if (rdma_disconnect(id_.get()) != 0) queue_pair_->Halt();
   finish_timer_ = loop_->After(disconnected_ ? 0 : kDisconnectGrace, [this] { Finish(); });
 }
@@ -280,7 +291,7 @@ void RdmaConnection::Finish() {
   state_ = State::kClosed;
   LeaveLoop();
   queue_pair_->Destroy();
-  slots_.clear();
+  slots_.assign(slots_.size(), Slot());
   queue_pair_->sends().Abandon();
   handler_->OnClosed(*this, reason_);  // may destroy this
 }

@@ -37,11 +37,11 @@ class RdmaConnection final : public Connection, private CompletionPoller {
 
  private:
   enum class State { kOpen, kClosing, kClosed };
-  // What the client remembers of a call in flight.
+  // What is remembered of a call in flight.
   struct Slot {
-    bool in_flight = false;
-    uint32_t exposed_size = 0;
-    Buffer hold;  // the exposed memory's
+    bool in_flight = false;     // client
+    uint32_t exposed_size = 0;  // client; server: of the sink
+    Buffer hold;                // client: the exposed memory's
   };
 
   // CompletionPoller.
@@ -73,7 +73,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   State state_ = State::kOpen;
   EventLoop* loop_ = nullptr;
   ConnectionHandler* handler_ = nullptr;
-  std::vector<Slot> slots_;  // the client's
+  std::vector<Slot> slots_;
   uint32_t calls_in_flight_ = 0;
   bool disconnected_ = false;
   absl::Status reason_;

@@ -150,22 +150,37 @@ void SendQueue::SubmitWaiting() {
 }
 
 void SendQueue::Complete(uint64_t number) {
-  while (!posted_.empty() && posted_.first_number() <= number) {
-    Posted done = posted_.Pop();
-    used_wr_ -= done.wr_count;
-    if (posted_.empty()) {
-      ring_.ReleaseAll();
-    } else {
-      ring_.ReleaseBefore(posted_.front().ring_block);
-    }
-    if (!done.is_read) continue;
-    Read read = reads_.Pop();
-    IssueReads();
-    read.hold = Buffer();
-    read.reply.Complete(Connection::Pulled{{}, read.destination});  // may post and fetch
+  if (number < posted_.first_number() || number >= posted_.next_number()) return;
+  Posted& completed = posted_.at(number);
+  const bool is_read = completed.is_read;
+  completed.done = true;
+  EndSendsUpTo(number);
+  while (!posted_.empty() && posted_.front().done) used_wr_ -= posted_.Pop().wr_count;
+  if (posted_.empty()) {
+    ring_.ReleaseAll();
+  } else {
+    ring_.ReleaseBefore(posted_.front().ring_block);
   }
+  if (is_read) FinishRead();
   SubmitWaiting();
   IssueReads();
+}
+
+void SendQueue::EndSendsUpTo(uint64_t number) {
+  for (; first_open_ <= number; ++first_open_) {
+    Posted& posted = posted_.at(first_open_);
+    if (posted.is_read) continue;
+    posted.done = true;
+    posted.hold = Buffer();
+  }
+}
+
+// READs complete in the order in which they were issued.
+void SendQueue::FinishRead() {
+  Read read = reads_.Pop();
+  IssueReads();
+  read.hold = Buffer();
+  read.reply.Complete(Connection::Pulled{{}, read.destination});  // may post and fetch
 }
 
 void SendQueue::Abandon() {

@@ -12,8 +12,9 @@
 
 namespace rdmafs::rdma {
 
-// Owned by one shard thread. A send queue completes in order, so that one completion ends all that
-// was posted before it; wr_id is the number of the entry.
+// Owned by one shard thread. SENDs and RDMA_WRITEs complete in order, so that one completion ends all
+// that were posted before it. An RDMA_READ ends by its own only: Soft-iWARP reports a SEND that was
+// posted behind a READ before that READ's data is there. wr_id is the number of the entry.
 class SendQueue {
  public:
   struct Options {
@@ -55,7 +56,7 @@ class SendQueue {
   // One more message may be sent: on a client there must be a receive for each reply to come, as
   // iWARP ends a connection that has none, and InfiniBand makes the server wait.
   void AddPermit();
-  // The entry `number`, and so all before it, has completed.
+  // The entry `number` has completed.
   void Complete(uint64_t number);
   // The QP no longer exists: drops every hold and completes every read with ENOTCONN.
   void Abandon();
@@ -71,6 +72,7 @@ class SendQueue {
     uint64_t ring_block = 0;
     uint8_t wr_count = 0;
     bool is_read = false;
+    bool done = false;
     Buffer hold;
   };
   struct Waiting {
@@ -83,12 +85,15 @@ class SendQueue {
   void Submit(Message& message);
   int Gather(Message& message, ibv_sge* sges);
   void PostChain(ibv_send_wr* first);
+  void EndSendsUpTo(uint64_t number);
+  void FinishRead();
   void SubmitWaiting();
   void IssueReads();
 
   const Options options_;
   SendRing ring_;
   FixedQueue<Posted> posted_;
+  uint64_t first_open_ = 0;    // SENDs of posted_ before this have completed
   FixedQueue<Read> reads_;     // in flight, then waiting
   uint64_t next_read_ = 0;     // the first of the waiting ones
   std::deque<Waiting> waiting_;

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -13,15 +12,10 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "tests/transport/rdma/test_address.h"
 #include "transport/rdma/rdma_transport.h"
 
 namespace rdmafs {
-
-// The address that an RDMA device answers; tests/lab sets it.
-inline std::string TestAddress() {
-  const char* address = std::getenv("RDMAFS_TEST_ADDRESS");
-  return address != nullptr ? address : "10.77.0.1";
-}
 
 // What a test asks of the server, as opcodes.
 enum TestOpcode : uint16_t {
