@@ -112,6 +112,11 @@ uint16_t SocketAddress::port() const {
   return 0;
 }
 
+void SocketAddress::set_port(uint16_t port) {
+  if (family() == AF_INET) reinterpret_cast<sockaddr_in&>(storage_).sin_port = htons(port);
+  if (family() == AF_INET6) reinterpret_cast<sockaddr_in6&>(storage_).sin6_port = htons(port);
+}
+
 std::string SocketAddress::host() const {
   char text[INET6_ADDRSTRLEN] = "";
   if (family() == AF_INET) {

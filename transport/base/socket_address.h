@@ -29,6 +29,7 @@ class SocketAddress {
   socklen_t size() const;
   int family() const { return storage_.ss_family; }
   uint16_t port() const;
+  void set_port(uint16_t port);
   // "10.77.0.1", "fd00::1"; an IPv4 address mapped into IPv6 is written as IPv4. "" when empty.
   std::string host() const;
   // "10.77.0.1:20490", "[fd00::1]:20490".

@@ -245,19 +245,21 @@ void RdmaConnection::Release(void* connection, uint64_t index) {
 
 void RdmaConnection::OnFailedCompletion(const ibv_wc& completion) {
   if (state_ != State::kOpen) return;
-  // Flushed: a consequence. Its cause comes from rdma_cm or with another completion.
-  if (completion.status == IBV_WC_WR_FLUSH_ERR) {
-    if (flushed_timer_ != 0) return;
-    flushed_timer_ = loop_->After(kFlushedGrace, [this] {
-      Close(absl::UnavailableError(absl::StrCat(peer_, ": the connection was lost")));
-    });
-    return;
-  }
   const bool receive = (completion.wr_id & kReceiveBit) != 0;
   const char* opcode = receive ? "RECV" : queue_pair_->sends().Describe(completion.wr_id);
   absl::Status reason = ReasonOf(completion, opcode, peer_);
-  Log(LogLevel::kWarning, "rdma: ", reason.message());
-  Close(std::move(reason));
+  // Flushed: a consequence. Its cause comes from rdma_cm or with another completion. Soft-iWARP says
+  // LOC_QP_OP_ERR of what was being sent when the peer closed.
+  const bool consequence = completion.status == IBV_WC_WR_FLUSH_ERR ||
+                           (completion.status == IBV_WC_LOC_QP_OP_ERR && !receive &&
+                            queue_pair_->domain().iwarp());
+  if (!consequence) {
+    Log(LogLevel::kWarning, "rdma: ", reason.message());
+    return Close(std::move(reason));
+  }
+  if (flushed_timer_ != 0) return;
+  Log(LogLevel::kDebug, "rdma: ", reason.message());
+  flushed_timer_ = loop_->After(kFlushedGrace, [this, lost = std::move(reason)] { Close(lost); });
 }
 
 void RdmaConnection::OnCmEvents() {

@@ -54,45 +54,55 @@ absl::Status RdmaListener::Bind(const Endpoint& endpoint) {
   if (!addresses.ok()) return addresses.status();
   absl::Status status = OpenEventChannel(channel_);
   if (!status.ok()) return status;
+  uint16_t port = endpoint.port;
   for (const SocketAddress& address : *addresses) {
-    status = BindTo(address);
-    if (status.ok()) break;
+    status = BindTo(address, port);
+    if (status.ok()) port = this->port();
+    if (status.ok() && !endpoint.host.empty()) break;
   }
-  if (!status.ok()) return status;
+  if (ids_.empty()) return status;
   const Errno added = loop_.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnEvents(); });
   if (!added.ok()) return absl::InternalError("the event loop takes no more descriptors");
   return absl::OkStatus();
 }
 
-absl::Status RdmaListener::BindTo(const SocketAddress& address) {
-  rdma_cm_id* id = nullptr;
-  if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0) {
+absl::Status RdmaListener::BindTo(const SocketAddress& where, uint16_t port) {
+  SocketAddress address = where;
+  address.set_port(port);
+  rdma_cm_id* raw = nullptr;
+  if (rdma_create_id(channel_.get(), &raw, nullptr, RDMA_PS_TCP) != 0) {
     return absl::UnavailableError(absl::StrCat("rdma_create_id: ", Errno(errno).ToString()));
   }
-  id_.reset(id);
-  int reuse = 1;  // a server that starts again finds its port in time-wait
-  (void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &reuse, sizeof reuse);
-  if (rdma_bind_addr(id, const_cast<sockaddr*>(address.get())) == 0 && rdma_listen(id, kBacklog) == 0) {
-    return absl::OkStatus();
+  CmIdPtr id(raw);
+  int yes = 1;
+  // A server that starts again finds its port in time-wait.
+  (void)rdma_set_option(raw, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &yes, sizeof yes);
+  // An IPv6 listener does not take IPv4 as well: Soft-iWARP resets such connections.
+  (void)rdma_set_option(raw, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &yes, sizeof yes);
+  if (rdma_bind_addr(raw, const_cast<sockaddr*>(address.get())) != 0 || rdma_listen(raw, kBacklog) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", address.ToString(), ": ", Errno(errno).ToString()));
   }
-  return absl::UnavailableError(
-      absl::StrCat("cannot listen on ", address.ToString(), ": ", Errno(errno).ToString()));
+  ids_.push_back(std::move(id));
+  return absl::OkStatus();
 }
 
-std::string RdmaListener::address() const { return SocketAddress(rdma_get_local_addr(id_.get())).host(); }
+std::string RdmaListener::address() const {
+  return SocketAddress(rdma_get_local_addr(ids_.front().get())).host();
+}
 
-uint16_t RdmaListener::port() const { return ntohs(rdma_get_src_port(id_.get())); }
+uint16_t RdmaListener::port() const { return ntohs(rdma_get_src_port(ids_.front().get())); }
 
 void RdmaListener::OnEvents() {
   while (auto event = NextCmEvent(*channel_)) {
     if (event->type == RDMA_CM_EVENT_CONNECT_REQUEST) {
       OnRequest(*event);
-    } else if (event->id == id_.get()) {
-      Log(LogLevel::kError, "rdma: listener: ", event->name(), " (", event->status, ")");
     } else if (event->type == RDMA_CM_EVENT_ESTABLISHED) {
       OnEstablished(event->id);
     } else if (auto found = pending_.find(event->id); found != pending_.end()) {
       DropPending(event->id, ReasonOf(*event, found->second.peer));
+    } else {
+      Log(LogLevel::kError, "rdma: listener: ", event->name(), " (", event->status, ")");
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "transport/base/socket_address.h"
 #include "transport/connection.h"
@@ -39,7 +40,7 @@ class RdmaListener final : public Listener {
   RdmaListener(const ConnectionOptions& options, EventLoop& loop, Transport::AcceptFunction accept,
                const TransportResources& resources, std::shared_ptr<ProtectionDomains> domains);
   absl::Status Bind(const Endpoint& endpoint);
-  absl::Status BindTo(const SocketAddress& address);
+  absl::Status BindTo(const SocketAddress& address, uint16_t port);
   void OnEvents();
   void OnRequest(const CmEvent& event);
   absl::StatusOr<Pending> Answer(CmIdPtr& id, uint16_t credits, const CmEvent& event);
@@ -54,7 +55,7 @@ class RdmaListener final : public Listener {
   const TransportResources resources_;
   const std::shared_ptr<ProtectionDomains> domains_;
   EventChannelPtr channel_;
-  CmIdPtr id_;
+  std::vector<CmIdPtr> ids_;  // one; for all addresses one of IPv6 and one of IPv4
   std::unordered_map<rdma_cm_id*, Pending> pending_;
 };
 

@@ -7,17 +7,18 @@ namespace {
 
 absl::StatusCode CodeOf(ibv_wc_status status, bool receive) {
   switch (status) {
-    // An RDMA_READ or RDMA_WRITE that the client's rkey does not allow.
+    // An RDMA_READ or RDMA_WRITE that the client's rkey does not allow. (Soft-iWARP does not tell: it
+    // says LOC_QP_OP_ERR, or only that the peer closed.)
     case IBV_WC_REM_ACCESS_ERR:
     case IBV_WC_REM_INV_REQ_ERR:
     case IBV_WC_REM_OP_ERR:
       return absl::StatusCode::kInvalidArgument;
-    case IBV_WC_LOC_LEN_ERR:  // a message longer than any may be
-      return receive ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kInternal;
+    // Receives are registered and large enough: a message was longer than any may be.
+    case IBV_WC_LOC_LEN_ERR:
     case IBV_WC_LOC_QP_OP_ERR:
+      return receive ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnavailable;
     case IBV_WC_LOC_PROT_ERR:
     case IBV_WC_LOC_ACCESS_ERR:
-    case IBV_WC_MW_BIND_ERR:
       return absl::StatusCode::kInternal;
     default:
       return absl::StatusCode::kUnavailable;
