@@ -13,8 +13,8 @@ constexpr Nanoseconds kDeadline = 20 * kSecond;
 constexpr size_t kBlockBytes = size_t{1} << 20;
 constexpr size_t kPatternPeriod = 256;  // within a page
 
-// Bytes [first, first + size) of the pattern, in pieces that are made once a page: sanitizers make a loop
-// over every byte take minutes.
+// Bytes [first, first + size) of the pattern, in pieces that are made once a page: sanitizers make
+// a loop over every byte take minutes.
 template <typename Function>
 void ForPatternPieces(size_t size, uint32_t seed, size_t first, Function function) {
   std::array<std::byte, kPatternPeriod> period;
@@ -72,7 +72,8 @@ std::string AsText(absl::Span<const std::byte> bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-// --- ContractEnd -----------------------------------------------------------------------------------
+// --- ContractEnd
+// -----------------------------------------------------------------------------------
 
 ContractEnd::~ContractEnd() { held.clear(); }
 
@@ -114,8 +115,8 @@ void ContractEnd::Close(absl::Status why) {
   inside_ = false;
 }
 
-void ContractEnd::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
-                       Reply<Connection::Pulled> reply) {
+void ContractEnd::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination,
+                       Buffer hold, Reply<Connection::Pulled> reply) {
   inside_ = true;
   connection->Pull(request, destination, std::move(hold), std::move(reply));
   inside_ = false;
@@ -134,7 +135,8 @@ void ContractEnd::Answer(const wire::MessageHeader& request, Outgoing reply) {
   EXPECT_EQ(Post(std::move(reply)), kOk);
 }
 
-// --- TransportContract -----------------------------------------------------------------------------
+// --- TransportContract
+// -----------------------------------------------------------------------------
 
 TransportContract::TransportContract()
     : client_host(GetParam()),
@@ -152,7 +154,8 @@ TransportContract::~TransportContract() {
 
 void TransportContract::Connect(uint16_t credits) { Connect(client, server, credits); }
 
-void TransportContract::Connect(ContractEnd& client_end, ContractEnd& server_end, uint16_t credits) {
+void TransportContract::Connect(ContractEnd& client_end, ContractEnd& server_end,
+                                uint16_t credits) {
   const ConnectionOptions options{.credits = credits};
   auto listener = server_end.host.transport->Listen(
       GetParam().listen, options, loop,
@@ -166,7 +169,8 @@ void TransportContract::Connect(ContractEnd& client_end, ContractEnd& server_end
     connected = client_end.host.transport->Connect(peer, options);
     done = true;
   });
-  const bool in_time = Until([&] { return done && (server_end.connection != nullptr || !connected.ok()); });
+  const bool in_time =
+      Until([&] { return done && (server_end.connection != nullptr || !connected.ok()); });
   connector.join();
   ASSERT_TRUE(connected.ok()) << connected.status();
   ASSERT_TRUE(in_time) << "nothing was accepted";

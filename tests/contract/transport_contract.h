@@ -23,7 +23,9 @@ struct ContractTransport {
   std::function<std::unique_ptr<Transport>(TransportResources)> make;
   Endpoint listen{"127.0.0.1", 0};
   std::string connect_host = "127.0.0.1";
-  friend std::ostream& operator<<(std::ostream& out, const ContractTransport& t) { return out << t.name; }
+  friend std::ostream& operator<<(std::ostream& out, const ContractTransport& t) {
+    return out << t.name;
+  }
 };
 
 // What one side of a connection has for itself.
@@ -67,7 +69,7 @@ class ContractEnd : public ConnectionHandler {
 
   ContractHost& host;
   std::unique_ptr<Connection> connection;
-  OnMessageFunction on_message;       // none: the messages are kept in `held`
+  OnMessageFunction on_message;  // none: the messages are kept in `held`
   std::function<void()> on_closed;
   bool started = false;
   bool destroy_when_closed = false;
@@ -89,7 +91,8 @@ class TransportContract : public testing::TestWithParam<ContractTransport> {
   // A connected pair, not started. `credits` is what both sides offer.
   void Connect(uint16_t credits = wire::kDefaultCredits);
   // Another one, into the given ends.
-  void Connect(ContractEnd& client_end, ContractEnd& server_end, uint16_t credits = wire::kDefaultCredits);
+  void Connect(ContractEnd& client_end, ContractEnd& server_end,
+               uint16_t credits = wire::kDefaultCredits);
   void Start(ContractEnd& end);
   void ConnectAndStart(uint16_t credits = wire::kDefaultCredits);
   // Turns the loop until `condition` holds; false when it does not within the deadline.

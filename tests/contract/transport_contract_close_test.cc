@@ -190,7 +190,9 @@ TEST_P(TransportContract, AReplyThatWasSentBeforeACloseOfItsSenderMayArriveButNe
   Buffer sink = client_host.blocks.Take();
   ASSERT_EQ(client.Post(SinkCall(0, sink, 1 << 20)), kOk);
   ASSERT_TRUE(Until([&] { return server.held.size() == 1; }));
-  client.on_message = [&](ContractEnd&, ReceivedMessage) { EXPECT_TRUE(HasPattern(sink.payload(), 8)); };
+  client.on_message = [&](ContractEnd&, ReceivedMessage) {
+    EXPECT_TRUE(HasPattern(sink.payload(), 8));
+  };
   Outgoing reply;
   reply.hold = server_host.Filled(1 << 20, 8);
   reply.push = reply.hold.payload();

@@ -1,4 +1,5 @@
-// The transport contract: payload goes where it belongs, and memory is held exactly as long as needed.
+// The transport contract: payload goes where it belongs, and memory is held exactly as long as
+// needed.
 #include <algorithm>
 #include <vector>
 
@@ -7,7 +8,8 @@
 namespace rdmafs {
 namespace {
 
-constexpr size_t kSizes[] = {1, 39, 40, 41, 4095, 4096, 4097, 65536, 100'001, (1 << 20) - 1, 1 << 20};
+constexpr size_t kSizes[] = {1,      39, 40, 41, 4095, 4096, 4097, 65536, 100'001, (1 << 20) - 1,
+                             1 << 20};
 
 bool Untouched(absl::Span<const std::byte> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0xee}; });
@@ -111,14 +113,18 @@ TEST_P(TransportContract, PushesPullsAndPlainCallsGoTogether) {
   constexpr uint16_t kDepth = 32;
   std::vector<Buffer> sinks(kDepth);
   size_t replies = 0;
-  auto size_of = [](uint32_t number) { return number % 5 == 0 ? 300'000 + number : 4097 + number * 13; };
+  auto size_of = [](uint32_t number) {
+    return number % 5 == 0 ? 300'000 + number : 4097 + number * 13;
+  };
   auto post = [&](uint16_t slot) {
     const uint32_t next = sequence + 1;
     if (next % 3 == 0) {
       sinks[slot] = client_host.blocks.Take();
       ASSERT_EQ(client.Post(SinkCall(slot, sinks[slot], size_of(next))), kOk);
     } else if (next % 3 == 1) {
-      ASSERT_EQ(client.Post(SourceCall(slot, client_host.Filled(size_of(next), next), size_of(next))), kOk);
+      ASSERT_EQ(
+          client.Post(SourceCall(slot, client_host.Filled(size_of(next), next), size_of(next))),
+          kOk);
     } else {
       ASSERT_EQ(client.Post(Call(slot)), kOk);
     }
@@ -152,7 +158,8 @@ TEST_P(TransportContract, PushesPullsAndPlainCallsGoTogether) {
     const wire::MessageHeader header = reply.header();
     if (header.sequence % 3 == 0) {
       EXPECT_EQ(header.remote_size, size_of(header.sequence));
-      EXPECT_TRUE(HasPattern(sinks[header.slot].payload().first(header.remote_size), header.sequence));
+      EXPECT_TRUE(
+          HasPattern(sinks[header.slot].payload().first(header.remote_size), header.sequence));
       sinks[header.slot] = Buffer();
     }
     ++replies;
@@ -163,7 +170,8 @@ TEST_P(TransportContract, PushesPullsAndPlainCallsGoTogether) {
   ASSERT_TRUE(Until([&] { return replies == kCalls; }));
   EXPECT_EQ(client.connection->counters().copied_bytes.load(), 0u);
   EXPECT_EQ(server.connection->counters().copied_bytes.load(), 0u);
-  EXPECT_TRUE(Until([&] { return client_host.blocks_used() == 0 && server_host.blocks_used() == 0; }));
+  EXPECT_TRUE(
+      Until([&] { return client_host.blocks_used() == 0 && server_host.blocks_used() == 0; }));
 }
 
 TEST_P(TransportContract, ACallMayBeAnsweredWithoutPullingItsPayload) {

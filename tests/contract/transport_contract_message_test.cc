@@ -1,4 +1,5 @@
-// The transport contract: messages arrive once, whole and in order, and wait for whoever is not ready.
+// The transport contract: messages arrive once, whole and in order, and wait for whoever is not
+// ready.
 #include <string>
 #include <vector>
 
@@ -69,7 +70,8 @@ TEST_P(TransportContract, MessagesArriveOnceAndInOrder) {
   Buffer answer = server_host.Filled(4096, 2);
   auto post = [&](uint16_t slot) {
     Outgoing call = Call(slot);
-    body = "call " + std::to_string(call.header.sequence) + std::string(call.header.sequence % 97, '.');
+    body = "call " + std::to_string(call.header.sequence) +
+           std::string(call.header.sequence % 97, '.');
     call.body = AsBytes(body);
     call.inline_payload = block.payload().first(call.header.sequence * 37 % 4097);
     call.hold = block;
@@ -78,8 +80,8 @@ TEST_P(TransportContract, MessagesArriveOnceAndInOrder) {
   server.on_message = [&](ContractEnd& end, ReceivedMessage request) {
     const wire::MessageHeader header = request.header();
     seen.push_back(header.sequence);
-    EXPECT_EQ(AsText(request.body()), "call " + std::to_string(header.sequence) +
-                                          std::string(header.sequence % 97, '.'));
+    EXPECT_EQ(AsText(request.body()),
+              "call " + std::to_string(header.sequence) + std::string(header.sequence % 97, '.'));
     EXPECT_EQ(request.inline_payload().size(), header.sequence * 37 % 4097);
     EXPECT_TRUE(HasPattern(request.inline_payload(), 1));
     request.Drop();
@@ -110,20 +112,25 @@ TEST_P(TransportContract, MessagesArriveOnceAndInOrder) {
 TEST_P(TransportContract, TwoHundredAndFiftySixCallsMayBeInFlight) {
   ASSERT_NO_FATAL_FAILURE(ConnectAndStart(wire::kMaxCredits));
   std::vector<wire::MessageHeader> waiting;
-  server.on_message = [&](ContractEnd&, ReceivedMessage request) { waiting.push_back(request.header()); };
+  server.on_message = [&](ContractEnd&, ReceivedMessage request) {
+    waiting.push_back(request.header());
+  };
   for (uint16_t slot = 0; slot < wire::kMaxCredits; ++slot) {
     ASSERT_EQ(client.Post(Call(slot)), kOk);
   }
   ASSERT_TRUE(Until([&] { return waiting.size() == wire::kMaxCredits; }));
   EXPECT_EQ(client.message_count, 0u);
   std::vector<uint16_t> answered;
-  client.on_message = [&](ContractEnd&, ReceivedMessage reply) { answered.push_back(reply.header().slot); };
+  client.on_message = [&](ContractEnd&, ReceivedMessage reply) {
+    answered.push_back(reply.header().slot);
+  };
   for (size_t i = waiting.size(); i-- > 0;) server.Answer(waiting[i]);
   ASSERT_TRUE(Until([&] { return answered.size() == wire::kMaxCredits; }));
   for (size_t i = 0; i < answered.size(); ++i) ASSERT_EQ(answered[i], wire::kMaxCredits - 1 - i);
 }
 
-// A server keeps what it has not handled yet: up to its credits nothing is lost and nobody is cut off.
+// A server keeps what it has not handled yet: up to its credits nothing is lost and nobody is cut
+// off.
 TEST_P(TransportContract, AServerMayHoldAsManyMessagesAsItGaveCredits) {
   ASSERT_NO_FATAL_FAILURE(ConnectAndStart());
   std::string bodies[wire::kDefaultCredits];

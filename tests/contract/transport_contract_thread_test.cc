@@ -57,7 +57,8 @@ TEST_P(TransportContract, EachSideMayHaveItsOwnThread) {
       sinks[slot] = client_host.blocks.Take();
       ASSERT_EQ(client.Post(SinkCall(slot, sinks[slot], kPayloadBytes)), kOk);
     } else if (next % 3 == 1) {
-      ASSERT_EQ(client.Post(SourceCall(slot, client_host.Filled(kPayloadBytes, 1), kPayloadBytes)), kOk);
+      ASSERT_EQ(client.Post(SourceCall(slot, client_host.Filled(kPayloadBytes, 1), kPayloadBytes)),
+                kOk);
     } else {
       ASSERT_EQ(client.Post(Call(slot)), kOk);
     }

@@ -1,5 +1,6 @@
-// Tells ThreadSanitizer what absl's locks order: the distribution's libabsl is not compiled with it, and so
-// every access that a mutex guards would look like a race. Part of builds with -fsanitize=thread only.
+// Tells ThreadSanitizer what absl's locks order: the distribution's libabsl is not compiled with
+// it, and so every access that a mutex guards would look like a race. Part of builds with
+// -fsanitize=thread only.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
@@ -20,8 +21,8 @@ Function* Next(void* ours) {
   return reinterpret_cast<Function*>(next);
 }
 
-// A member function's address as dladdr(3) wants it. In the Itanium ABI a pointer to a non-virtual member
-// begins with it, and such a member is called like a function with `this` in front.
+// A member function's address as dladdr(3) wants it. In the Itanium ABI a pointer to a non-virtual
+// member begins with it, and such a member is called like a function with `this` in front.
 template <typename Member>
 void* AddressOf(Member member) {
   void* address = nullptr;
@@ -32,8 +33,7 @@ void* AddressOf(Member member) {
 
 }  // namespace
 
-#define RDMAFS_NEXT(type, member) \
-  static auto* const next = Next<type>(AddressOf(member))
+#define RDMAFS_NEXT(type, member) static auto* const next = Next<type>(AddressOf(member))
 
 namespace absl {
 ABSL_NAMESPACE_BEGIN
@@ -70,14 +70,16 @@ void Mutex::Await(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   next(this, condition);
   __tsan_acquire(this);
 }
-bool Mutex::AwaitWithTimeout(const Condition& condition, Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+bool Mutex::AwaitWithTimeout(const Condition& condition,
+                             Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(bool(Mutex*, const Condition&, Duration), &Mutex::AwaitWithTimeout);
   __tsan_release(this);
   const bool result = next(this, condition, timeout);
   __tsan_acquire(this);
   return result;
 }
-bool Mutex::AwaitWithDeadline(const Condition& condition, Time deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+bool Mutex::AwaitWithDeadline(const Condition& condition,
+                              Time deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(bool(Mutex*, const Condition&, Time), &Mutex::AwaitWithDeadline);
   __tsan_release(this);
   const bool result = next(this, condition, deadline);

@@ -48,14 +48,16 @@ void LoopbackConnection::EndOfRound() {
   if (closing_ && !scheduled_) Finish();
 }
 
-// --- Sending ---------------------------------------------------------------------------------------
+// --- Sending
+// ---------------------------------------------------------------------------------------
 
 Errno LoopbackConnection::Post(Outgoing message) {
   DCHECK(loop_ == nullptr || loop_->InLoopThread());
   CHECK(message.body.size() <= wire::kMaxBodyBytes);
   CHECK(message.inline_payload.size() <= wire::kMaxInlineBytes);
   if (closing_) return Errno(ENOTCONN);
-  if (!memory_->Contains(message.inline_payload) || !memory_->Contains(message.push)) return Errno(EFAULT);
+  if (!memory_->Contains(message.inline_payload) || !memory_->Contains(message.push))
+    return Errno(EFAULT);
   if (message.exposed_keys == nullptr && !memory_->Contains(message.exposed)) return Errno(EFAULT);
   wire::MessageHeader& header = message.header;
   header.inline_size = static_cast<uint32_t>(message.inline_payload.size());
@@ -90,8 +92,8 @@ bool LoopbackConnection::PrepareCall(Outgoing& message) {
   if (calls_.size() <= header.slot) calls_.resize(header.slot + size_t{1});
   Call& call = calls_[header.slot];
   if (call.in_flight) {
-    const absl::Status reason =
-        absl::InvalidArgumentError(absl::StrCat("slot ", header.slot, " was used before its reply"));
+    const absl::Status reason = absl::InvalidArgumentError(
+        absl::StrCat("slot ", header.slot, " was used before its reply"));
     Fail(reason, PeerClosed());
     return false;
   }
@@ -113,7 +115,8 @@ void LoopbackConnection::Pull(const ReceivedMessage& request, absl::Span<std::by
   DCHECK(loop_->InLoopThread());
   const wire::MessageHeader& header = request.header();
   CHECK(destination.size() == header.remote_size);
-  pulls_.push_back({header.remote_address, header.rkey, destination, std::move(hold), std::move(reply)});
+  pulls_.push_back(
+      {header.remote_address, header.rkey, destination, std::move(hold), std::move(reply)});
   Schedule();
 }
 
@@ -159,17 +162,20 @@ void LoopbackConnection::Send(WorkRequest& request) {
     if (outcome != Outcome::kDone) return;
   }
   LoopbackLink::Received message{request.header, std::move(request.body)};
-  message.tail.insert(message.tail.end(), request.inline_payload.begin(), request.inline_payload.end());
+  message.tail.insert(message.tail.end(), request.inline_payload.begin(),
+                      request.inline_payload.end());
   const Outcome outcome = link_->Send(LoopbackLink::Other(side_), std::move(message));
   if (outcome == Outcome::kRefused) {
     Fail(absl::InvalidArgumentError("the peer has no receive posted (RNR)"),
          absl::InvalidArgumentError("a message found no receive posted (RNR)"));
   }
   if (outcome != Outcome::kDone) return;
-  counters_.bytes_sent.fetch_add(request.header.size + request.push.size(), std::memory_order_relaxed);
+  counters_.bytes_sent.fetch_add(request.header.size + request.push.size(),
+                                 std::memory_order_relaxed);
 }
 
-// --- Receiving -------------------------------------------------------------------------------------
+// --- Receiving
+// -------------------------------------------------------------------------------------
 
 void LoopbackConnection::Receive() {
   absl::Status end;
@@ -177,7 +183,8 @@ void LoopbackConnection::Receive() {
     if (closing_) return;
     const wire::MessageHeader header = received->header;
     if (const char* fault = wire::FindHeaderFault(header, side_ == LoopbackLink::kClient)) {
-      const auto reason = absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", fault));
+      const auto reason =
+          absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", fault));
       return Fail(reason, PeerClosed());
     }
     Buffer hold;
@@ -185,8 +192,8 @@ void LoopbackConnection::Receive() {
     counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
     counters_.bytes_received.fetch_add(header.size, std::memory_order_relaxed);
     LoopbackLink::Received* token = received.release();
-    handler_->OnMessage(*this, ReceivedMessage(header, token->tail, &LoopbackConnection::Release, this,
-                                               reinterpret_cast<uint64_t>(token)));
+    handler_->OnMessage(*this, ReceivedMessage(header, token->tail, &LoopbackConnection::Release,
+                                               this, reinterpret_cast<uint64_t>(token)));
   }
   if (!end.ok()) Fail(end, end);
 }
@@ -195,7 +202,8 @@ void LoopbackConnection::Receive() {
 bool LoopbackConnection::AcceptReply(const wire::MessageHeader& header, Buffer& hold) {
   if (header.slot >= calls_.size() || !calls_[header.slot].in_flight ||
       calls_[header.slot].sequence != header.sequence) {
-    Fail(absl::InvalidArgumentError("the peer broke the protocol: reply without a call"), PeerClosed());
+    Fail(absl::InvalidArgumentError("the peer broke the protocol: reply without a call"),
+         PeerClosed());
     return false;
   }
   Call& call = calls_[header.slot];
@@ -211,7 +219,8 @@ void LoopbackConnection::Release(void* owner, uint64_t token) {
   connection->link_->ReturnReceive(connection->side_);
 }
 
-// --- The end ---------------------------------------------------------------------------------------
+// --- The end
+// ---------------------------------------------------------------------------------------
 
 void LoopbackConnection::Close(absl::Status reason) {
   if (closing_) return;
@@ -227,7 +236,8 @@ void LoopbackConnection::Fail(absl::Status reason, absl::Status others_reason) {
   Schedule();
 }
 
-// As a QP that goes to ERROR: no access any more, then everything is flushed, then the owner hears of it.
+// As a QP that goes to ERROR: no access any more, then everything is flushed, then the owner hears
+// of it.
 void LoopbackConnection::Finish() {
   if (std::exchange(finished_, true)) return;
   link_->Detach(side_, others_reason_);
@@ -239,7 +249,8 @@ void LoopbackConnection::Finish() {
   handler_->OnClosed(*this, reason_);
 }
 
-// --- LoopbackMemory --------------------------------------------------------------------------------
+// --- LoopbackMemory
+// --------------------------------------------------------------------------------
 
 LoopbackMemory::LoopbackMemory(Arena& arena) : arena_(arena) {
   observer_ = arena_.AddObserver([this](Arena::Slab slab) {
@@ -254,7 +265,8 @@ bool LoopbackMemory::Contains(absl::Span<const std::byte> memory) const {
   if (memory.empty()) return true;
   absl::MutexLock lock(&mutex_);
   return std::any_of(slabs_.begin(), slabs_.end(), [memory](Arena::Slab slab) {
-    return memory.data() >= slab.data() && memory.data() + memory.size() <= slab.data() + slab.size();
+    return memory.data() >= slab.data() &&
+           memory.data() + memory.size() <= slab.data() + slab.size();
   });
 }
 

@@ -27,8 +27,8 @@ class LoopbackMemory {
   std::vector<Arena::Slab> slabs_ ABSL_GUARDED_BY(mutex_);
 };
 
-// See Connection. Work requests are carried out at the end of the round in which they were posted, so
-// that memory which is reused too early is seen to be.
+// See Connection. Work requests are carried out at the end of the round in which they were posted,
+// so that memory which is reused too early is seen to be.
 class LoopbackConnection final : public Connection {
  public:
   LoopbackConnection(std::shared_ptr<LoopbackLink> link, LoopbackLink::Side side, std::string peer,

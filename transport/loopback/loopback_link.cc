@@ -90,7 +90,8 @@ void LoopbackLink::Withdraw(uint32_t rkey) {
 
 LoopbackLink::Outcome LoopbackLink::Write(uint64_t address, uint32_t rkey,
                                           absl::Span<const std::byte> data) {
-  // The copy is the device's; under the lock, so that Withdraw() means that nothing is being written.
+  // The copy is the device's; under the lock, so that Withdraw() means that nothing is being
+  // written.
   absl::MutexLock lock(&mutex_);
   if (ends_[kClient].detached) return Outcome::kGone;
   std::byte* target = Reach(address, rkey, data.size(), /*write=*/true);

@@ -18,8 +18,8 @@ namespace rdmafs {
 
 class LoopbackConnection;
 
-// Thread-safe: its two ends may be on two threads. An end has a receive queue of fixed length; memory is
-// reached by rkey only, within the range and the direction that the rkey was made for.
+// Thread-safe: its two ends may be on two threads. An end has a receive queue of fixed length;
+// memory is reached by rkey only, within the range and the direction that the rkey was made for.
 class LoopbackLink : public std::enable_shared_from_this<LoopbackLink> {
  public:
   enum Side { kClient = 0, kServer = 1 };
@@ -41,8 +41,8 @@ class LoopbackLink : public std::enable_shared_from_this<LoopbackLink> {
 
   // From now on `connection` is woken on `loop` when something arrives for it, and right away.
   void Attach(Side side, EventLoop& loop, LoopbackConnection& connection);
-  // Nothing of this side is touched any more; the other side hears `others_reason`, unless it has heard
-  // of an end before.
+  // Nothing of this side is touched any more; the other side hears `others_reason`, unless it has
+  // heard of an end before.
   void Detach(Side side, absl::Status others_reason);
 
   // SEND. kRefused when the receiver has no buffer for it (RNR).

@@ -16,7 +16,8 @@ constexpr uint16_t kFirstFreePort = 49152;  // where RFC 6335 has the dynamic po
 // Takes the port away again.
 class LoopbackHub::PortListener final : public Listener {
  public:
-  PortListener(std::shared_ptr<LoopbackHub> hub, std::shared_ptr<Listening> listening, uint16_t port)
+  PortListener(std::shared_ptr<LoopbackHub> hub, std::shared_ptr<Listening> listening,
+               uint16_t port)
       : hub_(std::move(hub)), listening_(std::move(listening)), port_(port) {}
   ~PortListener() override {
     listening_->open = false;
@@ -33,9 +34,10 @@ class LoopbackHub::PortListener final : public Listener {
   const uint16_t port_;
 };
 
-absl::StatusOr<std::unique_ptr<Connection>> LoopbackTransport::Connect(const Endpoint& peer,
-                                                                       const ConnectionOptions& options) {
-  // The listener's loop is posted to under the lock: it stands as long as the listener is in the map.
+absl::StatusOr<std::unique_ptr<Connection>> LoopbackTransport::Connect(
+    const Endpoint& peer, const ConnectionOptions& options) {
+  // The listener's loop is posted to under the lock: it stands as long as the listener is in the
+  // map.
   absl::MutexLock lock(&hub_->mutex_);
   auto found = hub_->listening_.find(peer.port);
   if (found == hub_->listening_.end()) {
@@ -44,10 +46,10 @@ absl::StatusOr<std::unique_ptr<Connection>> LoopbackTransport::Connect(const End
   std::shared_ptr<LoopbackHub::Listening> listening = found->second;
   const uint16_t credits = std::min(options.credits, listening->credits);
   auto link = std::make_shared<LoopbackLink>(credits, static_cast<uint32_t>(hub_->random_()));
-  auto client = std::make_unique<LoopbackConnection>(link, LoopbackLink::kClient,
-                                                     absl::StrCat("loopback:", peer.port), credits, memory_);
-  auto server = std::make_unique<LoopbackConnection>(link, LoopbackLink::kServer, "loopback:client", credits,
-                                                     listening->memory);
+  auto client = std::make_unique<LoopbackConnection>(
+      link, LoopbackLink::kClient, absl::StrCat("loopback:", peer.port), credits, memory_);
+  auto server = std::make_unique<LoopbackConnection>(link, LoopbackLink::kServer, "loopback:client",
+                                                     credits, listening->memory);
   EventLoop& loop = listening->loop;
   loop.Post([listening = std::move(listening), server = std::move(server)]() mutable {
     // A listener that closed meanwhile lets the connection go, which its peer notices.
@@ -56,9 +58,9 @@ absl::StatusOr<std::unique_ptr<Connection>> LoopbackTransport::Connect(const End
   return client;
 }
 
-absl::StatusOr<std::unique_ptr<Listener>> LoopbackTransport::Listen(const Endpoint& endpoint,
-                                                                    const ConnectionOptions& options,
-                                                                    EventLoop& loop, AcceptFunction accept) {
+absl::StatusOr<std::unique_ptr<Listener>> LoopbackTransport::Listen(
+    const Endpoint& endpoint, const ConnectionOptions& options, EventLoop& loop,
+    AcceptFunction accept) {
   auto listening = std::shared_ptr<LoopbackHub::Listening>(
       new LoopbackHub::Listening{loop, std::move(accept), options.credits, memory_});
   absl::MutexLock lock(&hub_->mutex_);

@@ -35,8 +35,8 @@ class LoopbackHub {
   std::minstd_rand random_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Thread-safe. Memory counts as registered when it is the resources' arena's: whatever else is sent from
-// or exposed without keys is EFAULT.
+// Thread-safe. Memory counts as registered when it is the resources' arena's: whatever else is sent
+// from or exposed without keys is EFAULT.
 class LoopbackTransport final : public Transport {
  public:
   LoopbackTransport(std::shared_ptr<LoopbackHub> hub, TransportResources resources)
@@ -48,8 +48,8 @@ class LoopbackTransport final : public Transport {
   absl::StatusOr<std::unique_ptr<Connection>> Connect(const Endpoint& peer,
                                                       const ConnectionOptions& options) override;
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint& endpoint,
-                                                   const ConnectionOptions& options, EventLoop& loop,
-                                                   AcceptFunction accept) override;
+                                                   const ConnectionOptions& options,
+                                                   EventLoop& loop, AcceptFunction accept) override;
   MemoryRegionCache::Statistics memory_statistics() const override { return {}; }
 
  private:

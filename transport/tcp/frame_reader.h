@@ -1,4 +1,5 @@
-// FrameReader: takes messages and payload off a stream socket, payload straight to where it belongs.
+// FrameReader: takes messages and payload off a stream socket, payload straight to where it
+// belongs.
 #pragma once
 
 #include <sys/uio.h>
@@ -13,9 +14,9 @@
 
 namespace rdmafs {
 
-// A pull parser: the owner asks for the Next() thing until kDrained, and says after a message whether
-// payload follows it. Messages are views into staging blocks. Owned by one shard thread; must outlive its
-// messages.
+// A pull parser: the owner asks for the Next() thing until kDrained, and says after a message
+// whether payload follows it. Messages are views into staging blocks. Owned by one shard thread;
+// must outlive its messages.
 class FrameReader {
  public:
   enum class Event {
@@ -37,20 +38,22 @@ class FrameReader {
 
   // The message of the kMessage just returned.
   ReceivedMessage TakeMessage();
-  // Up to `limit` bytes behind that message which were read along with it, and are payload. A view that
-  // lives as long as the message.
+  // Up to `limit` bytes behind that message which were read along with it, and are payload. A view
+  // that lives as long as the message.
   absl::Span<const std::byte> TakeSwallowed(size_t limit);
-  // The next destination.size() / size bytes of the stream are payload. Next() says kPayload when done.
+  // The next destination.size() / size bytes of the stream are payload. Next() says kPayload when
+  // done.
   void ReadPayload(absl::Span<std::byte> destination);
   void SkipPayload(size_t size);
 
-  // From now on read no more than whole messages, plus `look_ahead` bytes (at least a header) of the next,
-  // so that payload stays in the socket until its destination is known.
+  // From now on read no more than whole messages, plus `look_ahead` bytes (at least a header) of
+  // the next, so that payload stays in the socket until its destination is known.
   void ReadExactly(size_t look_ahead);
   // Read as much as there is: the fewest system calls while no payload is to come.
   void ReadInBatches() { look_ahead_ = 0; }
 
-  // epoll said so. `ending`: an end or an error is behind the data, so a short read is not the last one.
+  // epoll said so. `ending`: an end or an error is behind the data, so a short read is not the last
+  // one.
   void MarkReadable(bool ending) {
     readable_ = true;
     ending_ |= ending;
@@ -85,8 +88,8 @@ class FrameReader {
   size_t parse_ = 0, fill_ = 0;  // block_'s bytes between them are not parsed yet
   bool header_known_ = false;    // header_ is that of the message at parse_
   wire::MessageHeader header_{};
-  size_t message_start_ = 0;     // of the message last returned, in block_
-  size_t look_ahead_ = 0;        // 0: batches
+  size_t message_start_ = 0;  // of the message last returned, in block_
+  size_t look_ahead_ = 0;     // 0: batches
 
   bool payload_active_ = false;
   std::byte* payload_ = nullptr;  // nullptr: thrown away

@@ -30,11 +30,12 @@ void SendQueue::Push(Message message) {
   heads_.resize(at + head_bytes);
   std::memcpy(heads_.data() + at, &message.header, sizeof message.header);
   if (!message.body.empty()) {
-    std::memcpy(heads_.data() + at + sizeof message.header, message.body.data(), message.body.size());
+    std::memcpy(heads_.data() + at + sizeof message.header, message.body.data(),
+                message.body.size());
   }
   size_bytes_ += head_bytes + message.inline_payload.size() + message.payload.size();
-  entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold),
-                      message.slot});
+  entries_.push_back(
+      {head_bytes, message.inline_payload, message.payload, std::move(message.hold), message.slot});
 }
 
 SendQueue::Progress SendQueue::Flush(int fd, absl::FunctionRef<void(int slot)> on_sent) {

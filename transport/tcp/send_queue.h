@@ -1,4 +1,5 @@
-// SendQueue: messages on their way into a socket, gathered into as few sendmsg(2) calls as possible.
+// SendQueue: messages on their way into a socket, gathered into as few sendmsg(2) calls as
+// possible.
 #pragma once
 
 #include <sys/uio.h>
@@ -14,9 +15,9 @@
 
 namespace rdmafs {
 
-// Owned by one shard thread. Headers and bodies are copied; inline payload and payload are not, so they
-// must stand until the kernel has taken them, which is when `hold` is dropped. Bounded by its owner's
-// credits. Allocates only while it grows.
+// Owned by one shard thread. Headers and bodies are copied; inline payload and payload are not, so
+// they must stand until the kernel has taken them, which is when `hold` is dropped. Bounded by its
+// owner's credits. Allocates only while it grows.
 class SendQueue {
  public:
   enum class Progress { kEmpty, kBlocked, kError };
@@ -31,8 +32,8 @@ class SendQueue {
   };
   void Push(Message message);
 
-  // Writes until all is written or the socket takes no more. `on_sent` is called for every message with a
-  // slot whose last byte the kernel took.
+  // Writes until all is written or the socket takes no more. `on_sent` is called for every message
+  // with a slot whose last byte the kernel took.
   Progress Flush(int fd, absl::FunctionRef<void(int slot)> on_sent);
   // Drops everything, holds included.
   void Clear();

@@ -16,15 +16,18 @@ constexpr int kBacklog = 1024;
 constexpr int kKeepAliveIdleSeconds = 10;
 constexpr int kKeepAliveIntervalSeconds = 5;
 constexpr int kKeepAliveProbes = 6;
-// Also bounds how long the peer may keep its window shut (tcp(7)): longer than any disk should stall.
+// Also bounds how long the peer may keep its window shut (tcp(7)): longer than any disk should
+// stall.
 constexpr unsigned kUserTimeoutMilliseconds = 60'000;
 
 absl::Status ErrnoError(const char* what, const std::string& address, int error) {
-  return absl::UnavailableError(absl::StrCat("cannot ", what, " ", address, ": ", Errno(error).ToString()));
+  return absl::UnavailableError(
+      absl::StrCat("cannot ", what, " ", address, ": ", Errno(error).ToString()));
 }
 
 int PollMilliseconds(Nanoseconds wait) {
-  return static_cast<int>(std::clamp<Nanoseconds>((wait + kMillisecond - 1) / kMillisecond, 0, 1 << 30));
+  return static_cast<int>(
+      std::clamp<Nanoseconds>((wait + kMillisecond - 1) / kMillisecond, 0, 1 << 30));
 }
 
 // connect(2) until `deadline`; 0 or an errno.
@@ -51,8 +54,8 @@ void SetOption(int fd, int level, int name, int value) {
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock, Nanoseconds deadline,
-                                       SocketAddress& connected_to) {
+absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
+                                       Nanoseconds deadline, SocketAddress& connected_to) {
   auto addresses = SocketAddress::Resolve(peer.host, peer.port, deadline - clock.Now());
   if (!addresses.ok()) return addresses.status();
   absl::Status last = absl::UnavailableError(absl::StrCat("\"", peer.host, "\" has no address"));
@@ -79,7 +82,8 @@ absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
 absl::StatusOr<UniqueFd> ListenStream(const Endpoint& endpoint, Nanoseconds timeout) {
   auto addresses = SocketAddress::Resolve(endpoint.host, endpoint.port, timeout);
   if (!addresses.ok()) return addresses.status();
-  absl::Status last = absl::UnavailableError(absl::StrCat("\"", endpoint.host, "\" has no address"));
+  absl::Status last =
+      absl::UnavailableError(absl::StrCat("\"", endpoint.host, "\" has no address"));
   // A wildcard IPv6 socket takes IPv4 as well; that of IPv4 is for hosts without IPv6.
   for (const SocketAddress& address : *addresses) {
     UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -89,7 +93,8 @@ absl::StatusOr<UniqueFd> ListenStream(const Endpoint& endpoint, Nanoseconds time
     }
     SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     if (address.family() == AF_INET6) SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (bind(fd.get(), address.get(), address.size()) == 0 && listen(fd.get(), kBacklog) == 0) return fd;
+    if (bind(fd.get(), address.get(), address.size()) == 0 && listen(fd.get(), kBacklog) == 0)
+      return fd;
     last = ErrnoError("listen on", address.ToString(), errno);
   }
   return last;

@@ -11,10 +11,10 @@
 
 namespace rdmafs {
 
-// A connected, non-blocking socket with ConfigureStream() done. The addresses of a name are tried in turn,
-// each with its share of the time that is left.
-absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock, Nanoseconds deadline,
-                                       SocketAddress& connected_to);
+// A connected, non-blocking socket with ConfigureStream() done. The addresses of a name are tried
+// in turn, each with its share of the time that is left.
+absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
+                                       Nanoseconds deadline, SocketAddress& connected_to);
 
 // A listening, non-blocking socket. An empty host is all addresses, of IPv6 and IPv4.
 absl::StatusOr<UniqueFd> ListenStream(const Endpoint& endpoint, Nanoseconds timeout);

@@ -14,7 +14,8 @@ StagingPool::Block StagingPool::Take() {
       return block;
     }
   }
-  // Left uninitialised: 64 KiB of zeros for every connection that wakes up would be work for nothing.
+  // Left uninitialised: 64 KiB of zeros for every connection that wakes up would be work for
+  // nothing.
   return Block(new StagingBlock);
 }
 

@@ -13,8 +13,9 @@
 
 namespace rdmafs {
 
-// Owned by one connection, used on its shard thread only. A message begins in the first kBatchBytes;
-// behind them is room for the rest of the last one, so that no message is ever moved to be whole.
+// Owned by one connection, used on its shard thread only. A message begins in the first
+// kBatchBytes; behind them is room for the rest of the last one, so that no message is ever moved
+// to be whole.
 struct StagingBlock {
   static constexpr size_t kBytes = size_t{64} << 10;
   static constexpr size_t kBatchBytes = kBytes - wire::kMaxMessageBytes;
@@ -23,8 +24,8 @@ struct StagingBlock {
   std::array<std::byte, kBytes> bytes;
 };
 
-// Thread-safe. Keeps a few free blocks for the next connection that has something to read; how many are
-// out is bounded by what each connection may hold.
+// Thread-safe. Keeps a few free blocks for the next connection that has something to read; how many
+// are out is bounded by what each connection may hold.
 class StagingPool {
  public:
   using Block = std::unique_ptr<StagingBlock>;

@@ -11,11 +11,13 @@
 namespace rdmafs {
 namespace {
 
-// Payload of one round is sent before its end when there is so much of it: the peer can work meanwhile.
+// Payload of one round is sent before its end when there is so much of it: the peer can work
+// meanwhile.
 constexpr size_t kFlushBytes = 256 << 10;
 // What one connection reads before others get their turn.
 constexpr uint64_t kRoundBytes = 1 << 20;
-// Writes come in runs: after one, so many messages are read without what may be the next one's payload.
+// Writes come in runs: after one, so many messages are read without what may be the next one's
+// payload.
 constexpr int kExactMessages = 16;
 constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
 
@@ -76,7 +78,8 @@ void TcpConnection::EndOfRound() {
   if (closing_ && !continuing_ && !scheduled_) Finish();
 }
 
-// Lets the loop's other descriptors have their turn. Until the task has run, nothing else may finish us.
+// Lets the loop's other descriptors have their turn. Until the task has run, nothing else may
+// finish us.
 void TcpConnection::ContinueNextRound() {
   if (std::exchange(continuing_, true)) return;
   loop_->Post([this] {
@@ -85,7 +88,8 @@ void TcpConnection::ContinueNextRound() {
   });
 }
 
-// --- Sending ---------------------------------------------------------------------------------------
+// --- Sending
+// ---------------------------------------------------------------------------------------
 
 Errno TcpConnection::Post(Outgoing message) {
   DCHECK(loop_ == nullptr || loop_->InLoopThread());
@@ -97,7 +101,7 @@ Errno TcpConnection::Post(Outgoing message) {
   header.size = static_cast<uint32_t>(sizeof header + message.body.size()) + header.inline_size;
   header.remote_address = 0;
   header.rkey = 0;
-  const auto payload = role_ == Role::kServer                   ? message.push
+  const auto payload = role_ == Role::kServer                    ? message.push
                        : (header.flags & wire::kFlagSource) != 0 ? message.exposed
                                                                  : absl::Span<const std::byte>();
   SendQueue::Message queued{header, message.body, message.inline_payload, payload, Buffer()};
@@ -122,9 +126,10 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   if (calls_.size() <= header.slot) calls_.resize(header.slot + size_t{1});
   Call& call = calls_[header.slot];
   if (call.in_flight) {
-    // Its memory would be forgotten while the peer may still write to it. A server that says that a call
-    // is over without ever replying to it brings a client here.
-    Fail(absl::InvalidArgumentError(absl::StrCat("slot ", header.slot, " was used before its reply")));
+    // Its memory would be forgotten while the peer may still write to it. A server that says that a
+    // call is over without ever replying to it brings a client here.
+    Fail(absl::InvalidArgumentError(
+        absl::StrCat("slot ", header.slot, " was used before its reply")));
     return false;
   }
   const bool source = (header.flags & wire::kFlagSource) != 0;
@@ -159,14 +164,15 @@ void TcpConnection::PrepareReply(const Outgoing& message) {
 
 void TcpConnection::Flush() {
   if (!writable_ || queue_.size_bytes() == 0) return;
-  const auto progress =
-      queue_.Flush(socket_.get(), [this](int slot) { calls_[static_cast<size_t>(slot)].source_queued = false; });
+  const auto progress = queue_.Flush(
+      socket_.get(), [this](int slot) { calls_[static_cast<size_t>(slot)].source_queued = false; });
   counters_.bytes_sent.store(queue_.bytes_sent(), std::memory_order_relaxed);
   if (progress == SendQueue::Progress::kBlocked) writable_ = false;
   if (progress == SendQueue::Progress::kError) FailBecause("sending", queue_.error());
 }
 
-// --- Receiving -------------------------------------------------------------------------------------
+// --- Receiving
+// -------------------------------------------------------------------------------------
 
 void TcpConnection::Receive() {
   if (std::exchange(receiving_, true)) return;
@@ -184,7 +190,8 @@ void TcpConnection::Receive() {
     } else if (event == FrameReader::Event::kPayload) {
       OnPayload();
     } else if (event == FrameReader::Event::kFault) {
-      Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", reader_.fault())));
+      Fail(absl::InvalidArgumentError(
+          absl::StrCat("the peer broke the protocol: ", reader_.fault())));
     } else if (event == FrameReader::Event::kEnd) {
       FailAtEnd();
     } else {
@@ -195,8 +202,8 @@ void TcpConnection::Receive() {
   receiving_ = false;
 }
 
-// Whether the next thing in the stream must wait: a payload for its Pull, or a reply until the memory that
-// its call exposed is no longer being sent from.
+// Whether the next thing in the stream must wait: a payload for its Pull, or a reply until the
+// memory that its call exposed is no longer being sent from.
 bool TcpConnection::WaitsForOwner() const {
   if (incoming_.state == Incoming::State::kOffered) return true;
   return reply_ready_ && calls_[current_.header().slot].source_queued;
@@ -212,8 +219,8 @@ void TcpConnection::OnMessage(ReceivedMessage message) {
 
 void TcpConnection::OnRequest(ReceivedMessage request) {
   if (reader_.held_count() + queue_.message_count() > kMaxOutstanding) {
-    return Fail(absl::InvalidArgumentError(
-        absl::StrCat("the peer broke the protocol: more than ", kMaxOutstanding, " calls outstanding")));
+    return Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: more than ",
+                                                        kMaxOutstanding, " calls outstanding")));
   }
   counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
   const wire::MessageHeader& header = request.header();
@@ -232,8 +239,8 @@ void TcpConnection::OnRequest(ReceivedMessage request) {
   handler_->OnMessage(*this, std::move(request));
 }
 
-void TcpConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
-                         Reply<Pulled> reply) {
+void TcpConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination,
+                         Buffer hold, Reply<Pulled> reply) {
   if (closing_) return reply.Complete(Errno(ENOTCONN));
   DCHECK(loop_->InLoopThread());
   CHECK(incoming_.state == Incoming::State::kOffered && incoming_.slot == request.header().slot);
@@ -255,9 +262,9 @@ void TcpConnection::OnReply(ReceivedMessage reply) {
   counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
   const Call& call = calls_[header.slot];
   if (header.remote_size > call.sink.size()) {
-    return Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", header.remote_size,
-                                                        " bytes of payload for a sink of ",
-                                                        call.sink.size())));
+    return Fail(absl::InvalidArgumentError(
+        absl::StrCat("the peer broke the protocol: ", header.remote_size,
+                     " bytes of payload for a sink of ", call.sink.size())));
   }
   current_ = std::move(reply);
   if (current_.header().remote_size == 0) {
@@ -303,7 +310,8 @@ void TcpConnection::ChooseReadMode() {
   }
 }
 
-// --- The end ---------------------------------------------------------------------------------------
+// --- The end
+// ---------------------------------------------------------------------------------------
 
 void TcpConnection::Close(absl::Status reason) {
   if (closing_) return;
@@ -322,12 +330,14 @@ void TcpConnection::Fail(absl::Status reason) {
 
 void TcpConnection::FailBecause(const char* doing, int error) {
   if (error == ECONNRESET || error == EPIPE) {
-    return Fail(absl::UnavailableError(absl::StrCat("the peer reset the connection (while ", doing, ")")));
+    return Fail(
+        absl::UnavailableError(absl::StrCat("the peer reset the connection (while ", doing, ")")));
   }
   if (error == ETIMEDOUT) {
     return Fail(absl::UnavailableError("the peer does not answer any more (TCP time-out)"));
   }
-  Fail(absl::UnavailableError(absl::StrCat("connection lost while ", doing, ": ", Errno(error).ToString())));
+  Fail(absl::UnavailableError(
+      absl::StrCat("connection lost while ", doing, ": ", Errno(error).ToString())));
 }
 
 void TcpConnection::FailAtEnd() {

@@ -14,14 +14,15 @@
 
 namespace rdmafs {
 
-// See Connection. A frame is a message and, behind it, the payload that its header announces: a call's
-// source, or what a reply pushes. Everything that could end in OnClosed happens in EndOfRound(), which the
-// loop calls when no handler of this connection is running.
+// See Connection. A frame is a message and, behind it, the payload that its header announces: a
+// call's source, or what a reply pushes. Everything that could end in OnClosed happens in
+// EndOfRound(), which the loop calls when no handler of this connection is running.
 class TcpConnection final : public Connection {
  public:
   enum class Role { kClient, kServer };
 
-  // `socket` is connected and non-blocking. `credits` is what this side offers; the first call agrees.
+  // `socket` is connected and non-blocking. `credits` is what this side offers; the first call
+  // agrees.
   TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
                 std::shared_ptr<StagingPool> pool);
   ~TcpConnection() override;
@@ -97,10 +98,11 @@ class TcpConnection final : public Connection {
 
   std::vector<Call> calls_;     // client, by slot
   size_t sinks_in_flight_ = 0;  // client
-  ReceivedMessage current_;     // client: a reply that waits for its payload, or for its call's to be sent
-  bool reply_ready_ = false;    // client: current_ is complete
-  Incoming incoming_;           // server
-  int exact_messages_ = 0;      // server: how many more to read exactly
+  ReceivedMessage
+      current_;  // client: a reply that waits for its payload, or for its call's to be sent
+  bool reply_ready_ = false;  // client: current_ is complete
+  Incoming incoming_;         // server
+  int exact_messages_ = 0;    // server: how many more to read exactly
 };
 
 }  // namespace rdmafs

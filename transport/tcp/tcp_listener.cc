@@ -59,8 +59,8 @@ void TcpListener::OnReadable() {
 
 void TcpListener::Pause(int error) {
   if (!std::exchange(shortage_logged_, true)) {
-    Log(LogLevel::kWarning, "cannot accept connections on ", address_, " for the moment: ",
-        Errno(error).ToString());
+    Log(LogLevel::kWarning, "cannot accept connections on ", address_,
+        " for the moment: ", Errno(error).ToString());
   }
   if (!loop_.Modify(socket_.get(), 0).ok()) return;
   pause_timer_ = loop_.After(kShortagePause, [this] { Resume(); });

@@ -10,8 +10,8 @@
 
 namespace rdmafs {
 
-// Owned by its loop's thread. When the process has no descriptor left it stops accepting for a moment
-// (the peers wait in the backlog) instead of spinning on a socket that stays readable.
+// Owned by its loop's thread. When the process has no descriptor left it stops accepting for a
+// moment (the peers wait in the backlog) instead of spinning on a socket that stays readable.
 class TcpListener final : public Listener {
  public:
   TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept, uint16_t credits,
@@ -40,7 +40,8 @@ class TcpListener final : public Listener {
   // Loop thread only.
   EventLoop::TimerId pause_timer_ = 0;
   bool shortage_logged_ = false;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // false once destroyed, maybe by accept_
+  std::shared_ptr<bool> alive_ =
+      std::make_shared<bool>(true);  // false once destroyed, maybe by accept_
 };
 
 }  // namespace rdmafs

@@ -9,8 +9,8 @@
 
 namespace rdmafs {
 
-absl::StatusOr<std::unique_ptr<Connection>> TcpTransport::Connect(const Endpoint& peer,
-                                                                  const ConnectionOptions& options) {
+absl::StatusOr<std::unique_ptr<Connection>> TcpTransport::Connect(
+    const Endpoint& peer, const ConnectionOptions& options) {
   const Nanoseconds deadline = resources_.clock.Now() + options.timeout;
   SocketAddress address;
   auto socket = ConnectStream(peer, resources_.clock, deadline, address);
@@ -21,11 +21,12 @@ absl::StatusOr<std::unique_ptr<Connection>> TcpTransport::Connect(const Endpoint
 
 absl::StatusOr<std::unique_ptr<Listener>> TcpTransport::Listen(const Endpoint& endpoint,
                                                                const ConnectionOptions& options,
-                                                               EventLoop& loop, AcceptFunction accept) {
+                                                               EventLoop& loop,
+                                                               AcceptFunction accept) {
   auto socket = ListenStream(endpoint, options.timeout);
   if (!socket.ok()) return socket.status();
-  auto listener =
-      std::make_unique<TcpListener>(*std::move(socket), loop, std::move(accept), options.credits, pool_);
+  auto listener = std::make_unique<TcpListener>(*std::move(socket), loop, std::move(accept),
+                                                options.credits, pool_);
   if (Errno error = listener->Start(); !error.ok()) {
     return absl::UnavailableError(
         absl::StrCat("cannot watch the socket of ", listener->address(), ": ", error.ToString()));

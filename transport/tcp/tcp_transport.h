@@ -8,8 +8,9 @@
 
 namespace rdmafs {
 
-// Thread-safe. Registers no memory, so any memory can be exposed, and takes no buffers for messages from
-// the resources: what arrives is read into staging blocks that a connection has only while it needs them.
+// Thread-safe. Registers no memory, so any memory can be exposed, and takes no buffers for messages
+// from the resources: what arrives is read into staging blocks that a connection has only while it
+// needs them.
 class TcpTransport final : public Transport {
  public:
   explicit TcpTransport(TransportResources resources)
@@ -21,8 +22,8 @@ class TcpTransport final : public Transport {
                                                       const ConnectionOptions& options) override;
   // `loop` must not run yet, or the caller is on its thread.
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint& endpoint,
-                                                   const ConnectionOptions& options, EventLoop& loop,
-                                                   AcceptFunction accept) override;
+                                                   const ConnectionOptions& options,
+                                                   EventLoop& loop, AcceptFunction accept) override;
   MemoryRegionCache::Statistics memory_statistics() const override { return {}; }
 
  private:

@@ -43,10 +43,12 @@ class EventLoopTest : public testing::Test {
 
 TEST_F(EventLoopTest, AReadableDescriptorIsCalledUntilItIsRemoved) {
   Pipe pipe;
-  ASSERT_TRUE(loop.Add(pipe.reader.get(), EPOLLIN, [&](uint32_t events) {
-    EXPECT_EQ(events, static_cast<uint32_t>(EPOLLIN));
-    log += 'r';
-  }).ok());
+  ASSERT_TRUE(loop.Add(pipe.reader.get(), EPOLLIN,
+                       [&](uint32_t events) {
+                         EXPECT_EQ(events, static_cast<uint32_t>(EPOLLIN));
+                         log += 'r';
+                       })
+                  .ok());
   loop.RunOnce(0);
   EXPECT_EQ(log, "");
   pipe.Fill();
@@ -80,11 +82,13 @@ TEST_F(EventLoopTest, ACallbackMayRemoveItselfAndOthersThatAreReadyToo) {
   Pipe first, second;
   for (Pipe* pipe : {&first, &second}) {
     pipe->Fill();
-    ASSERT_TRUE(loop.Add(pipe->reader.get(), EPOLLIN, [&](uint32_t) {
-      log += 'r';
-      loop.Remove(first.reader.get());
-      loop.Remove(second.reader.get());
-    }).ok());
+    ASSERT_TRUE(loop.Add(pipe->reader.get(), EPOLLIN,
+                         [&](uint32_t) {
+                           log += 'r';
+                           loop.Remove(first.reader.get());
+                           loop.Remove(second.reader.get());
+                         })
+                    .ok());
   }
   loop.RunOnce(0);
   loop.RunOnce(0);
@@ -105,14 +109,18 @@ TEST_F(EventLoopTest, AnEventOfAClosedDescriptorDoesNotReachItsNumbersNextOwner)
     ASSERT_TRUE(loop.Add(number, EPOLLIN, [&](uint32_t) { log += 's'; }).ok());
   };
   for (Pipe* pipe : {&first, &second}) pipe->Fill();
-  ASSERT_TRUE(loop.Add(first.reader.get(), EPOLLIN, [&](uint32_t) {
-    log += '1';
-    replace(second);
-  }).ok());
-  ASSERT_TRUE(loop.Add(second.reader.get(), EPOLLIN, [&](uint32_t) {
-    log += '2';
-    replace(first);
-  }).ok());
+  ASSERT_TRUE(loop.Add(first.reader.get(), EPOLLIN,
+                       [&](uint32_t) {
+                         log += '1';
+                         replace(second);
+                       })
+                  .ok());
+  ASSERT_TRUE(loop.Add(second.reader.get(), EPOLLIN,
+                       [&](uint32_t) {
+                         log += '2';
+                         replace(first);
+                       })
+                  .ok());
   loop.RunOnce(0);
   EXPECT_EQ(log.size(), 1u) << log;
   quiet.Fill();
@@ -164,15 +172,17 @@ TEST_F(EventLoopTest, ATimerMayCancelAnotherOfTheSameTime) {
 TEST_F(EventLoopTest, DeferredTasksRunAtTheEndOfTheRoundAlsoThoseThatTheyDefer) {
   Pipe pipe;
   pipe.Fill();
-  ASSERT_TRUE(loop.Add(pipe.reader.get(), EPOLLIN, [&](uint32_t) {
-    log += 'e';
-    pipe.Drain();
-    loop.Defer([&] {
-      log += 'd';
-      loop.Defer([&] { log += 'D'; });
-    });
-    log += 'f';
-  }).ok());
+  ASSERT_TRUE(loop.Add(pipe.reader.get(), EPOLLIN,
+                       [&](uint32_t) {
+                         log += 'e';
+                         pipe.Drain();
+                         loop.Defer([&] {
+                           log += 'd';
+                           loop.Defer([&] { log += 'D'; });
+                         });
+                         log += 'f';
+                       })
+                  .ok());
   loop.RunOnce(0);
   EXPECT_EQ(log, "efdD");
 }

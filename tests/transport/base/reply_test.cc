@@ -20,7 +20,9 @@ TEST(Reply, CompletesOnceWithItsValue) {
 
 TEST(Reply, DestroyedUnansweredItAnswersEIO) {
   std::vector<Errno> answers;
-  { Reply<int> reply = [&](Result<int> result) { answers.push_back(result.error()); }; }
+  {
+    Reply<int> reply = [&](Result<int> result) { answers.push_back(result.error()); };
+  }
   EXPECT_EQ(answers, std::vector<Errno>{Errno(EIO)});
 }
 

@@ -27,7 +27,8 @@ TEST_F(BufferPoolTest, APayloadIsPageAlignedAndHasItsHeadroom) {
   EXPECT_EQ(block.size(), kMiB);
   EXPECT_EQ(block.headroom(), 4096u);
   // All of it is ours to write.
-  std::fill_n(block.data() - block.headroom(), block.headroom() + block.size() + 4096, std::byte{1});
+  std::fill_n(block.data() - block.headroom(), block.headroom() + block.size() + 4096,
+              std::byte{1});
 }
 
 TEST_F(BufferPoolTest, BlocksDoNotOverlap) {

@@ -40,8 +40,9 @@ std::vector<Frame> RandomFrames(std::mt19937& random) {
       header.flags = wire::kFlagSource;
       header.remote_size = static_cast<uint32_t>(frame.payload.size());
     }
-    frame.message = MessageBytes(header, RandomBytes(random, random() % 3 == 0 ? random() % 2049 : 0),
-                                 RandomBytes(random, random() % 3 == 0 ? random() % 4097 : 0));
+    frame.message =
+        MessageBytes(header, RandomBytes(random, random() % 3 == 0 ? random() % 2049 : 0),
+                     RandomBytes(random, random() % 3 == 0 ? random() % 4097 : 0));
     frames.push_back(std::move(frame));
   }
   return frames;
@@ -51,7 +52,8 @@ std::vector<Frame> RandomFrames(std::mt19937& random) {
 void Dribble(const UniqueFd& fd, const std::string& bytes, uint32_t seed) {
   std::mt19937 random(seed);
   for (size_t at = 0; at < bytes.size();) {
-    const size_t piece = std::min<size_t>(bytes.size() - at, 1 + random() % (random() % 8 == 0 ? 100'000 : 500));
+    const size_t piece =
+        std::min<size_t>(bytes.size() - at, 1 + random() % (random() % 8 == 0 ? 100'000 : 500));
     SendAll(fd, std::string_view(bytes).substr(at, piece));
     at += piece;
   }

@@ -1,4 +1,5 @@
-// SendQueue: everything arrives in order through a socket that takes little, and holds go when sent.
+// SendQueue: everything arrives in order through a socket that takes little, and holds go when
+// sent.
 #include "transport/tcp/send_queue.h"
 
 #include <poll.h>
@@ -35,7 +36,8 @@ class SendQueueTest : public testing::Test {
 
   // Sends all of it, waiting for the socket.
   void FlushAll() {
-    while (queue.Flush(pair.ours.get(), [this](int slot) { sent.push_back(slot); }) == Progress::kBlocked) {
+    while (queue.Flush(pair.ours.get(), [this](int slot) { sent.push_back(slot); }) ==
+           Progress::kBlocked) {
       ++blocked;
       pollfd entry{pair.ours.get(), POLLOUT, 0};
       ASSERT_EQ(poll(&entry, 1, 20'000), 1);
@@ -63,9 +65,12 @@ TEST_F(SendQueueTest, MessagesOfAllKindsArriveInOrder) {
     wire::MessageHeader header{};
     header.sequence = static_cast<uint32_t>(i);
     const std::string_view all = material;
-    const std::string_view body = all.substr(random() % 1000, random() % 3 == 0 ? random() % 2048 : 0);
-    const std::string_view inline_payload = all.substr(random() % 1000, random() % 3 == 0 ? random() % 4096 : 0);
-    const std::string_view payload = all.substr(random() % 1000, random() % 20 == 0 ? random() % 200'000 : 0);
+    const std::string_view body =
+        all.substr(random() % 1000, random() % 3 == 0 ? random() % 2048 : 0);
+    const std::string_view inline_payload =
+        all.substr(random() % 1000, random() % 3 == 0 ? random() % 4096 : 0);
+    const std::string_view payload =
+        all.substr(random() % 1000, random() % 20 == 0 ? random() % 200'000 : 0);
     expected += Head(header, body);
     expected += inline_payload;
     expected += payload;

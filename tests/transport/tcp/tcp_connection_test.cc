@@ -1,4 +1,5 @@
-// TcpConnection against peers that tear, dribble, flood, lie or vanish: raw sockets on the other side.
+// TcpConnection against peers that tear, dribble, flood, lie or vanish: raw sockets on the other
+// side.
 #include "transport/tcp/tcp_connection.h"
 
 #include <string>
@@ -116,12 +117,13 @@ TEST_F(TcpConnectionTest, AMessageAndItsPayloadMayComeAByteAtATime) {
   end.on_message = [&](ContractEnd&, ReceivedMessage message) {
     end.held.push_back(std::move(message));
     if (end.held.size() != 1) return;
-    end.Pull(end.held[0], block.payload().first(100), block, [&](Result<Connection::Pulled> result) {
-      ASSERT_TRUE(result.ok());
-      EXPECT_TRUE(HasPattern(result->head, 1));
-      EXPECT_TRUE(HasPattern(result->rest, 1, result->head.size()));
-      pulled = true;
-    });
+    end.Pull(end.held[0], block.payload().first(100), block,
+             [&](Result<Connection::Pulled> result) {
+               ASSERT_TRUE(result.ok());
+               EXPECT_TRUE(HasPattern(result->head, 1));
+               EXPECT_TRUE(HasPattern(result->rest, 1, result->head.size()));
+               pulled = true;
+             });
   };
   for (char byte : frame) {
     SendAll(raw, {&byte, 1});
@@ -162,14 +164,16 @@ TEST_F(TcpConnectionTest, EveryFaultyHeaderClosesTheConnection) {
       {"inline payload size", [](wire::MessageHeader& h) { h.inline_size = UINT32_MAX; }},
       {"inline payload beyond", [](wire::MessageHeader& h) { h.inline_size = 1; }},
       {"body size", [](wire::MessageHeader& h) { h.size = 40 + wire::kMaxBodyBytes + 1; }},
-      {"payload size", [](wire::MessageHeader& h) {
+      {"payload size",
+       [](wire::MessageHeader& h) {
          h.flags = wire::kFlagSource;
          h.remote_size = wire::kMaxPayloadBytes + 1;
        }},
       {"slot number", [](wire::MessageHeader& h) { h.slot = wire::kMaxCredits; }},
       {"direction", [](wire::MessageHeader& h) { h.flags = wire::kFlagReply; }},
       {"unknown flags", [](wire::MessageHeader& h) { h.flags = 0x8000; }},
-      {"both directions", [](wire::MessageHeader& h) {
+      {"both directions",
+       [](wire::MessageHeader& h) {
          h.flags = wire::kFlagSource | wire::kFlagSink;
          h.remote_size = 1;
        }},
@@ -395,7 +399,8 @@ TEST_F(TcpConnectionTest, ASlotIsUsedAgainOnlyAfterItsReply) {
   ExpectBrokenProtocol("used before its reply");
 }
 
-// The memory of a refused write is its owner's again with the reply, so none of it may still be sent.
+// The memory of a refused write is its owner's again with the reply, so none of it may still be
+// sent.
 TEST_F(TcpConnectionTest, ARefusalWaitsUntilThePayloadOfItsCallHasBeenSent) {
   Start(TcpConnection::Role::kClient, 16 << 10);
   PostCall(wire::kFlagSource, host.Filled(1 << 20, 4), 1 << 20);

@@ -32,7 +32,8 @@ inline UniqueFd ConnectRaw(uint16_t port) {
   return fd;
 }
 
-// `ours` is non-blocking, as a transport has it; `raw` blocks. `buffer_bytes`: of both, 0: as it comes.
+// `ours` is non-blocking, as a transport has it; `raw` blocks. `buffer_bytes`: of both, 0: as it
+// comes.
 struct TcpPair {
   UniqueFd ours, raw;
 };
@@ -72,7 +73,8 @@ inline std::string MessageBytes(wire::MessageHeader header, std::string_view bod
 }
 
 inline void SendAll(const UniqueFd& fd, std::string_view bytes) {
-  EXPECT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  EXPECT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
 }
 
 // Closes with a RST instead of a FIN.

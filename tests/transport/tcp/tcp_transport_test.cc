@@ -17,9 +17,10 @@ class TcpTransportTest : public testing::Test {
   TcpTransportTest() : messages(arena, {}), transport({arena, messages, clock}), loop(clock) {}
 
   std::unique_ptr<Listener> Listen(const std::string& host) {
-    auto listener = transport.Listen({host, 0}, {}, loop, [this](std::unique_ptr<Connection> connection) {
-      accepted.push_back(std::move(connection));
-    });
+    auto listener =
+        transport.Listen({host, 0}, {}, loop, [this](std::unique_ptr<Connection> connection) {
+          accepted.push_back(std::move(connection));
+        });
     EXPECT_TRUE(listener.ok()) << listener.status();
     return listener.ok() ? *std::move(listener) : nullptr;
   }
@@ -63,7 +64,8 @@ TEST_F(TcpTransportTest, APortInUseIsSaidSo) {
   auto listener = Listen("127.0.0.1");
   auto second = transport.Listen({"127.0.0.1", listener->port()}, {}, loop, {});
   ASSERT_FALSE(second.ok());
-  EXPECT_NE(second.status().message().find("EADDRINUSE"), absl::string_view::npos) << second.status();
+  EXPECT_NE(second.status().message().find("EADDRINUSE"), absl::string_view::npos)
+      << second.status();
 }
 
 TEST_F(TcpTransportTest, ConnectGivesUpAtItsDeadline) {

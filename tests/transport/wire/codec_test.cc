@@ -15,17 +15,19 @@ namespace rdmafs::wire {
 namespace {
 
 template <typename Message>
-concept IsRequest = requires { Message::kOpcode; };
+concept IsRequest = requires {
+  Message::kOpcode;
+};
 
 using Messages = testing::Types<
     HelloRequest, HelloReply, AttachRequest, PingRequest, RetireRequest, EmptyBody, EntryReply,
     AttributesReply, CountReply, LookupRequest, UnlinkRequest, RmDirRequest, ReadLinkRequest,
     StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest, MkDirRequest,
-    SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, StatFsReply, OpenRequest, CreateRequest,
-    TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest, FallocateRequest,
-    SeekRequest, CopyFileRangeRequest, ReadDirRequest, GetXattrRequest, SetXattrRequest,
-    ListXattrRequest, RemoveXattrRequest, GetLockRequest, SetLockRequest, LockReply, CancelRequest,
-    ReleaseOwnerRequest, ForgetRequest>;
+    SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, StatFsReply, OpenRequest,
+    CreateRequest, TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest,
+    FallocateRequest, SeekRequest, CopyFileRangeRequest, ReadDirRequest, GetXattrRequest,
+    SetXattrRequest, ListXattrRequest, RemoveXattrRequest, GetLockRequest, SetLockRequest,
+    LockReply, CancelRequest, ReleaseOwnerRequest, ForgetRequest>;
 
 template <template <typename...> class List, typename... All>
 void CollectOpcodes(List<All...>, std::multiset<Opcode>& opcodes) {
@@ -131,7 +133,8 @@ TYPED_TEST(EveryMessage, SurvivesAnyChangedByte) {
   }
 }
 
-// --- Fields ----------------------------------------------------------------------------------------
+// --- Fields
+// ----------------------------------------------------------------------------------------
 
 std::vector<std::byte> Prefixed(uint16_t size, std::string_view text) {
   std::vector<std::byte> bytes(sizeof size + text.size());

@@ -29,21 +29,57 @@ struct Case {
 const Case kRequests[] = {
     {"plain", [](MessageHeader&) {}, nullptr},
     {"smallest", [](MessageHeader& h) { h.size = 39; }, "message size"},
-    {"largest", [](MessageHeader& h) { h.size = kMaxMessageBytes; h.inline_size = kMaxInlineBytes; }, nullptr},
+    {"largest",
+     [](MessageHeader& h) {
+       h.size = kMaxMessageBytes;
+       h.inline_size = kMaxInlineBytes;
+     },
+     nullptr},
     {"larger", [](MessageHeader& h) { h.size = kMaxMessageBytes + 1; }, "message size"},
     {"most body", [](MessageHeader& h) { h.size = 40 + kMaxBodyBytes; }, nullptr},
     {"more body", [](MessageHeader& h) { h.size = 40 + kMaxBodyBytes + 1; }, "body size"},
-    {"inline in full", [](MessageHeader& h) { h.size = 40 + 10; h.inline_size = 10; }, nullptr},
-    {"inline too large", [](MessageHeader& h) { h.size = 40 + 10; h.inline_size = 11; }, "inline payload beyond message"},
-    {"inline over its limit", [](MessageHeader& h) { h.inline_size = kMaxInlineBytes + 1; }, "inline payload size"},
+    {"inline in full",
+     [](MessageHeader& h) {
+       h.size = 40 + 10;
+       h.inline_size = 10;
+     },
+     nullptr},
+    {"inline too large",
+     [](MessageHeader& h) {
+       h.size = 40 + 10;
+       h.inline_size = 11;
+     },
+     "inline payload beyond message"},
+    {"inline over its limit", [](MessageHeader& h) { h.inline_size = kMaxInlineBytes + 1; },
+     "inline payload size"},
     {"last slot", [](MessageHeader& h) { h.slot = kMaxCredits - 1; }, nullptr},
     {"no such slot", [](MessageHeader& h) { h.slot = kMaxCredits; }, "slot number"},
-    {"source", [](MessageHeader& h) { h.flags = kFlagSource; h.remote_size = kMaxPayloadBytes; }, nullptr},
-    {"sink", [](MessageHeader& h) { h.flags = kFlagSink; h.remote_size = 1; }, nullptr},
-    {"too much", [](MessageHeader& h) { h.flags = kFlagSink; h.remote_size = kMaxPayloadBytes + 1; }, "payload size"},
+    {"source",
+     [](MessageHeader& h) {
+       h.flags = kFlagSource;
+       h.remote_size = kMaxPayloadBytes;
+     },
+     nullptr},
+    {"sink",
+     [](MessageHeader& h) {
+       h.flags = kFlagSink;
+       h.remote_size = 1;
+     },
+     nullptr},
+    {"too much",
+     [](MessageHeader& h) {
+       h.flags = kFlagSink;
+       h.remote_size = kMaxPayloadBytes + 1;
+     },
+     "payload size"},
     {"empty sink", [](MessageHeader& h) { h.flags = kFlagSink; }, "payload without memory"},
     {"no memory", [](MessageHeader& h) { h.remote_size = 1; }, "payload without memory"},
-    {"both", [](MessageHeader& h) { h.flags = kFlagSink | kFlagSource; h.remote_size = 1; }, "memory offered in both directions"},
+    {"both",
+     [](MessageHeader& h) {
+       h.flags = kFlagSink | kFlagSource;
+       h.remote_size = 1;
+     },
+     "memory offered in both directions"},
     {"unknown flag", [](MessageHeader& h) { h.flags = 1 << 3; }, "unknown flags"},
     {"reply", [](MessageHeader& h) { h.flags = kFlagReply; }, "direction"},
     {"status", [](MessageHeader& h) { h.status = 1; }, "reply fields in a request"},
@@ -54,7 +90,12 @@ const Case kReplies[] = {
     {"plain", [](MessageHeader&) {}, nullptr},
     {"delivered", [](MessageHeader& h) { h.remote_size = kMaxPayloadBytes; }, nullptr},
     {"too much", [](MessageHeader& h) { h.remote_size = kMaxPayloadBytes + 1; }, "payload size"},
-    {"status and credits", [](MessageHeader& h) { h.status = 5; h.credits = kMaxCredits; }, nullptr},
+    {"status and credits",
+     [](MessageHeader& h) {
+       h.status = 5;
+       h.credits = kMaxCredits;
+     },
+     nullptr},
     {"too many credits", [](MessageHeader& h) { h.credits = kMaxCredits + 1; }, "credits"},
     {"memory", [](MessageHeader& h) { h.flags |= kFlagSink; }, "memory offered by the server"},
     {"request", [](MessageHeader& h) { h.flags = 0; }, "direction"},
