@@ -93,8 +93,8 @@ struct LockTable::State {
   static std::optional<LockRange> FirstConflict(const FileLocks& file, const Owner& owner,
                                                 const LockRange& range, bool flock) {
     std::optional<LockRange> first;
-    ForEachConflict(file, owner, range, flock, [&](const Owner&, const LockRange& held) {
-      first = held;
+    ForEachConflict(file, owner, range, flock, [&](const Owner&, const LockRange& in_the_way) {
+      first = in_the_way;
       return false;
     });
     return first;
