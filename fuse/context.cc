@@ -6,6 +6,10 @@ namespace rdmafs::fuse {
 
 bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                      absl::Span<const std::byte> data) {
+  if (!given_up_.empty() && given_up_.erase(ticket.unique) != 0) {
+    Count(ticket, Errno(EINTR));
+    return false;
+  }
   const Errno written = parts_.channel.Reply(ticket, error, head, data);
   Count(ticket, error);
   if (written.ok()) return true;
@@ -18,6 +22,13 @@ bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::by
     if (error.ok()) (void)parts_.channel.Reply(ticket, Errno(EIO), {}, {});
   }
   return false;
+}
+
+void Context::GiveUp(uint64_t unique) {
+  Ticket ticket;
+  ticket.unique = unique;
+  // ENOENT: another shard's, or answered meanwhile.
+  if (parts_.channel.Reply(ticket, Errno(EINTR), {}, {}).ok()) given_up_.insert(unique);
 }
 
 void Context::Release(OpenId open_id) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <type_traits>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "client/file_system.h"
 #include "fuse/channel.h"
@@ -62,12 +63,17 @@ class Context {
   void ReleaseAll();
   size_t releases_in_flight() const { return releases_in_flight_; }
 
+  // Answers a request of this shard's with EINTR, whatever becomes of its operation: for a caller that was
+  // interrupted while the server is away. Nothing happens when it is not one of this shard's.
+  void GiveUp(uint64_t unique);
+
   // For requests that have no answer, and to count those that were answered by hand.
   void Count(const Ticket& ticket, Errno error);
 
  private:
   const Parts parts_;
   size_t releases_in_flight_ = 0;
+  absl::flat_hash_set<uint64_t> given_up_;  // answered, and their operations still under way
 };
 
 }  // namespace rdmafs::fuse

@@ -28,6 +28,9 @@ class FileSystemSource {
   // returns, and no server is waited for.
   virtual void Shutdown() = 0;
 
+  // Whether operations wait for a server that is not there. Any thread, lock-free.
+  virtual bool IsLost() const { return false; }
+
   // Adds what is known of connections, credits and memory, while the shards run.
   virtual void Describe(ProgramStatus& status) const {}
 };

@@ -95,7 +95,7 @@ void HandleFlush(Context& context, Request& request) {
                                      });
 }
 
-// Has no answer. Only a lock waits long enough to be worth giving up.
+// Has no answer. A lock's wait is given up; any other request only when the server is away.
 void HandleInterrupt(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_interrupt_in in;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -38,6 +40,15 @@ class LockWaits {
   void Remove(uint64_t unique) {
     absl::MutexLock lock(&mutex_);
     waits_.erase(unique);
+  }
+  // The requests that were interrupted and are no waits for locks, as far as is remembered; forgets them.
+  std::vector<uint64_t> TakeInterrupted() {
+    absl::MutexLock lock(&mutex_);
+    std::vector<uint64_t> uniques;
+    for (uint64_t& early : early_) {
+      if (early != 0) uniques.push_back(std::exchange(early, 0));
+    }
+    return uniques;
   }
   // Where to cancel the request; nullopt when it does not wait (yet).
   std::optional<Wait> Interrupt(uint64_t unique) {

@@ -24,6 +24,8 @@ namespace {
 // How long whoever started us waits: connecting is bounded by 10 s, the mount and INIT by the next.
 constexpr Nanoseconds kLaunchPatience = 45 * kSecond;
 constexpr Nanoseconds kInitPatience = 10 * kSecond;
+// How soon a caller that was interrupted while the server is away gets free.
+constexpr Nanoseconds kInterruptTick = 200 * kMillisecond;
 // After a signal: how long the kernel may take to hand in what it still has to write.
 constexpr Nanoseconds kUnmountPatience = 5 * kSecond;
 // At the end: how long the server may take to hear what was released.
@@ -48,6 +50,7 @@ class MountedFileSystem {
  private:
   void WatchSignals();
   void OpenControlSocket();
+  void FreeInterrupted();
   void OnSignal();
   void OnClosed(Errno reason);
   void End();
@@ -149,6 +152,16 @@ void MountedFileSystem::OnClosed(Errno reason) {
   loop_.Stop();
 }
 
+// The kernel lets a killed caller wait for an answer that a lost server cannot give: it gets one from us.
+void MountedFileSystem::FreeInterrupted() {
+  if (source_->IsLost()) {
+    for (uint64_t unique : tables_->lock_waits.TakeInterrupted()) {
+      for (auto& shard : shards_) shard->GiveUp(unique);
+    }
+  }
+  loop_.After(kInterruptTick, [this] { FreeInterrupted(); });
+}
+
 void MountedFileSystem::OpenControlSocket() {
   auto path = MakeControlPath("", "rdmafs");
   absl::Status status = path.status();
@@ -168,6 +181,7 @@ void MountedFileSystem::Serve() {
   Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
       read_only_ ? ", read only" : "");
   OpenControlSocket();
+  FreeInterrupted();
   loop_.Run();
   Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
 }

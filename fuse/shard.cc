@@ -66,6 +66,12 @@ void Shard::CancelWait(CancelToken token) {
   });
 }
 
+void Shard::GiveUp(uint64_t unique) {
+  loop_.Post([this, unique] {
+    if (serving_ != nullptr) serving_->context.GiveUp(unique);
+  });
+}
+
 void Shard::StopServing(Nanoseconds patience) {
   auto stopping = std::make_shared<Stopping>();
   stopping->deadline = loop_.clock().Now() + patience;

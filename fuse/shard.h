@@ -48,6 +48,8 @@ class Shard {
   void Serve(UniqueFd fd, Service service);
   // A wait of this shard is given up. Any thread, until StopServing().
   void CancelWait(CancelToken token);
+  // See Context::GiveUp(). Any thread, until StopServing().
+  void GiveUp(uint64_t unique);
   // Takes no more requests. Waits until the server knows what was released, `patience` at most.
   void StopServing(Nanoseconds patience);
 

@@ -19,6 +19,7 @@ class RemoteSource final : public FileSystemSource {
   absl::StatusOr<Attached> Connect(absl::Span<EventLoop* const> loops) override;
   FileSystem& file_system(size_t shard) override { return client_->file_system(shard); }
   void Shutdown() override;
+  bool IsLost() const override { return client_ != nullptr && client_->IsLost(); }
   void Describe(ProgramStatus& status) const override;
 
  private:

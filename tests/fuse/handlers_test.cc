@@ -131,6 +131,21 @@ TEST_F(HandlersTest, ARequestCutOffAnywhereIsAnsweredOnceAndHarmsNothing) {
   EXPECT_EQ(pool_.statistics().used_count, 0u);
 }
 
+TEST_F(HandlersTest, ARequestThatWasGivenUpHasItsAnswerAndGetsNoOther) {
+  Ticket ticket;
+  ticket.unique = 77;
+  context_->GiveUp(77);
+  EXPECT_EQ(OnlyAnswer(77).error, Errno(EINTR));
+  EXPECT_FALSE(context_->Answer(ticket, kOk));
+  EXPECT_EQ(OnlyAnswer(77).error, Errno(EINTR));
+}
+
+TEST_F(HandlersTest, InterruptsOfOtherRequestsThanLocksAreKeptForALostServer) {
+  Send(FUSE_INTERRUPT, 0, Bytes(fuse_interrupt_in{41}));
+  EXPECT_EQ(lock_waits_.TakeInterrupted(), std::vector<uint64_t>{41});
+  EXPECT_TRUE(lock_waits_.TakeInterrupted().empty());
+}
+
 TEST_F(HandlersTest, NamesThatAreNoComponentOfAPathAreRefused) {
   for (std::string_view name : {std::string_view("a/b\0", 4), std::string_view("..\0", 3),
                                 std::string_view(".\0", 2), std::string_view("\0", 1)}) {
