@@ -4,10 +4,14 @@
 
 namespace rdmafs::server {
 
-Identity Attachment::IdentityOf(const wire::Caller& caller) const {
-  if (all_squash || (root_squash && caller.uid == 0)) return {anon_uid, anon_gid, caller.umask, {}};
-  return {caller.uid, root_squash && caller.gid == 0 ? anon_gid : caller.gid, caller.umask,
-          caller.groups};
+uint32_t Attachment::flags() const {
+  return (read_only ? uint32_t{wire::kAttachReadOnly} : 0) |
+         (wants_forget ? uint32_t{wire::kAttachWantsForget} : 0);
+}
+
+bool Attachment::SameRules(const Attachment& other) const {
+  return export_id == other.export_id && store == other.store && read_only == other.read_only &&
+         squash == other.squash;
 }
 
 bool ExportIdOf(const wire::FileHandle& handle, uint32_t& export_id) {

@@ -2,28 +2,34 @@
 // from.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "server/exports.h"
+#include "server/squash.h"
 #include "server/store.h"
 
 namespace rdmafs::server {
 
-// Immutable once made; shared by the session, its open files and the calls under way.
+// Immutable once made, but for `revoked`; shared by the session, its open files and the calls under
+// way.
 struct Attachment {
+  std::string path;  // as the client asked for it
   uint32_t export_id = 0;
   std::shared_ptr<Store> store;
   bool read_only = false;
-  bool root_squash = true;
-  bool all_squash = false;
-  uint32_t anon_uid = 65534, anon_gid = 65534;
+  bool wants_forget = false;  // the store keeps a table of the objects that clients know
+  SquashRule squash;
+  // The export is gone, or no longer for this client: all that goes through this is ESTALE.
+  mutable std::atomic<bool> revoked{false};
 
   // wire::AttachFlags.
-  uint32_t flags() const { return read_only ? uint32_t{wire::kAttachReadOnly} : 0; }
-  // Who `caller` is here. The groups are a view of the caller's.
-  Identity IdentityOf(const wire::Caller& caller) const;
+  uint32_t flags() const;
+  // Whether both say the same, whatever path was asked for.
+  bool SameRules(const Attachment& other) const;
 };
 
 // The export that `handle` says it belongs to; the store checks the handle itself. False for one
@@ -35,12 +41,12 @@ class ExportSource {
  public:
   struct Found {
     std::shared_ptr<const Attachment> attachment;
-    std::string path;  // below the export; "" is the export itself
+    std::string below;  // of the export; "" is the export itself
   };
   virtual ~ExportSource() = default;
   // ENOENT: no export covers `path`. EACCES: none that does is for this peer. Blocks: worker
   // threads.
-  virtual Result<Found> Find(std::string_view peer_host, std::string_view path) = 0;
+  virtual Result<Found> Find(const Exports::Peer& peer, std::string_view path) = 0;
 };
 
 }  // namespace rdmafs::server

@@ -31,7 +31,15 @@ bool Call::Address(const wire::FileHandle& handle, bool changes) {
     Breach("handle of an export that was not attached");
     return false;
   }
-  if (changes && attachment_->read_only) {
+  return MayUse(*attachment_, changes);
+}
+
+bool Call::MayUse(const Attachment& attachment, bool changes) {
+  if (attachment.revoked.load(std::memory_order_relaxed)) {
+    Fail(Errno(ESTALE));
+    return false;
+  }
+  if (changes && attachment.read_only) {
     Fail(Errno(EROFS));
     return false;
   }
@@ -44,16 +52,12 @@ bool Call::Address(wire::OpenId id, bool changes) {
     Fail(Errno(EBADF));
     return false;
   }
-  if (changes && open_->attachment->read_only) {
-    Fail(Errno(EROFS));
-    return false;
-  }
-  return true;
+  return MayUse(*open_->attachment, changes);
 }
 
 bool Call::AddressOther(wire::OpenId id) {
   other_open_ = session().opens().Find(id);
-  if (other_open_ != nullptr) return true;
+  if (other_open_ != nullptr) return MayUse(*other_open_->attachment, false);
   Fail(Errno(EBADF));
   return false;
 }

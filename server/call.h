@@ -10,6 +10,7 @@
 #include <new>
 #include <optional>
 #include <type_traits>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "server/attachment.h"
@@ -76,7 +77,7 @@ class Call final : public WorkItem {
   // read-only export, ESTALE for one that is gone, or the connection closed for a handle that this
   // session has no right to.
   bool Address(const wire::FileHandle& handle, bool changes);
-  // Finds an open file. When false, the call has been finished with EBADF (or EROFS).
+  // Finds an open file. When false, the call has been finished with EBADF, ESTALE or EROFS.
   bool Address(wire::OpenId id, bool changes);
   // The same for a second file of the call.
   bool AddressOther(wire::OpenId id);
@@ -90,7 +91,10 @@ class Call final : public WorkItem {
   OpenEntry& other_open() const { return *other_open_; }
   OpenFile& file() const { return *open_->file; }
   bool has_open() const { return open_ != nullptr; }
-  Identity IdentityOf(const wire::Caller& caller) const { return attachment().IdentityOf(caller); }
+  // Who `caller` is here; lives as long as the request.
+  Identity IdentityOf(const wire::Caller& caller) {
+    return Squash(caller, attachment().squash, squashed_groups_);
+  }
 
   // --- Going on
   // ------------------------------------------------------------------------------------ With a
@@ -153,6 +157,7 @@ class Call final : public WorkItem {
   static constexpr size_t kReplyBytes = 256;
 
   static void RunOnWorker(WorkItem& item);
+  bool MayUse(const Attachment& attachment, bool changes);
   void Reset();
 
   Shard& shard_;
@@ -165,6 +170,7 @@ class Call final : public WorkItem {
   alignas(8) std::byte request_[kRequestBytes];
 
   std::shared_ptr<const Attachment> attachment_;
+  std::vector<uint32_t> squashed_groups_;
   std::shared_ptr<OpenEntry> open_;
   std::shared_ptr<OpenEntry> other_open_;
   Buffer buffer_;

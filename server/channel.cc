@@ -1,5 +1,6 @@
 #include "server/channel.h"
 
+#include "absl/strings/numbers.h"
 #include "server/call.h"
 #include "server/operation.h"
 #include "server/server_context.h"
@@ -48,6 +49,7 @@ Channel::Channel(Shard& shard, uint64_t number, std::unique_ptr<Connection> conn
       number_(number),
       connection_(std::move(connection)),
       peer_(connection_->peer()),
+      peer_host_(PeerOf(peer_).host),
       slots_(connection_->credits()) {}
 
 Channel::~Channel() { DCHECK(references_ == 0); }
@@ -60,12 +62,15 @@ void Channel::Start() {
   connection_->Start(shard_.loop(), *this);
 }
 
-std::string_view Channel::peer_host() const { return HostOfPeer(peer_); }
-
-void Channel::Enter(std::shared_ptr<Session> session) {
+bool Channel::Enter(std::shared_ptr<Session> session) {
+  if (!session->AddConnection(number_,
+                              [&shard = shard_, number = number_] { shard.Close(number); })) {
+    shard_.context().sessions.Leave(*session);
+    return false;
+  }
   session_ = std::move(session);
-  session_->AddConnection(number_, [&shard = shard_, number = number_] { shard.Close(number); });
   shard_.loop().Cancel(std::exchange(hello_timer_, 0));
+  return true;
 }
 
 void Channel::Breach(std::string_view reason) {
@@ -132,23 +137,33 @@ void Channel::CancelWait(const Slot& slot) {
 }
 
 void Channel::LeaveSession(const absl::Status& reason) {
-  if (session_ == nullptr) return;
-  session_->RemoveConnection(number_);
-  if (!shard_.context().sessions.Leave(*session_)) return;
+  if (session_ == nullptr || !shard_.context().sessions.Leave(*session_)) return;
   Log(LogLevel::kNotice, "client ", session_->peer_host(), ": session ", session_->number(),
       " ends: ", reason.message());
   EndSession(shard_.context(), session_);
 }
 
 void Channel::Unreference() {
-  if (--references_ == 0) shard_.Bury(*this);
+  if (--references_ != 0) return;
+  // Only now has its last call been done.
+  if (session_ != nullptr) session_->RemoveConnection(number_);
+  shard_.Bury(*this);
 }
 
-std::string_view HostOfPeer(std::string_view peer) {
-  if (!peer.empty() && peer.front() == '[') return peer.substr(1, peer.find(']') - 1);
-  const size_t colon = peer.rfind(':');
-  // More than one: an IPv6 address without a port.
-  return peer.find(':') == colon ? peer.substr(0, colon) : peer;
+Exports::Peer PeerOf(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  const bool bracketed = !text.empty() && text.front() == '[';
+  // Without brackets, more than one colon is an IPv6 address without a port.
+  const bool has_port = colon != text.npos && colon != 0 &&
+                        (bracketed ? text[colon - 1] == ']' : text.find(':') == colon);
+  Exports::Peer peer;
+  peer.host = std::string(has_port ? text.substr(0, colon) : text);
+  if (bracketed) peer.host = peer.host.substr(1, peer.host.find(']') - 1);
+  uint32_t port = 0;
+  if (has_port && absl::SimpleAtoi(std::string(text.substr(colon + 1)), &port) && port <= 65535) {
+    peer.port = static_cast<uint16_t>(port);
+  }
+  return peer;
 }
 
 }  // namespace rdmafs::server

@@ -33,11 +33,11 @@ class Channel final : public ConnectionHandler {
   Connection& connection() { return *connection_; }
   const std::string& peer() const { return peer_; }
   // The address in it, without a port.
-  std::string_view peer_host() const;
+  const std::string& peer_host() const { return peer_host_; }
 
   const std::shared_ptr<Session>& session() const { return session_; }
-  // The hello succeeded.
-  void Enter(std::shared_ptr<Session> session);
+  // The hello succeeded. False when the session is being ended meanwhile.
+  bool Enter(std::shared_ptr<Session> session);
   // The hello was answered with an error; how often that happened.
   int CountFailedHello() { return ++failed_hellos_; }
 
@@ -72,6 +72,7 @@ class Channel final : public ConnectionHandler {
   const uint64_t number_;
   const std::unique_ptr<Connection> connection_;
   const std::string peer_;
+  const std::string peer_host_;
 
   std::shared_ptr<Session> session_;
   std::vector<Slot> slots_;
@@ -82,7 +83,7 @@ class Channel final : public ConnectionHandler {
   bool open_ = true;
 };
 
-// "10.0.0.1" of "10.0.0.1:20490", "::1" of "[::1]:20490".
-std::string_view HostOfPeer(std::string_view peer);
+// "10.0.0.1:20490" or "[::1]:20490" in its parts; port 0 when there is none.
+Exports::Peer PeerOf(std::string_view text);
 
 }  // namespace rdmafs::server

@@ -1,6 +1,7 @@
 // ExportDirectory: the exports of this server, each with its store.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,30 +11,59 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/attachment.h"
+#include "server/client_pattern.h"
+#include "server/exports.h"
+#include "server/handle_key.h"
 #include "server/options.h"
 #include "transport/base/clock.h"
 
 namespace rdmafs::server {
 
-// Thread-safe.
+// Thread-safe. A directory of the exports file that cannot be served is left out with a line in the
+// log, as the others have nothing to do with it; one of the command line is an error.
 class ExportDirectory final : public ExportSource {
  public:
-  // The configuration's directories, or its exports file. Blocks.
+  // The configuration's directories, or its exports file. Blocks. `clock` outlives this.
   static absl::StatusOr<std::unique_ptr<ExportDirectory>> Open(
       const ServerConfiguration& configuration, const Clock& clock);
-  // Reads the file again. When that fails, all stays as it was.
+  // Reads the file again. When that fails, all stays as it was. Blocks.
   absl::Status Reload();
 
-  Result<Found> Find(std::string_view peer_host, std::string_view path) override;
+  Result<Found> Find(const Exports::Peer& peer, std::string_view path) override;
 
   // "/srv/data", "/srv/a /srv/b", for the log.
   std::string Summary() const;
-  // Path and options of each.
+  // Path and clients of each, as they were written.
   std::vector<std::pair<std::string, std::string>> List() const;
 
  private:
-  ExportDirectory() = default;
-  std::vector<std::pair<std::string, std::shared_ptr<const Attachment>>> exports_;
+  // What one reading of the exports gave; immutable.
+  struct Generation {
+    explicit Generation(Exports read) : exports(std::move(read)) {}
+    const Exports exports;
+    struct Served {
+      std::shared_ptr<Store> store;
+      bool wants_forget;
+      bool cross_mounts;
+    };
+    std::map<std::pair<std::string, uint32_t>, Served> stores;  // by path and id
+  };
+
+  ExportDirectory(const ServerConfiguration& configuration, const HandleKey& key,
+                  const Clock& clock)
+      : configuration_(configuration), key_(key), clock_(clock) {}
+  absl::StatusOr<Exports> Read() const;
+  absl::Status Serve(Exports exports);
+  absl::StatusOr<Generation::Served> OpenStore(const Export& exported) const;
+  std::shared_ptr<const Generation> current() const;
+
+  const ServerConfiguration configuration_;
+  const HandleKey key_;
+  const Clock& clock_;
+  SystemHostNames names_;  // thread-safe
+
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const Generation> current_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace rdmafs::server

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,6 +19,7 @@
 #include "server/export_directory.h"
 #include "server/listeners.h"
 #include "server/options.h"
+#include "server/process_limits.h"
 #include "server/server.h"
 #include "server/service_notify.h"
 #include "server/thread_credentials.h"
@@ -43,13 +43,6 @@ void FillRandom(absl::Span<std::byte> bytes) {
     ssize_t n = getrandom(bytes.data(), bytes.size(), 0);
     if (n > 0) bytes.remove_prefix(static_cast<size_t>(n));
   }
-}
-
-void RaiseOpenFileLimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int CoreCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
@@ -187,6 +180,7 @@ void Program::Reload() {
   notify_.Reloading();
   if (absl::Status status = exports_->Reload(); status.ok()) {
     Log(LogLevel::kNotice, "read the exports again: ", exports_->Summary());
+    server_->ReviewAttachments();
   } else {
     Log(LogLevel::kError, "the exports stay as they were: ", status.message());
   }
@@ -253,7 +247,7 @@ int Main(absl::Span<const std::string> arguments) {
   if (!configuration.foreground) daemon = Daemon::Fork();
   OpenLog("rdmafsd", configuration.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
           configuration.log_level);
-  RaiseOpenFileLimit();
+  PrepareProcessToServeFiles();
   Program program(configuration);
   if (absl::Status status = program.Start(); !status.ok()) return Complain(status);
   program.SayReady(daemon);

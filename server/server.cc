@@ -10,6 +10,8 @@
 namespace rdmafs::server {
 namespace {
 
+constexpr uint16_t kPrivilegedPort = 1;
+
 // The host's boot id: what a client compares to see whether un-synced writes may be lost.
 std::array<uint64_t, 2> ReadBootId() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
@@ -22,6 +24,24 @@ std::array<uint64_t, 2> ReadBootId() {
     id[i] = std::strtoull(digits.substr(16 * i, 16).c_str(), nullptr, 16);
   }
   return id;
+}
+
+void ReviewSessions(const ServerContext& context) {
+  for (const std::shared_ptr<Session>& session : context.sessions.All()) {
+    for (const auto& attachment : session->attachments()) {
+      // Rules that ask for a privileged port were met when it was attached.
+      Result<ExportSource::Found> found =
+          context.exports.Find({session->peer_host(), kPrivilegedPort}, attachment->path);
+      if (!found.ok() || found->attachment->export_id != attachment->export_id ||
+          found->attachment->store != attachment->store) {
+        Log(LogLevel::kNotice, "client ", session->peer_host(), ": ", attachment->path,
+            " is no longer exported to it");
+        attachment->revoked.store(true, std::memory_order_relaxed);
+      } else if (!found->attachment->SameRules(*attachment)) {
+        session->Replace(attachment, found->attachment);
+      }
+    }
+  }
 }
 
 std::array<uint64_t, 2> MakeServerId(const RandomSource& random) {
@@ -80,6 +100,19 @@ bool Server::Stop(Nanoseconds patience) {
       return false;
   }
   return true;
+}
+
+void Server::ReviewAttachments() {
+  struct Review : WorkItem {
+    const ServerContext* context;
+  };
+  auto item = std::make_unique<Review>();
+  item->context = &context_;
+  item->run = [](WorkItem& self) {
+    std::unique_ptr<Review> review(static_cast<Review*>(&self));
+    ReviewSessions(*review->context);
+  };
+  workers_.Queue(*item.release());
 }
 
 size_t Server::connection_count() const {

@@ -41,6 +41,10 @@ class Server {
   // did not end in time: the process should then end without destroying the server.
   bool Stop(Nanoseconds patience);
 
+  // The exports have changed: a worker asks again for each session's attachments. What a client may
+  // no longer have becomes ESTALE; a file that stays open keeps the rules it was opened with.
+  void ReviewAttachments();
+
   // Adds what the server knows of itself.
   void AddTo(ProgramStatus& status) const;
 

@@ -23,20 +23,28 @@ std::shared_ptr<const Attachment> Session::FindAttachment(uint32_t export_id) co
   return nullptr;
 }
 
-void Session::AddConnection(uint64_t key, std::function<void()> close) {
+bool Session::AddConnection(uint64_t key, std::function<void()> close) {
   absl::MutexLock lock(&mutex_);
+  if (closing_) return false;
   connections_.emplace_back(key, std::move(close));
+  return true;
 }
 
 void Session::RemoveConnection(uint64_t key) {
-  absl::MutexLock lock(&mutex_);
-  std::erase_if(connections_, [key](const auto& connection) { return connection.first == key; });
+  std::vector<UniqueFunction<void()>> waiting;
+  {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(connections_, [key](const auto& connection) { return connection.first == key; });
+    if (connections_.empty()) waiting.swap(waiting_);
+  }
+  for (auto& then : waiting) then();
 }
 
 void Session::CloseConnections() {
   std::vector<std::pair<uint64_t, std::function<void()>>> connections;
   {
     absl::MutexLock lock(&mutex_);
+    closing_ = true;
     connections = connections_;
   }
   for (auto& [key, close] : connections) close();
@@ -45,7 +53,8 @@ void Session::CloseConnections() {
 void Session::WhenOver(UniqueFunction<void()> then) {
   {
     absl::MutexLock lock(&mutex_);
-    if (!over_) {
+    DCHECK(closing_);
+    if (!connections_.empty()) {
       waiting_.push_back(std::move(then));
       return;
     }
@@ -53,14 +62,17 @@ void Session::WhenOver(UniqueFunction<void()> then) {
   then();
 }
 
-void Session::SetOver() {
-  std::vector<UniqueFunction<void()>> waiting;
-  {
-    absl::MutexLock lock(&mutex_);
-    over_ = true;
-    waiting.swap(waiting_);
+void Session::Replace(const std::shared_ptr<const Attachment>& attachment,
+                      std::shared_ptr<const Attachment> with) {
+  absl::MutexLock lock(&mutex_);
+  for (auto& present : attachments_) {
+    if (present == attachment) present = with;
   }
-  for (auto& then : waiting) then();
+}
+
+std::vector<std::shared_ptr<const Attachment>> Session::attachments() const {
+  absl::MutexLock lock(&mutex_);
+  return attachments_;
 }
 
 }  // namespace rdmafs::server

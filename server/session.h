@@ -42,14 +42,20 @@ class Session {
   // nullptr: the session has not attached that export.
   std::shared_ptr<const Attachment> FindAttachment(uint32_t export_id) const;
 
-  // Its connections: `close` may be called from any thread, and begins the end of that one.
-  void AddConnection(uint64_t key, std::function<void()> close);
+  // Its connections: `close` may be called from any thread, and begins the end of that one. False
+  // after CloseConnections().
+  bool AddConnection(uint64_t key, std::function<void()> close);
+  // After the connection's last call.
   void RemoveConnection(uint64_t key);
   void CloseConnections();
-
-  // Calls `then` once the session is over and its locks are free; at once if it is. Any thread.
+  // After CloseConnections(): calls `then` when the last call of the last connection is done, at
+  // once if it is. Any thread.
   void WhenOver(UniqueFunction<void()> then);
-  void SetOver();
+
+  // Puts `with` in the place of an attachment, unless that was replaced meanwhile.
+  void Replace(const std::shared_ptr<const Attachment>& attachment,
+               std::shared_ptr<const Attachment> with);
+  std::vector<std::shared_ptr<const Attachment>> attachments() const;
 
  private:
   const SessionId id_;
@@ -62,7 +68,7 @@ class Session {
   std::vector<std::pair<uint64_t, std::function<void()>>> connections_ ABSL_GUARDED_BY(mutex_);
   std::vector<UniqueFunction<void()>> waiting_
       ABSL_GUARDED_BY(mutex_);  // as many as there are connections
-  bool over_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace rdmafs::server

@@ -13,7 +13,6 @@ struct CloseFiles : WorkItem {
 
 void EndSession(const ServerContext& context, const std::shared_ptr<Session>& session) {
   context.locks.ReleaseSession(session->number());
-  session->SetOver();
   auto item = std::make_unique<CloseFiles>();
   item->files = session->opens().Close();
   if (item->files.empty()) return;

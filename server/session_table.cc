@@ -47,6 +47,13 @@ bool SessionTable::Leave(const Session& session) {
   return true;
 }
 
+std::vector<std::shared_ptr<Session>> SessionTable::All() const {
+  std::vector<std::shared_ptr<Session>> all;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, entry] : sessions_) all.push_back(entry.session);
+  return all;
+}
+
 size_t SessionTable::count() const {
   absl::MutexLock lock(&mutex_);
   return sessions_.size();

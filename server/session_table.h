@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -33,6 +34,7 @@ class SessionTable {
   // One connection less. True when it was the last: the session is over.
   bool Leave(const Session& session);
 
+  std::vector<std::shared_ptr<Session>> All() const;
   size_t count() const;
   size_t open_file_count() const;
 

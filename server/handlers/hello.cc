@@ -36,12 +36,12 @@ wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
 
 void Attach(Call& call) {
   Result<ExportSource::Found> found =
-      call.context().exports.Find(call.channel().peer_host(), call.inline_text());
+      call.context().exports.Find(PeerOf(call.channel().peer()), call.inline_text());
   if (!found.ok()) return call.AnswerError(found.error());
   // As the server itself, like mountd: whether the caller may go through the directories above does
   // not count; what it may do in this one is asked with every call.
   const Identity server{.umask = 022};
-  Result<StoreEntry> root = found->attachment->store->Attach(server, found->path);
+  Result<StoreEntry> root = found->attachment->store->Attach(server, found->below);
   if (root.ok() && !call.session().Attach(found->attachment)) root = Errno(EMFILE);
   if (!root.ok()) return call.AnswerError(root.error());
   call.AnswerEntry(root, found->attachment->flags());
@@ -65,11 +65,11 @@ void Begin(Call& call) {
   if (!channel.open()) return Call::Finish(call);
   Result<std::shared_ptr<Session>> session = FindSession(call, hello);
   if (!session.ok()) return Refuse(call, session.error());
+  if (!channel.Enter(*session)) return Refuse(call, Errno(ESTALE));
   if (hello.fixed.channel == 0) {
     Log(LogLevel::kNotice, "client ", channel.peer(), ": session ", (*session)->number(),
         " begins over ", channel.connection().transport_name());
   }
-  channel.Enter(*session);
   call.Answer(Welcome(call.context(), **session));
   Call::Finish(call);
 }

@@ -127,46 +127,107 @@ TEST_F(DispatcherTest, WhatContradictsItselfIsTheEnd) {
   auto source = [this](size_t size) { return Source(std::string(size, 'w')); };
   const wire::LockRange range{1, 0, 10, wire::LockType::kRead, 1};
   const std::vector<std::pair<const char*, std::function<void(RawClient&)>>> cases = {
-      {"read without a sink", [&](auto& c) { c.Send(wire::ReadRequest{5, 0, 8192}, 1); }},
+      {"read without a sink",
+       [&](auto& c) {
+         c.Send(wire::ReadRequest{5, 0, 8192}, 1);
+       }},
       {"read into a small sink",
-       [&](auto& c) { c.Send(wire::ReadRequest{5, 0, 8192}, 1, sink(8191)); }},
+       [&](auto& c) {
+         c.Send(wire::ReadRequest{5, 0, 8192}, 1, sink(8191));
+       }},
       {"read over the limit",
-       [&](auto& c) { c.Send(wire::ReadRequest{5, 0, wire::kMaxPayloadBytes + 1}, 1, sink(1 << 20)); }},
-      {"read with a source", [&](auto& c) { c.Send(wire::ReadRequest{5, 0, 8192}, 1, source(8192)); }},
+       [&](auto& c) {
+         c.Send(wire::ReadRequest{5, 0, wire::kMaxPayloadBytes + 1}, 1, sink(1 << 20));
+       }},
+      {"read with a source",
+       [&](auto& c) {
+         c.Send(wire::ReadRequest{5, 0, 8192}, 1, source(8192));
+       }},
       {"read with payload",
-       [&](auto& c) { c.Send(wire::ReadRequest{5, 0, 10}, 1, {.inline_payload = "abc"}); }},
-      {"read with a reserved field", [&](auto& c) { c.Send(wire::ReadRequest{5, 0, 10, 1}, 1); }},
+       [&](auto& c) {
+         c.Send(wire::ReadRequest{5, 0, 10}, 1, {.inline_payload = "abc"});
+       }},
+      {"read with a reserved field",
+       [&](auto& c) {
+         c.Send(wire::ReadRequest{5, 0, 10, 1}, 1);
+       }},
       {"write of more than came",
-       [&](auto& c) { c.Send(wire::WriteRequest{5, 0, 4}, 1, {.inline_payload = "abc"}); }},
-      {"write of less than came", [&](auto& c) { c.Send(wire::WriteRequest{5, 0, 100}, 1, source(8192)); }},
-      {"write into a sink", [&](auto& c) { c.Send(wire::WriteRequest{5, 0, 8192}, 1, sink(8192)); }},
+       [&](auto& c) {
+         c.Send(wire::WriteRequest{5, 0, 4}, 1, {.inline_payload = "abc"});
+       }},
+      {"write of less than came",
+       [&](auto& c) {
+         c.Send(wire::WriteRequest{5, 0, 100}, 1, source(8192));
+       }},
+      {"write into a sink",
+       [&](auto& c) {
+         c.Send(wire::WriteRequest{5, 0, 8192}, 1, sink(8192));
+       }},
       {"write with unknown options",
-       [&](auto& c) { c.Send(wire::WriteRequest{5, 0, 3, 128}, 1, {.inline_payload = "abc"}); }},
-      {"readdir without a sink", [&](auto& c) { c.Send(wire::ReadDirRequest{{}, 5, 0, 8192}, 1); }},
+       [&](auto& c) {
+         c.Send(wire::WriteRequest{5, 0, 3, 128}, 1, {.inline_payload = "abc"});
+       }},
+      {"readdir without a sink",
+       [&](auto& c) {
+         c.Send(wire::ReadDirRequest{{}, 5, 0, 8192}, 1);
+       }},
       {"attach without a path", [&](auto& c) { c.Send(wire::AttachRequest{}, 1); }},
       {"attach with a NUL",
-       [&](auto& c) { c.Send(wire::AttachRequest{}, 1, {.inline_payload = std::string("/a\0b", 4)}); }},
-      {"open id 0", [&](auto& c) { c.Send(wire::OpenRequest{{}, file, 0, O_RDONLY}, 1); }},
-      {"open id in use", [&](auto& c) { c.Send(wire::OpenRequest{{}, file, 5, O_RDONLY}, 1); }},
-      {"forged handle", [&](auto& c) { c.Send(wire::GetAttrRequest{{}, forged}, 1); }},
-      {"handle of another export", [&](auto& c) { c.Send(wire::GetAttrRequest{{}, foreign}, 1); }},
+       [&](auto& c) {
+         c.Send(wire::AttachRequest{}, 1, {.inline_payload = std::string("/a\0b", 4)});
+       }},
+      {"open id 0",
+       [&](auto& c) {
+         c.Send(wire::OpenRequest{{}, file, 0, O_RDONLY}, 1);
+       }},
+      {"open id in use",
+       [&](auto& c) {
+         c.Send(wire::OpenRequest{{}, file, 5, O_RDONLY}, 1);
+       }},
+      {"forged handle",
+       [&](auto& c) {
+         c.Send(wire::GetAttrRequest{{}, forged}, 1);
+       }},
+      {"handle of another export",
+       [&](auto& c) {
+         c.Send(wire::GetAttrRequest{{}, foreign}, 1);
+       }},
       {"empty handle", [&](auto& c) { c.Send(wire::GetAttrRequest{}, 1); }},
-      {"open file of another object", [&](auto& c) { c.Send(wire::GetAttrRequest{{}, root, 5}, 1); }},
-      {"name with a slash", [&](auto& c) { c.Send(wire::LookupRequest{{}, root, "a/b"}, 1); }},
-      {"name ..", [&](auto& c) { c.Send(wire::LookupRequest{{}, root, ".."}, 1); }},
+      {"open file of another object",
+       [&](auto& c) {
+         c.Send(wire::GetAttrRequest{{}, root, 5}, 1);
+       }},
+      {"name with a slash",
+       [&](auto& c) {
+         c.Send(wire::LookupRequest{{}, root, "a/b"}, 1);
+       }},
+      {"name ..",
+       [&](auto& c) {
+         c.Send(wire::LookupRequest{{}, root, ".."}, 1);
+       }},
       {"lock of no type",
        [&](auto& c) {
          c.Send(wire::SetLockRequest{5, {1, 0, 10, static_cast<wire::LockType>(3), 1}}, 1);
        }},
       {"lock range backwards",
-       [&](auto& c) { c.Send(wire::SetLockRequest{5, {1, 10, 0, wire::LockType::kRead, 1}}, 1); }},
-      {"lock with unknown flags", [&](auto& c) { c.Send(wire::SetLockRequest{5, range, 4}, 1); }},
-      {"xattr without a name", [&](auto& c) { c.Send(wire::GetXattrRequest{{}, file, "", 0}, 1); }},
+       [&](auto& c) {
+         c.Send(wire::SetLockRequest{5, {1, 10, 0, wire::LockType::kRead, 1}}, 1);
+       }},
+      {"lock with unknown flags",
+       [&](auto& c) {
+         c.Send(wire::SetLockRequest{5, range, 4}, 1);
+       }},
+      {"xattr without a name",
+       [&](auto& c) {
+         c.Send(wire::GetXattrRequest{{}, file, "", 0}, 1);
+       }},
       {"xattr over the limit",
        [&](auto& c) {
-         c.Send(wire::GetXattrRequest{{}, file, "user.a", wire::kMaxXattrBytes + 1}, 1, sink(1 << 17));
+         c.Send(wire::GetXattrRequest{{}, file, "user.a", wire::kMaxXattrBytes + 1}, 1,
+                sink(1 << 17));
        }},
-      {"stray payload", [&](auto& c) { c.Send(wire::PingRequest{}, 1, {.inline_payload = "abc"}); }},
+      {"stray payload",
+       [&](auto& c) { c.Send(wire::PingRequest{}, 1, {.inline_payload = "abc"}); }},
   };
   for (const auto& [what, send] : cases) {
     SCOPED_TRACE(what);

@@ -348,14 +348,17 @@ Errno MemoryStore::RemoveXattr(const Identity&, const wire::FileHandle& handle,
   return (*node)->xattrs.erase(std::string(name)) != 0 ? kOk : Errno(ENODATA);
 }
 
-OneExport::OneExport(std::shared_ptr<Store> store) {
-  rules.export_id = MemoryStore::kExportId;
-  rules.store = std::move(store);
-}
+OneExport::OneExport(std::shared_ptr<Store> store) : store_(std::move(store)) {}
 
-Result<ExportSource::Found> OneExport::Find(std::string_view, std::string_view path) {
-  if (path != "/export") return Errno(ENOENT);
-  return Found{std::make_shared<Attachment>(rules), ""};
+Result<ExportSource::Found> OneExport::Find(const Exports::Peer&, std::string_view path) {
+  if (path != "/export" || withdrawn) return Errno(ENOENT);
+  auto attachment = std::make_shared<Attachment>();
+  attachment->path = std::string(path);
+  attachment->export_id = MemoryStore::kExportId;
+  attachment->store = store_;
+  attachment->read_only = read_only;
+  attachment->squash = squash;
+  return Found{std::move(attachment), ""};
 }
 
 }  // namespace rdmafs::server

@@ -106,8 +106,15 @@ class MemoryStore final : public Store {
 class OneExport final : public ExportSource {
  public:
   explicit OneExport(std::shared_ptr<Store> store);
-  Attachment rules;  // set before the server starts
-  Result<Found> Find(std::string_view peer_host, std::string_view path) override;
+  // Set before the server starts.
+  bool read_only = false;
+  SquashRule squash;
+  std::atomic<bool> withdrawn{false};
+
+  Result<Found> Find(const Exports::Peer& peer, std::string_view path) override;
+
+ private:
+  const std::shared_ptr<Store> store_;
 };
 
 }  // namespace rdmafs::server

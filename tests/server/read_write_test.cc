@@ -101,9 +101,11 @@ TEST_F(ReadWriteTest, ErrorsOfTheFileReachTheClient) {
   OpenFile("f", "abc", 5, O_WRONLY);
   EXPECT_EQ(client_->Ask(wire::ReadRequest{5, 0, 10}).status(), Errno(EBADF));
   OpenFile("g", "abc", 6, O_RDONLY);
-  EXPECT_EQ(client_->Ask(wire::WriteRequest{6, 0, 3}, {.inline_payload = "xyz"}).status(), Errno(EBADF));
-  EXPECT_EQ(client_->Ask(wire::WriteRequest{5, uint64_t{1} << 40, 3}, {.inline_payload = "xyz"}).status(),
-            Errno(EFBIG));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{6, 0, 3}, {.inline_payload = "xyz"}).status(),
+            Errno(EBADF));
+  EXPECT_EQ(
+      client_->Ask(wire::WriteRequest{5, uint64_t{1} << 40, 3}, {.inline_payload = "xyz"}).status(),
+      Errno(EFBIG));
   EXPECT_EQ(client_->Ask(wire::ReadRequest{77, 0, 10}).status(), Errno(EBADF));
 }
 
@@ -140,15 +142,19 @@ TEST_F(ReadWriteTest, XattrsGoEveryWay) {
   store_->Put("f", "");
   const wire::FileHandle file = client_->Lookup(root_, "f");
   const std::string large = Pattern(20000);
-  ASSERT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.small"}, {.inline_payload = "v"}).status(), kOk);
-  ASSERT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.large"}, Source(large)).status(), kOk);
+  ASSERT_EQ(
+      client_->Ask(wire::SetXattrRequest{{}, file, "user.small"}, {.inline_payload = "v"}).status(),
+      kOk);
+  ASSERT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.large"}, Source(large)).status(),
+            kOk);
   auto size = client_->Ask(wire::GetXattrRequest{{}, file, "user.large", 0});
   EXPECT_EQ(size.Decode<wire::CountReply>().count, large.size());
   EXPECT_EQ(client_->Ask(wire::GetXattrRequest{{}, file, "user.small", 100}).inline_payload, "v");
   RawClient::Payload sink = Sink(65536);
   const Buffer kept = sink.hold;
   auto value = client_->Ask(wire::GetXattrRequest{{}, file, "user.large", 65536}, std::move(sink));
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(kept.data()), value.header.remote_size), large);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(kept.data()), value.header.remote_size),
+            large);
   EXPECT_EQ(client_->Ask(wire::ReadLinkRequest{{}, file}).inline_payload, "a target");
 }
 
@@ -163,7 +169,8 @@ TEST_F(SmallPoolTest, CallsWaitForABlockAndNobodyGetsAnError) {
   OpenFile("f", content, 5);
   store_->gate.Close();
   store_->no_wait_would_wait = true;
-  const size_t blocks = blocks_->statistics().block_count == 0 ? 1 : blocks_->statistics().block_count;
+  const size_t blocks =
+      blocks_->statistics().block_count == 0 ? 1 : blocks_->statistics().block_count;
   std::vector<Buffer> kept;
   for (uint16_t slot = 0; slot < 8; ++slot) {
     RawClient::Payload sink = Sink(1 << 20);
@@ -180,7 +187,8 @@ TEST_F(SmallPoolTest, CallsWaitForABlockAndNobodyGetsAnError) {
     auto answer = client_->Wait(slot);
     EXPECT_EQ(answer.status(), kOk);
     EXPECT_EQ(answer.header.remote_size, content.size());
-    EXPECT_TRUE(std::equal(content.begin(), content.end(), reinterpret_cast<char*>(kept[slot].data())));
+    EXPECT_TRUE(
+        std::equal(content.begin(), content.end(), reinterpret_cast<char*>(kept[slot].data())));
   }
 }
 
@@ -204,7 +212,7 @@ TEST_F(SmallPoolTest, AClientThatLeavesWhileItWaitsForABlockHarmsNobody) {
 
 class ReadOnlyTest : public ReadWriteTest {
  protected:
-  ReadOnlyTest() { exports_.rules.read_only = true; }
+  ReadOnlyTest() { exports_.read_only = true; }
 };
 
 TEST_F(ReadOnlyTest, EverythingThatChangesIsRefusedBeforeTheStore) {
@@ -213,14 +221,17 @@ TEST_F(ReadOnlyTest, EverythingThatChangesIsRefusedBeforeTheStore) {
   EXPECT_EQ(client_->Open(file, 5, O_RDONLY), kOk);
   EXPECT_EQ(client_->Open(file, 6, O_RDWR), Errno(EROFS));
   EXPECT_EQ(client_->Open(file, 6, O_RDONLY | O_TRUNC), Errno(EROFS));
-  EXPECT_EQ(client_->Ask(wire::CreateRequest{{}, root_, "g", 6, O_RDWR, 0644}).status(), Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::CreateRequest{{}, root_, "g", 6, O_RDWR, 0644}).status(),
+            Errno(EROFS));
   EXPECT_EQ(client_->Ask(wire::UnlinkRequest{{}, root_, "f"}).status(), Errno(EROFS));
   EXPECT_EQ(client_->Ask(wire::MkNodRequest{{}, root_, "g", 0100644}).status(), Errno(EROFS));
   EXPECT_EQ(client_->Ask(wire::RenameRequest{{}, root_, "f", root_, "g"}).status(), Errno(EROFS));
   EXPECT_EQ(client_->Ask(wire::SetAttrRequest{{}, file, 0}).status(), Errno(EROFS));
-  EXPECT_EQ(client_->Ask(wire::SetXattrRequest{{}, file, "user.a"}, {.inline_payload = "v"}).status(),
+  EXPECT_EQ(
+      client_->Ask(wire::SetXattrRequest{{}, file, "user.a"}, {.inline_payload = "v"}).status(),
+      Errno(EROFS));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{5, 0, 3}, {.inline_payload = "xyz"}).status(),
             Errno(EROFS));
-  EXPECT_EQ(client_->Ask(wire::WriteRequest{5, 0, 3}, {.inline_payload = "xyz"}).status(), Errno(EROFS));
   EXPECT_EQ(client_->Ask(wire::AccessRequest{{}, file, 2}).status(), Errno(EROFS));
   EXPECT_EQ(store_->Get("f"), "abc");
 }

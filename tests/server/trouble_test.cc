@@ -1,4 +1,5 @@
-// Clients that leave in the middle, locks that wait, tables that are full, and the server's own end.
+// Clients that leave in the middle, locks that wait, tables that are full, and the server's own
+// end.
 #include <fcntl.h>
 
 #include "server/limits.h"
@@ -31,7 +32,7 @@ TEST_F(TroubleTest, AClientThatLeavesDuringWorkLeavesNothingBehind) {
   client->Send(wire::FsyncRequest{5}, 0);
   client->Send(wire::ReadRequest{5, 0, 1 << 20}, 1, Sink(1 << 20));
   client->Send(wire::WriteRequest{5, 0, 3}, 2, {.inline_payload = "abc"});
-  client->Send(wire::WriteRequest{5, 0, 100000}, 3, Source(std::string(100000, 'w')));
+  client->Send(wire::WriteRequest{5, 200000, 100000}, 3, Source(std::string(100000, 'w')));
   store_->gate.AwaitWaiting(4);
   client.reset();
   auto other = Connect();  // the server goes on meanwhile
@@ -76,11 +77,13 @@ TEST_F(TroubleTest, ALockThatWaitsCanBeCancelled) {
   auto holder = Entered(), waiter = Entered();
   ASSERT_EQ(holder->Ask(wire::SetLockRequest{5, kWhole}).status(), kOk);
   waiter->Send(wire::SetLockRequest{5, kWhole, wire::kLockWait}, 3);
-  ASSERT_EQ(waiter->Ask(wire::CancelRequest{3, waiter->sequence(3) + 1}).status(), kOk);  // not that one
+  ASSERT_EQ(waiter->Ask(wire::CancelRequest{3, waiter->sequence(3) + 1}).status(),
+            kOk);  // not that one
   EXPECT_FALSE(waiter->Answered(3));
   ASSERT_EQ(waiter->Ask(wire::CancelRequest{3, waiter->sequence(3)}).status(), kOk);
   EXPECT_EQ(waiter->Wait(3).status(), Errno(EINTR));
-  EXPECT_EQ(waiter->Ask(wire::CancelRequest{3, waiter->sequence(3)}).status(), kOk);  // too late: nothing
+  EXPECT_EQ(waiter->Ask(wire::CancelRequest{3, waiter->sequence(3)}).status(),
+            kOk);  // too late: nothing
 }
 
 TEST_F(TroubleTest, ALockDoesNotWaitForAClientThatLeft) {
@@ -125,6 +128,31 @@ TEST_F(TroubleTest, TheServerEndsWhileClientsWork) {
   StopServer();
   client->AwaitClosed();
   EXPECT_EQ(store_->open_count, 0);
+}
+
+TEST_F(TroubleTest, AnExportThatIsWithdrawnIsStale) {
+  auto client = Entered();
+  exports_.withdrawn = true;
+  server_->ReviewAttachments();
+  // The review is a worker's: asked until it has been done, which the deadline of Ask() bounds.
+  while (client->Ask(wire::ReadRequest{5, 0, 10}).status() == kOk) {
+  }
+  EXPECT_EQ(client->Ask(wire::ReadRequest{5, 0, 10}).status(), Errno(ESTALE));
+  EXPECT_EQ(client->Ask(wire::GetAttrRequest{{}, file_}).status(), Errno(ESTALE));
+  EXPECT_EQ(client->Ask(wire::AttachRequest{}, {.inline_payload = "/export"}).status(),
+            Errno(ENOENT));
+  EXPECT_EQ(client->Ask(wire::ReleaseRequest{5}).status(), kOk);
+}
+
+TEST(PeerOf, TellsHostAndPortApart) {
+  EXPECT_EQ(PeerOf("10.0.0.1:20490").host, "10.0.0.1");
+  EXPECT_EQ(PeerOf("10.0.0.1:20490").port, 20490);
+  EXPECT_EQ(PeerOf("[fd00::1]:20490").host, "fd00::1");
+  EXPECT_EQ(PeerOf("[fd00::1]:20490").port, 20490);
+  EXPECT_EQ(PeerOf("fd00::1").host, "fd00::1");
+  EXPECT_EQ(PeerOf("fd00::1").port, 0);
+  EXPECT_EQ(PeerOf("loopback").host, "loopback");
+  EXPECT_EQ(PeerOf("10.0.0.1:x").port, 0);
 }
 
 TEST(OpenTable, HoldsAsManyAsItMay) {
