@@ -37,4 +37,20 @@ size_t ReadGroups(pid_t tid, absl::Span<uint32_t> groups) {
   return count;
 }
 
+wire::Caller GroupCache::Find(const fuse_in_header& header, uint32_t umask, Nanoseconds now) {
+  wire::Caller caller = CallerWithoutGroups(header);
+  caller.umask = umask;
+  if (header.uid == 0 || header.pid == 0) return caller;
+  Entry& entry = entries_[header.pid % kEntryCount];
+  if (entry.tid != header.pid || entry.uid != header.uid || entry.gid != header.gid || now >= entry.expires) {
+    entry.count = reader_(static_cast<pid_t>(header.pid), absl::MakeSpan(entry.groups));
+    entry.tid = header.pid;
+    entry.uid = header.uid;
+    entry.gid = header.gid;
+    entry.expires = now + kLifetime;
+  }
+  caller.groups = absl::MakeConstSpan(entry.groups.data(), entry.count);
+  return caller;
+}
+
 }  // namespace rdmafs::fuse

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "client/file_system.h"
+#include "fuse/caller.h"
 #include "fuse/channel.h"
 #include "fuse/lock_waits.h"
 #include "fuse/node_table.h"
@@ -52,6 +53,11 @@ class Context {
   size_t shard() const { return parts_.shard; }
   void CancelWait(LockWaits::Wait wait) { parts_.cancel_wait(wait); }
 
+  // On whose behalf `request` comes, with his groups: a view that stands until the next call.
+  Caller CallerOf(const Request& request, uint32_t umask = 0) {
+    return groups_.Find(request.header, umask, request.ticket.start);
+  }
+
   // Answers a request, and counts it. False when the kernel did not take the answer: what it would
   // have remembered by it (a lookup, an open file) has to be undone.
   bool Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head = {},
@@ -72,6 +78,7 @@ class Context {
 
  private:
   const Parts parts_;
+  GroupCache groups_;
   size_t releases_in_flight_ = 0;
   absl::flat_hash_set<uint64_t> given_up_;  // answered, and their operations still under way
 };

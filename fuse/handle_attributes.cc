@@ -73,7 +73,7 @@ void HandleSetAttr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = (in.valid & FATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
-  context.file_system().SetAttr(*CallerWithGroups(request.header), node->handle, open_id, ToServer(in),
+  context.file_system().SetAttr(context.CallerOf(request), node->handle, open_id, ToServer(in),
                                 AttributesReply(context, request, *node));
 }
 
@@ -97,7 +97,7 @@ void HandleAccess(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  context.file_system().Access(*CallerWithGroups(request.header), node->handle, in.mask,
+  context.file_system().Access(context.CallerOf(request), node->handle, in.mask,
                                [context = &context, ticket = request.ticket](Result<Unit> result) {
                                  context->Answer(ticket, result);
                                });

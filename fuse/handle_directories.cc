@@ -88,7 +88,7 @@ void ReadDir(Context& context, Request& request, bool plus) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
-  const CallerWithGroups caller(request.header);
+  const Caller caller = context.CallerOf(request);
   // The server's records land in the block's second half, the kernel's are made in the first.
   absl::Span<std::byte> payload = request.block.payload();
   const size_t size = std::min<size_t>(in.size, payload.size() / 2);
@@ -96,7 +96,7 @@ void ReadDir(Context& context, Request& request, bool plus) {
   ReadDirRequest read{open_id, in.offset, plus ? wire::kReadDirPlus : 0u, {}};
   read.destination.bytes = payload.subspan(payload.size() / 2, size);
   read.destination.hold = listing.block;
-  context.file_system().ReadDir(*caller, std::move(read),
+  context.file_system().ReadDir(caller, std::move(read),
                                 [listing = std::move(listing)](Result<Payload> result) {
                                   if (result.ok()) return AnswerListing(listing, *result);
                                   listing.context->Answer(listing.ticket, result.error());

@@ -38,7 +38,7 @@ void Rename(Context& context, Request& request, Arguments& arguments, uint64_t n
   if (parent == nullptr) return;
   Node* new_parent = FindNode(context, request, new_directory);
   if (new_parent == nullptr) return;
-  context.file_system().Rename(*CallerWithGroups(request.header), parent->handle, name,
+  context.file_system().Rename(context.CallerOf(request), parent->handle, name,
                                new_parent->handle, new_name, flags, UnitReply(context, request));
 }
 
@@ -50,7 +50,7 @@ void HandleLookup(Context& context, Request& request) {
   if (!arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
-  context.file_system().Lookup(*CallerWithGroups(request.header), parent->handle, name,
+  context.file_system().Lookup(context.CallerOf(request), parent->handle, name,
                                [context = &context, ticket = request.ticket](Result<Entry> result) {
                                  AnswerLookup(*context, ticket, result);
                                });
@@ -63,7 +63,7 @@ void HandleMkNod(Context& context, Request& request) {
   if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
-  context.file_system().MkNod(*CallerWithGroups(request.header, in.umask), parent->handle, name, in.mode,
+  context.file_system().MkNod(context.CallerOf(request, in.umask), parent->handle, name, in.mode,
                               DeviceMajor(in.rdev), DeviceMinor(in.rdev), EntryReply(context, request));
 }
 
@@ -74,7 +74,7 @@ void HandleMkDir(Context& context, Request& request) {
   if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
-  context.file_system().MkDir(*CallerWithGroups(request.header, in.umask), parent->handle, name, in.mode,
+  context.file_system().MkDir(context.CallerOf(request, in.umask), parent->handle, name, in.mode,
                               EntryReply(context, request));
 }
 
@@ -84,7 +84,7 @@ void HandleSymLink(Context& context, Request& request) {
   if (!arguments.TakeName(name) || !arguments.TakeString(target)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
-  context.file_system().SymLink(*CallerWithGroups(request.header), parent->handle, name, target,
+  context.file_system().SymLink(context.CallerOf(request), parent->handle, name, target,
                                 EntryReply(context, request));
 }
 
@@ -97,7 +97,7 @@ void HandleLink(Context& context, Request& request) {
   if (parent == nullptr) return;
   Node* node = FindNode(context, request, in.oldnodeid);
   if (node == nullptr) return;
-  context.file_system().Link(*CallerWithGroups(request.header), node->handle, parent->handle, name,
+  context.file_system().Link(context.CallerOf(request), node->handle, parent->handle, name,
                              EntryReply(context, request));
 }
 
@@ -107,7 +107,7 @@ void HandleUnlink(Context& context, Request& request) {
   if (!arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
-  context.file_system().Unlink(*CallerWithGroups(request.header), parent->handle, name,
+  context.file_system().Unlink(context.CallerOf(request), parent->handle, name,
                                UnitReply(context, request));
 }
 
@@ -117,7 +117,7 @@ void HandleRmDir(Context& context, Request& request) {
   if (!arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
-  context.file_system().RmDir(*CallerWithGroups(request.header), parent->handle, name,
+  context.file_system().RmDir(context.CallerOf(request), parent->handle, name,
                               UnitReply(context, request));
 }
 

@@ -93,7 +93,7 @@ void HandleOpen(Context& context, Request& request) {
   if (node == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
   context.file_system().Open(
-      *CallerWithGroups(request.header), node->handle, open_id,
+      context.CallerOf(request), node->handle, open_id,
       FlagsForServer(context.settings(), in.flags), OpenOptions(in.open_flags),
       [context = &context, ticket = request.ticket, node, open_id,
        flags = in.flags](Result<Attributes> result) {
@@ -113,7 +113,7 @@ void HandleOpenDir(Context& context, Request& request) {
   if (node == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
   context.file_system().Open(
-      *CallerWithGroups(request.header), node->handle, open_id, O_RDONLY | O_DIRECTORY, 0,
+      context.CallerOf(request), node->handle, open_id, O_RDONLY | O_DIRECTORY, 0,
       [context = &context, ticket = request.ticket, open_id](Result<Attributes> result) {
         if (!result.ok()) {
           context->Answer(ticket, result.error());
@@ -132,7 +132,7 @@ void HandleCreate(Context& context, Request& request) {
   if (parent == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
   context.file_system().Create(
-      *CallerWithGroups(request.header, in.umask), parent->handle, name, open_id,
+      context.CallerOf(request, in.umask), parent->handle, name, open_id,
       FlagsForServer(context.settings(), in.flags), in.mode, OpenOptions(in.open_flags),
       [context = &context, ticket = request.ticket, open_id, flags = in.flags](Result<Entry> result) {
         AnswerCreated(*context, ticket, open_id, flags, result);
@@ -147,7 +147,7 @@ void HandleTmpFile(Context& context, Request& request) {
   if (parent == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
   context.file_system().TmpFile(
-      *CallerWithGroups(request.header, in.umask), parent->handle, open_id,
+      context.CallerOf(request, in.umask), parent->handle, open_id,
       FlagsForServer(context.settings(), in.flags), in.mode,
       [context = &context, ticket = request.ticket, open_id, flags = in.flags](Result<Entry> result) {
         AnswerCreated(*context, ticket, open_id, flags, result);

@@ -44,8 +44,8 @@ void HandleGetXattr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
-  const CallerWithGroups caller(request.header);
-  context.file_system().GetXattr(*caller, node->handle, name, size, Destination(request, size),
+  const Caller caller = context.CallerOf(request);
+  context.file_system().GetXattr(caller, node->handle, name, size, Destination(request, size),
                                  ValueReply(context, request, size));
 }
 
@@ -56,8 +56,8 @@ void HandleListXattr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
-  const CallerWithGroups caller(request.header);
-  context.file_system().ListXattr(*caller, node->handle, size, Destination(request, size),
+  const Caller caller = context.CallerOf(request);
+  context.file_system().ListXattr(caller, node->handle, size, Destination(request, size),
                                   ValueReply(context, request, size));
 }
 
@@ -79,11 +79,11 @@ void HandleSetXattr(Context& context, Request& request) {
   if (node == nullptr) return;
   const bool kill_sgid = (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
   const uint32_t options = kill_sgid ? uint32_t{wire::kSetXattrAclKillSgid} : 0;
-  const CallerWithGroups caller(request.header);
+  const Caller caller = context.CallerOf(request);
   PayloadMemory value;
   value.bytes = request.arguments.last(in.size);
   value.hold = std::move(request.block);
-  context.file_system().SetXattr(*caller, node->handle, name, std::move(value), in.flags, options,
+  context.file_system().SetXattr(caller, node->handle, name, std::move(value), in.flags, options,
                                  [context = &context, ticket = request.ticket](Result<Unit> result) {
                                    context->Answer(ticket, result);
                                  });
@@ -95,7 +95,7 @@ void HandleRemoveXattr(Context& context, Request& request) {
   if (!arguments.TakeString(name)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  context.file_system().RemoveXattr(*CallerWithGroups(request.header), node->handle, name,
+  context.file_system().RemoveXattr(context.CallerOf(request), node->handle, name,
                                     [context = &context, ticket = request.ticket](Result<Unit> result) {
                                       context->Answer(ticket, result);
                                     });
