@@ -38,8 +38,8 @@ class Context {
     const Settings& settings;
     OperationStatistics& statistics;
     size_t shard;
-    // Gives up a wait on whichever shard it is.
-    std::function<void(LockWaits::Wait)>& cancel_wait;
+    // The kernel's caller of that request does not want to wait any more.
+    std::function<void(uint64_t unique)>& interrupt;
   };
   explicit Context(const Parts& parts) : parts_(parts) {}
 
@@ -51,7 +51,7 @@ class Context {
   LockWaits& lock_waits() { return parts_.lock_waits; }
   const Settings& settings() const { return parts_.settings; }
   size_t shard() const { return parts_.shard; }
-  void CancelWait(LockWaits::Wait wait) { parts_.cancel_wait(wait); }
+  void Interrupt(uint64_t unique) { parts_.interrupt(unique); }
 
   // On whose behalf `request` comes, with his groups: a view that stands until the next call.
   Caller CallerOf(const Request& request, uint32_t umask = 0) {

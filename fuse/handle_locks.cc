@@ -99,9 +99,7 @@ void HandleFlush(Context& context, Request& request) {
 void HandleInterrupt(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_interrupt_in in;
-  if (arguments.Take(in)) {
-    if (auto wait = context.lock_waits().Interrupt(in.unique)) context.CancelWait(*wait);
-  }
+  if (arguments.Take(in)) context.Interrupt(in.unique);
   context.Count(request.ticket, kOk);
 }
 

@@ -14,11 +14,11 @@
 
 namespace rdmafs::fuse {
 
-// Thread-safe. An interrupt may come, on another shard, before the wait that it is for is known here: it
-// is remembered for a while (the last kEarlyCount of them), as most interrupts are for other requests.
+// Thread-safe. An interrupt may come, on another shard, before the wait that it is for is known here; and
+// most are for other requests. Those without a wait are remembered, the last kEarlyCount of them.
 class LockWaits {
  public:
-  static constexpr size_t kEarlyCount = 64;
+  static constexpr size_t kEarlyCount = 256;
 
   struct Wait {
     size_t shard;

@@ -24,10 +24,11 @@ namespace {
 // How long whoever started us waits: connecting is bounded by 10 s, the mount and INIT by the next.
 constexpr Nanoseconds kLaunchPatience = 45 * kSecond;
 constexpr Nanoseconds kInitPatience = 10 * kSecond;
-// How soon a caller that was interrupted while the server is away gets free.
-constexpr Nanoseconds kInterruptTick = 200 * kMillisecond;
 // After a signal: how long the kernel may take to hand in what it still has to write.
 constexpr Nanoseconds kUnmountPatience = 5 * kSecond;
+// After an interrupt: how often to look whether the server is lost, which is noticed within 30 s.
+constexpr Nanoseconds kLookInterval = 200 * kMillisecond;
+constexpr int kLooksForLoss = 300;
 // At the end: how long the server may take to hear what was released.
 constexpr Nanoseconds kReleasePatience = 2 * kSecond;
 
@@ -53,9 +54,11 @@ class MountedFileSystem {
   void FreeInterrupted();
   void OnSignal();
   void OnClosed(Errno reason);
+  void OnInterrupt(uint64_t unique);
   void End();
 
   const MountOptions& options_;
+  const std::string run_directory_ = RunDirectory();
   const MonotonicClock clock_;
   Arena arena_;
   Settings settings_;
@@ -69,6 +72,7 @@ class MountedFileSystem {
   std::unique_ptr<ControlSocket> control_;
   Nanoseconds mounted_at_ = 0;
   bool ending_ = false;
+  int looks_left_ = 0;
 };
 
 absl::Status MountedFileSystem::Connect() {
@@ -117,9 +121,7 @@ absl::Status MountedFileSystem::Mount() {
                       {.file_system = source_->file_system(i),
                        .tables = *tables_,
                        .settings = settings_,
-                       .cancel_wait = [this](LockWaits::Wait wait) {
-                         shards_[wait.shard]->CancelWait(wait.token);
-                       },
+                       .interrupt = [this](uint64_t unique) { OnInterrupt(unique); },
                        .on_closed = [this](Errno reason) { OnClosed(reason); }});
   }
   mounted_at_ = clock_.Now();
@@ -152,18 +154,32 @@ void MountedFileSystem::OnClosed(Errno reason) {
   loop_.Stop();
 }
 
-// The kernel lets a killed caller wait for an answer that a lost server cannot give: it gets one from us.
+// On a shard's thread. A lock that waits is given up at once. Other requests have their answer soon, unless
+// the server is lost; then, too, a caller must not be held for ever.
+void MountedFileSystem::OnInterrupt(uint64_t unique) {
+  if (auto wait = tables_->lock_waits.Interrupt(unique)) {
+    shards_[wait->shard]->CancelWait(wait->token);
+    return;
+  }
+  loop_.Post([this] {
+    if (std::exchange(looks_left_, kLooksForLoss) == 0) loop_.After(kLookInterval, [this] { FreeInterrupted(); });
+  });
+}
+
+// Looks, for as long as a loss may take to be noticed, whether the interrupted ones wait for a lost server.
 void MountedFileSystem::FreeInterrupted() {
+  --looks_left_;
   if (source_->IsLost()) {
+    looks_left_ = 0;
     for (uint64_t unique : tables_->lock_waits.TakeInterrupted()) {
       for (auto& shard : shards_) shard->GiveUp(unique);
     }
   }
-  loop_.After(kInterruptTick, [this] { FreeInterrupted(); });
+  if (looks_left_ != 0) loop_.After(kLookInterval, [this] { FreeInterrupted(); });
 }
 
 void MountedFileSystem::OpenControlSocket() {
-  auto path = MakeControlPath("", "rdmafs");
+  auto path = MakeControlPath(run_directory_, "rdmafs");
   absl::Status status = path.status();
   if (path.ok()) {
     auto control = ControlSocket::Listen(loop_, *path, [this](std::string_view command) {
@@ -181,7 +197,6 @@ void MountedFileSystem::Serve() {
   Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
       read_only_ ? ", read only" : "");
   OpenControlSocket();
-  FreeInterrupted();
   loop_.Run();
   Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
 }

@@ -23,7 +23,7 @@ struct Shard::Serving {
                  .settings = service.settings,
                  .statistics = shard.statistics_,
                  .shard = shard.index_,
-                 .cancel_wait = service.cancel_wait}),
+                 .interrupt = service.interrupt}),
         dispatcher(context, service.on_closed) {}
 
   Service service;

@@ -39,8 +39,8 @@ class Shard {
     FileSystem& file_system;
     Tables& tables;
     const Settings& settings;
-    // Gives up a lock's wait on whichever shard. On this shard's thread.
-    std::function<void(LockWaits::Wait)> cancel_wait;
+    // A request, of whichever shard, was interrupted. On this shard's thread.
+    std::function<void(uint64_t unique)> interrupt;
     // The mount is gone. On this shard's thread.
     std::function<void(Errno)> on_closed;
   };
