@@ -57,7 +57,7 @@ class HandlersTest : public ::testing::Test {
                                                         .settings = settings_,
                                                         .statistics = statistics_,
                                                         .shard = 0,
-                                                        .cancel_wait = cancel_wait_});
+                                                        .interrupt = interrupt_});
     dispatcher_ = std::make_unique<Dispatcher>(*context_, [](Errno) {});
   }
   ~HandlersTest() override { std::filesystem::remove_all(path_); }
@@ -106,7 +106,9 @@ class HandlersTest : public ::testing::Test {
   LockWaits lock_waits_;
   Settings settings_;
   OperationStatistics statistics_{kMaxOpcode};
-  std::function<void(LockWaits::Wait)> cancel_wait_ = [](LockWaits::Wait) {};
+  std::function<void(uint64_t)> interrupt_ = [this](uint64_t unique) {
+    if (auto wait = lock_waits_.Interrupt(unique)) file_system_->CancelLock(wait->token);
+  };
   std::unique_ptr<Context> context_;
   std::unique_ptr<Dispatcher> dispatcher_;
   uint64_t unique_ = 0;
@@ -271,7 +273,6 @@ TEST_F(HandlersOnAFile, AWaitingLockDoesNotKeepItsBlockAndIsGivenUpByAnInterrupt
   const uint64_t waiting = Send(FUSE_SETLKW, node_, Bytes(lock));
   EXPECT_EQ(channel_.answers.count(waiting), 0u);
   EXPECT_EQ(pool_.statistics().used_count, 0u);
-  cancel_wait_ = [this](LockWaits::Wait wait) { file_system_->CancelLock(wait.token); };
   Send(FUSE_INTERRUPT, 0, Bytes(fuse_interrupt_in{.unique = waiting}));
   loop_.RunOnce(0);
   EXPECT_EQ(OnlyAnswer(waiting).error, Errno(EINTR));

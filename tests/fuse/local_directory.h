@@ -34,6 +34,10 @@ class LocalDirectory {
   void Release(OpenId id);
   size_t open_count() const;
 
+  // Whether this has begun to behave like a server that is gone: asking for the extended attribute
+  // "user.lost" is what makes it so, and has no answer.
+  std::atomic<bool> lost{false};
+
   // The subset of fcntl and flock locks that tests need: whole-range conflicts between owners.
   LockRange GetLock(OpenId id, const LockRange& range, bool flock);
   CancelToken SetLock(EventLoop& loop, OpenId id, const LockRange& range, uint32_t flags, Reply<Unit> reply);

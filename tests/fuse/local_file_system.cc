@@ -165,6 +165,11 @@ void LocalFileSystem::GetXattr(const Caller&, const FileHandle& handle, std::str
   Result<std::string> path = PathOf(handle);
   if (!path.ok()) return reply.Complete(path.error());
   const std::string text(name);
+  if (text == "user.lost") {
+    directory_.lost = true;
+    unanswered_.push_back(std::move(reply));
+    return;
+  }
   std::byte* const space = destination.bytes.empty() ? small_.data() : destination.bytes.data();
   const ssize_t n = ::getxattr(path->c_str(), text.c_str(), space, size);
   if (n < 0) return reply.Complete(Errno(errno));

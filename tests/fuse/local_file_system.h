@@ -70,6 +70,7 @@ class LocalFileSystem final : public FileSystem {
 
   LocalDirectory& directory_;
   EventLoop& loop_;
+  std::vector<Reply<XattrValue>> unanswered_;
   std::array<std::byte, wire::kMaxPathBytes + 1> small_;  // of what comes without a destination
 };
 

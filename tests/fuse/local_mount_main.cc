@@ -19,6 +19,7 @@ class LocalSource final : public fuse::FileSystemSource {
     }
     return Attached{directory_->root(), false};
   }
+  bool IsLost() const override { return directory_->lost; }
   FileSystem& file_system(size_t shard) override { return *file_systems_[shard]; }
   void Shutdown() override {
     // The mount program has released all that was open.

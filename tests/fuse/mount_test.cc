@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #include <cstring>
 #include <thread>
@@ -60,6 +61,60 @@ TEST(Mount, ASignalEndsABusyMountToo) {
   EXPECT_EQ(mounted.WaitForExit(), 0);
   char byte;
   EXPECT_EQ(::pread(fd.get(), &byte, 1, 0) < 0 ? errno : 0, ENOTCONN);
+}
+
+// A caller who waits for an answer that never comes; his exit status once `signal` has reached him.
+int WaitForTheLostServer(const Mounted& mounted, int signal) {
+  int ready[2];
+  EXPECT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGUSR1, &action, nullptr);
+    [[maybe_unused]] ssize_t told = ::write(ready[1], "r", 1);
+    ::_exit(::getxattr(mounted.mount_point().c_str(), "user.lost", nullptr, 0) < 0 ? errno : 0);
+  }
+  char byte;
+  EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  int status = 0;
+  // Again and again, as the first may come before the wait. Bounded by the test's own time limit.
+  while (::waitpid(child, &status, WNOHANG) == 0) {
+    ::kill(child, signal);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+TEST(LostServer, ACallerWhoIsInterruptedGetsEintr) {
+  Mounted mounted;
+  EXPECT_EQ(WaitForTheLostServer(mounted, SIGUSR1), EINTR);
+}
+
+TEST(LostServer, ACallerCanBeKilled) {
+  Mounted mounted;
+  EXPECT_EQ(WaitForTheLostServer(mounted, SIGKILL), 128 + SIGKILL);
+}
+
+TEST(LostServer, TheMountIsTakenAwayUnderACallerWhoWaits) {
+  Mounted mounted;
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    [[maybe_unused]] ssize_t told = ::write(ready[1], "r", 1);
+    ::_exit(::getxattr(mounted.mount_point().c_str(), "user.lost", nullptr, 0) < 0 ? errno : 0);
+  }
+  char byte;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  EXPECT_EQ(mounted.Unmount(MNT_FORCE | MNT_DETACH), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  EXPECT_EQ(mounted.WaitForExit(), 0);
 }
 
 struct Failure {

@@ -163,6 +163,14 @@ TEST(LockWaits, AWaitThatIsOverIsNotFound) {
   EXPECT_FALSE(waits.Interrupt(5).has_value());
 }
 
+TEST(LockWaits, InterruptedRequestsThatDoNotWaitForALockAreTakenOnce) {
+  LockWaits waits;
+  EXPECT_FALSE(waits.Interrupt(5).has_value());
+  EXPECT_FALSE(waits.Interrupt(6).has_value());
+  EXPECT_EQ(waits.TakeInterrupted(), (std::vector<uint64_t>{5, 6}));
+  EXPECT_TRUE(waits.TakeInterrupted().empty());
+}
+
 TEST(LockWaits, OnlyTheLastEarlyInterruptsAreRemembered) {
   LockWaits waits;
   for (uint64_t unique = 1; unique <= LockWaits::kEarlyCount + 1; ++unique) {
