@@ -52,8 +52,9 @@ Answer LookUp(const std::string& host, uint16_t port) {
   return answer;
 }
 
-// getaddrinfo(3) cannot be interrupted: it runs in a thread of its own, which is left behind when it takes
-// too long. (getaddrinfo_a(3) does the same, but by a thread that ThreadSanitizer does not survive.)
+// getaddrinfo(3) cannot be interrupted: it runs in a thread of its own, which is left behind when
+// it takes too long. (getaddrinfo_a(3) does the same, but by a thread that ThreadSanitizer does not
+// survive.)
 absl::StatusOr<std::vector<SocketAddress>> ResolveName(const std::string& host, uint16_t port,
                                                        Nanoseconds timeout) {
   auto promise = std::make_shared<std::promise<Answer>>();
@@ -72,7 +73,8 @@ absl::StatusOr<std::vector<SocketAddress>> ResolveName(const std::string& host, 
         absl::StrCat("cannot look up ", host, ": ", Errno(answer.system_error).ToString()));
   }
   if (answer.error != 0) {
-    return absl::NotFoundError(absl::StrCat("cannot look up ", host, ": ", gai_strerror(answer.error)));
+    return absl::NotFoundError(
+        absl::StrCat("cannot look up ", host, ": ", gai_strerror(answer.error)));
   }
   return std::move(answer.addresses);
 }
@@ -84,7 +86,8 @@ SocketAddress::SocketAddress(const sockaddr* address) {
   if (address->sa_family == AF_INET6) std::memcpy(&storage_, address, sizeof(sockaddr_in6));
 }
 
-absl::StatusOr<std::vector<SocketAddress>> SocketAddress::Resolve(const std::string& host, uint16_t port,
+absl::StatusOr<std::vector<SocketAddress>> SocketAddress::Resolve(const std::string& host,
+                                                                  uint16_t port,
                                                                   Nanoseconds timeout) {
   if (host.empty()) {
     sockaddr_in6 any6{.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_any};
@@ -96,7 +99,8 @@ absl::StatusOr<std::vector<SocketAddress>> SocketAddress::Resolve(const std::str
   const std::string bare = bracketed ? host.substr(1, host.size() - 2) : host;
   const addrinfo hints = Hints(AI_NUMERICHOST | AI_NUMERICSERV);
   addrinfo* list = nullptr;
-  if (getaddrinfo(bare.c_str(), absl::StrCat(port).c_str(), &hints, &list) == 0) return TakeList(list);
+  if (getaddrinfo(bare.c_str(), absl::StrCat(port).c_str(), &hints, &list) == 0)
+    return TakeList(list);
   return ResolveName(bare, port, timeout);
 }
 

@@ -19,7 +19,7 @@ struct MemoryRegionCache::Owned {
 };
 
 struct MemoryRegionCache::OwnedArray {
-  std::vector<Owned> slabs;  // by address
+  std::vector<Owned> slabs;           // by address
   std::unique_ptr<OwnedArray> older;  // readers may still look at it
 
   const Owned* Find(uintptr_t address) const {
@@ -87,7 +87,8 @@ MemoryRegionCache::~MemoryRegionCache() {
   }
 }
 
-Result<MemoryKeys> MemoryRegionCache::Lookup(absl::Span<const std::byte> memory, MemoryAccess access) {
+Result<MemoryKeys> MemoryRegionCache::Lookup(absl::Span<const std::byte> memory,
+                                             MemoryAccess access) {
   const auto address = reinterpret_cast<uintptr_t>(memory.data());
   const auto index = static_cast<size_t>(access);
   LastHit& last = ThreadsLastHit();
@@ -116,12 +117,13 @@ MemoryRegionCache::LastHit& MemoryRegionCache::ThreadsLastHit() {
   return last;
 }
 
-// `thread` is the address of something that each living thread has of its own. A thread that comes to
-// have a dead one's address goes on with its counts.
+// `thread` is the address of something that each living thread has of its own. A thread that comes
+// to have a dead one's address goes on with its counts.
 MemoryRegionCache::Counts& MemoryRegionCache::ThreadsCounts(uintptr_t thread) {
   for (size_t i = 0; i + 1 < kCountsCount; ++i) {
     uintptr_t owner = 0;
-    if (counts_[i].thread.compare_exchange_strong(owner, thread) || owner == thread) return counts_[i];
+    if (counts_[i].thread.compare_exchange_strong(owner, thread) || owner == thread)
+      return counts_[i];
   }
   return counts_.back();
 }
@@ -228,8 +230,8 @@ Result<std::shared_ptr<MemoryRegionCache::Foreign>> MemoryRegionCache::FindForei
   return found->second;
 }
 
-// Registers without the lock, then inserts. A range that had an Invalidate() meanwhile is handed out
-// once, but not remembered.
+// Registers without the lock, then inserts. A range that had an Invalidate() meanwhile is handed
+// out once, but not remembered.
 Result<std::shared_ptr<MemoryRegionCache::Foreign>> MemoryRegionCache::RegisterForeign(
     absl::Span<std::byte> memory, const Key& key, uint64_t invalidations) {
   auto registration = registrar_.Register(memory, key.second.second);

@@ -19,8 +19,8 @@
 
 namespace rdmafs {
 
-// What the holder of an rkey may do. An operation's rkey grants one direction only, so the access is
-// part of every lookup. kLocal is for memory that only this side's QP touches.
+// What the holder of an rkey may do. An operation's rkey grants one direction only, so the access
+// is part of every lookup. kLocal is for memory that only this side's QP touches.
 enum class MemoryAccess : uint8_t { kLocal, kRemoteRead, kRemoteWrite };
 inline constexpr int kMemoryAccessCount = 3;
 
@@ -81,7 +81,8 @@ class MemoryRegionCache {
   // registrar, the arena and the clock must outlive the cache.
   MemoryRegionCache(MemoryRegistrar& registrar, Arena& arena, const Clock& clock)
       : MemoryRegionCache(registrar, arena, clock, Options{}) {}
-  MemoryRegionCache(MemoryRegistrar& registrar, Arena& arena, const Clock& clock, const Options& options);
+  MemoryRegionCache(MemoryRegistrar& registrar, Arena& arena, const Clock& clock,
+                    const Options& options);
   ~MemoryRegionCache();
 
   // Keys of owned memory: no lock, no allocation. EFAULT when [memory) is not inside one slab;
@@ -151,7 +152,7 @@ class MemoryRegionCache {
   std::unique_ptr<OwnedArray> newest_ ABSL_GUARDED_BY(mutex_);  // and behind it all older ones
   Errno owned_error_ ABSL_GUARDED_BY(mutex_);
   ForeignMap foreign_ ABSL_GUARDED_BY(mutex_);
-  ForeignMap dead_ ABSL_GUARDED_BY(mutex_);      // invalidated; deregistered after their last pin
+  ForeignMap dead_ ABSL_GUARDED_BY(mutex_);  // invalidated; deregistered after their last pin
   std::list<Foreign*> lru_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   size_t foreign_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t largest_foreign_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -19,16 +19,20 @@ constexpr int kRejectedByConsumer = 28;
 absl::Status Rejected(const CmEvent& event, const std::string& peer) {
   // iWARP reports a negative errno(3), InfiniBand the reason's number.
   if (event.status == kRejectedInvalidServiceId || event.status == -ECONNREFUSED) {
-    return absl::UnavailableError(absl::StrCat(peer, ": connection refused: no server listens there"));
+    return absl::UnavailableError(
+        absl::StrCat(peer, ": connection refused: no server listens there"));
   }
   if (event.status == kRejectedByConsumer || !event.private_data().empty()) {
     return absl::UnavailableError(
         absl::StrCat(peer, ": the server refused: ", DescribeRejection(event.private_data())));
   }
-  return absl::UnavailableError(absl::StrCat(peer, ": connection rejected (status ", event.status, ")"));
+  return absl::UnavailableError(
+      absl::StrCat(peer, ": connection rejected (status ", event.status, ")"));
 }
 
-std::string ErrorText(int status) { return status < 0 ? Errno(-status).ToString() : absl::StrCat(status); }
+std::string ErrorText(int status) {
+  return status < 0 ? Errno(-status).ToString() : absl::StrCat(status);
+}
 
 }  // namespace
 
@@ -65,12 +69,14 @@ absl::Status ReasonOf(const CmEvent& event, const std::string& peer) {
       return absl::UnavailableError(absl::StrCat(peer, ": no RDMA device leads to this address (",
                                                  ErrorText(event.status), ")"));
     case RDMA_CM_EVENT_ROUTE_ERROR:
-      return absl::UnavailableError(absl::StrCat(peer, ": no route (", ErrorText(event.status), ")"));
+      return absl::UnavailableError(
+          absl::StrCat(peer, ": no route (", ErrorText(event.status), ")"));
     case RDMA_CM_EVENT_REJECTED:
       return Rejected(event, peer);
     case RDMA_CM_EVENT_UNREACHABLE:
     case RDMA_CM_EVENT_CONNECT_ERROR:
-      return absl::UnavailableError(absl::StrCat(peer, ": cannot connect (", ErrorText(event.status), ")"));
+      return absl::UnavailableError(
+          absl::StrCat(peer, ": cannot connect (", ErrorText(event.status), ")"));
     case RDMA_CM_EVENT_DISCONNECTED:
       return absl::UnavailableError(absl::StrCat(peer, ": the peer closed the connection"));
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
@@ -80,7 +86,8 @@ absl::Status ReasonOf(const CmEvent& event, const std::string& peer) {
     case RDMA_CM_EVENT_TIMEWAIT_EXIT:
       return absl::UnavailableError(absl::StrCat(peer, ": the connection had ended"));
     default:
-      return absl::UnavailableError(absl::StrCat(peer, ": ", event.name(), " (", event.status, ")"));
+      return absl::UnavailableError(
+          absl::StrCat(peer, ": ", event.name(), " (", event.status, ")"));
   }
 }
 

@@ -25,7 +25,8 @@ absl::StatusOr<std::unique_ptr<CompletionQueue>> CompletionQueue::Create(ibv_con
         absl::StrCat("no completion channel: ", Errno(errno).ToString()));
   }
   fcntl(made->fd(), F_SETFL, fcntl(made->fd(), F_GETFL) | O_NONBLOCK);
-  const int index = static_cast<int>(vector % static_cast<unsigned>(std::max(1, device->num_comp_vectors)));
+  const int index =
+      static_cast<int>(vector % static_cast<unsigned>(std::max(1, device->num_comp_vectors)));
   made->queue_.reset(ibv_create_cq(device, entry_count, nullptr, made->channel_.get(), index));
   if (made->queue_ == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat("no completion queue of ", entry_count,
@@ -35,7 +36,8 @@ absl::StatusOr<std::unique_ptr<CompletionQueue>> CompletionQueue::Create(ibv_con
 }
 
 CompletionQueue::~CompletionQueue() {
-  if (queue_ != nullptr && unacknowledged_count_ != 0) ibv_ack_cq_events(queue_.get(), unacknowledged_count_);
+  if (queue_ != nullptr && unacknowledged_count_ != 0)
+    ibv_ack_cq_events(queue_.get(), unacknowledged_count_);
 }
 
 bool CompletionQueue::Arm() {

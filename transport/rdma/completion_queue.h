@@ -13,8 +13,8 @@ namespace rdmafs::rdma {
 class CompletionQueue {
  public:
   // `vector` chooses the interrupt, modulo what the device has.
-  static absl::StatusOr<std::unique_ptr<CompletionQueue>> Create(ibv_context* device, int entry_count,
-                                                                 unsigned vector);
+  static absl::StatusOr<std::unique_ptr<CompletionQueue>> Create(ibv_context* device,
+                                                                 int entry_count, unsigned vector);
   ~CompletionQueue();
 
   ibv_cq* get() const { return queue_.get(); }
@@ -25,8 +25,8 @@ class CompletionQueue {
   int Poll(absl::Span<ibv_wc> completions) {
     return ibv_poll_cq(queue_.get(), static_cast<int>(completions.size()), completions.data());
   }
-  // Asks for a wake-up. False when one is already due, or asked for. After true, completions that came
-  // before have to be looked for once more.
+  // Asks for a wake-up. False when one is already due, or asked for. After true, completions that
+  // came before have to be looked for once more.
   bool Arm();
   // To be called when fd() is readable.
   void TakeEvents();

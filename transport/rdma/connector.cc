@@ -18,11 +18,16 @@ constexpr uint8_t kRetryCount = 7, kRnrRetryCount = 7;
 // One attempt. Owned by one thread.
 class Attempt {
  public:
-  Attempt(const SocketAddress& address, Nanoseconds deadline, const TransportResources& resources)
-      : address_(address), peer_(address.ToString()), deadline_(deadline), resources_(resources) {}
+  Attempt(const SocketAddress& address, Nanoseconds deadline, const TransportResources& resources,
+          AbandonedAttempts& abandoned)
+      : address_(address),
+        peer_(address.ToString()),
+        deadline_(deadline),
+        resources_(resources),
+        abandoned_(abandoned) {}
 
-  absl::StatusOr<std::unique_ptr<Connection>> Run(uint16_t credits,
-                                                  const std::shared_ptr<ProtectionDomains>& domains);
+  absl::StatusOr<std::unique_ptr<Connection>> Run(
+      uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains);
 
  private:
   absl::Status Begin();
@@ -37,6 +42,7 @@ class Attempt {
   const std::string peer_;
   const Nanoseconds deadline_;
   const TransportResources& resources_;
+  AbandonedAttempts& abandoned_;
   EventChannelPtr channel_;
   CmIdPtr id_;
   std::unique_ptr<QueuePair> queue_pair_;
@@ -51,25 +57,28 @@ absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
   auto agreed = Establish(credits);
   if (!agreed.ok()) return agreed.status();
   queue_pair_->Open(1);  // a client reads nothing
-  return std::make_unique<RdmaConnection>(RdmaConnection::Parts{.channel = std::move(channel_),
-                                                                .id = std::move(id_),
-                                                                .queue_pair = std::move(queue_pair_),
-                                                                .domains = domains,
-                                                                .server = false,
-                                                                .credits = *agreed});
+  return std::make_unique<RdmaConnection>(
+      RdmaConnection::Parts{.channel = std::move(channel_),
+                            .id = std::move(id_),
+                            .queue_pair = std::move(queue_pair_),
+                            .domains = domains,
+                            .server = false,
+                            .credits = *agreed});
 }
 
 absl::Status Attempt::Begin() {
   absl::Status status = OpenEventChannel(channel_);
   if (!status.ok()) return status;
   rdma_cm_id* id = nullptr;
-  if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0) return Failed("rdma_create_id");
+  if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0)
+    return Failed("rdma_create_id");
   id_.reset(id);
   return absl::OkStatus();
 }
 
 absl::Status Attempt::Resolve() {
-  if (rdma_resolve_addr(id_.get(), nullptr, const_cast<sockaddr*>(address_.get()), LeftMilliseconds()) != 0) {
+  if (rdma_resolve_addr(id_.get(), nullptr, const_cast<sockaddr*>(address_.get()),
+                        LeftMilliseconds()) != 0) {
     return Failed("no RDMA device leads to this address");
   }
   auto event = Await(RDMA_CM_EVENT_ADDR_RESOLVED, "the address was resolved");
@@ -78,11 +87,14 @@ absl::Status Attempt::Resolve() {
   return Await(RDMA_CM_EVENT_ROUTE_RESOLVED, "a route was found").status();
 }
 
-absl::Status Attempt::MakeQueuePair(uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains) {
-  if (id_->verbs == nullptr) return absl::UnavailableError(absl::StrCat(peer_, ": not behind an RDMA device"));
+absl::Status Attempt::MakeQueuePair(uint16_t credits,
+                                    const std::shared_ptr<ProtectionDomains>& domains) {
+  if (id_->verbs == nullptr)
+    return absl::UnavailableError(absl::StrCat(peer_, ": not behind an RDMA device"));
   auto domain = domains->ForConnection(id_->verbs);
   if (!domain.ok()) return domain.status();
-  auto made = QueuePair::Create(*id_, *std::move(domain), resources_.messages, {.credits = credits});
+  auto made =
+      QueuePair::Create(*id_, *std::move(domain), resources_.messages, {.credits = credits});
   if (!made.ok()) return made.status();
   queue_pair_ = *std::move(made);
   return absl::OkStatus();
@@ -99,12 +111,15 @@ absl::StatusOr<uint16_t> Attempt::Establish(uint16_t credits) {
   parameters.rnr_retry_count = kRnrRetryCount;
   if (rdma_connect(id_.get(), &parameters) != 0) return Failed("rdma_connect");
   auto event = Await(RDMA_CM_EVENT_ESTABLISHED, "the server answered");
+  if (absl::IsDeadlineExceeded(event.status())) {
+    abandoned_.Add({std::move(channel_), std::move(id_), std::move(queue_pair_)});
+  }
   if (!event.ok()) return event.status();
   const HelloOrRefusal answer = ReadHello(event->private_data());
   if (!answer.ok() || answer.credits > credits) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        peer_, ": the server's answer is not one of rdmafs: ",
-        RefusalText(answer.ok() ? Refusal::kCredits : answer.refusal)));
+    return absl::InvalidArgumentError(
+        absl::StrCat(peer_, ": the server's answer is not one of rdmafs: ",
+                     RefusalText(answer.ok() ? Refusal::kCredits : answer.refusal)));
   }
   return answer.credits;
 }
@@ -130,16 +145,17 @@ absl::Status Attempt::Failed(const char* what) const {
 
 int Attempt::LeftMilliseconds() const {
   const Nanoseconds left = deadline_ - resources_.clock.Now();
-  return static_cast<int>(std::clamp<Nanoseconds>((left + kMillisecond - 1) / kMillisecond, 0, 1 << 30));
+  return static_cast<int>(
+      std::clamp<Nanoseconds>((left + kMillisecond - 1) / kMillisecond, 0, 1 << 30));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Connection>> ConnectTo(const SocketAddress& address, uint16_t credits,
-                                                      Nanoseconds deadline,
-                                                      const TransportResources& resources,
-                                                      const std::shared_ptr<ProtectionDomains>& domains) {
-  return Attempt(address, deadline, resources).Run(credits, domains);
+absl::StatusOr<std::unique_ptr<Connection>> ConnectTo(
+    const SocketAddress& address, uint16_t credits, Nanoseconds deadline,
+    const TransportResources& resources, const std::shared_ptr<ProtectionDomains>& domains,
+    AbandonedAttempts& abandoned) {
+  return Attempt(address, deadline, resources, abandoned).Run(credits, domains);
 }
 
 }  // namespace rdmafs::rdma

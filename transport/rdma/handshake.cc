@@ -16,7 +16,8 @@ HelloOrRefusal ReadHello(absl::Span<const std::byte> private_data) {
       hello.max_payload_bytes != wire::kMaxPayloadBytes) {
     return {.refusal = Refusal::kMalformed};
   }
-  if (hello.credits == 0 || hello.credits > wire::kMaxCredits) return {.refusal = Refusal::kCredits};
+  if (hello.credits == 0 || hello.credits > wire::kMaxCredits)
+    return {.refusal = Refusal::kCredits};
   return {.credits = hello.credits};
 }
 
@@ -35,11 +36,16 @@ std::string DescribeRejection(absl::Span<const std::byte> private_data) {
 
 const char* RefusalText(Refusal refusal) {
   switch (refusal) {
-    case Refusal::kMalformed: return "the connection request is not one of rdmafs";
-    case Refusal::kVersion: return "another version of the protocol";
-    case Refusal::kCredits: return "a number of credits out of bounds";
-    case Refusal::kNoMemory: return "no memory or no room on the device for one more connection";
-    case Refusal::kTooMany: return "too many connections are being made";
+    case Refusal::kMalformed:
+      return "the connection request is not one of rdmafs";
+    case Refusal::kVersion:
+      return "another version of the protocol";
+    case Refusal::kCredits:
+      return "a number of credits out of bounds";
+    case Refusal::kNoMemory:
+      return "no memory or no room on the device for one more connection";
+    case Refusal::kTooMany:
+      return "too many connections are being made";
   }
   return "an unknown reason";
 }

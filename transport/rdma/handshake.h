@@ -12,8 +12,8 @@
 
 namespace rdmafs::rdma {
 
-// In REQ (what the client wishes) and REP (what holds). InfiniBand leaves 56 bytes in a REQ, and pads
-// what is shorter.
+// In REQ (what the client wishes) and REP (what holds). InfiniBand leaves 56 bytes in a REQ, and
+// pads what is shorter.
 struct Hello {
   uint32_t magic = wire::kMagic;
   uint16_t version = wire::kVersion;
@@ -23,7 +23,13 @@ struct Hello {
 };
 static_assert(sizeof(Hello) == 16 && std::has_unique_object_representations_v<Hello>);
 
-enum class Refusal : uint16_t { kMalformed = 1, kVersion = 2, kCredits = 3, kNoMemory = 4, kTooMany = 5 };
+enum class Refusal : uint16_t {
+  kMalformed = 1,
+  kVersion = 2,
+  kCredits = 3,
+  kNoMemory = 4,
+  kTooMany = 5
+};
 
 // In REJ.
 struct Rejection {

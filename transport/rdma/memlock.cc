@@ -39,10 +39,10 @@ bool MemlockSuffices(size_t arena_bytes) {
 std::string MemlockAdvice(size_t arena_bytes) {
   const rlim_t limit = Limit();
   const std::string now = limit == RLIM_INFINITY ? "unlimited" : absl::StrCat(limit / 1024, " kB");
-  return absl::StrCat("RLIMIT_MEMLOCK is ", now, ", registered memory needs ",
-                      MemlockNeeded(arena_bytes) / 1024,
-                      " kB: set \"* - memlock unlimited\" in /etc/security/limits.conf, "
-                      "LimitMEMLOCK=infinity in the systemd unit, or ulimit -l unlimited in the shell");
+  return absl::StrCat(
+      "RLIMIT_MEMLOCK is ", now, ", registered memory needs ", MemlockNeeded(arena_bytes) / 1024,
+      " kB: set \"* - memlock unlimited\" in /etc/security/limits.conf, "
+      "LimitMEMLOCK=infinity in the systemd unit, or ulimit -l unlimited in the shell");
 }
 
 }  // namespace rdmafs::rdma

@@ -8,9 +8,12 @@ namespace {
 
 int AccessFlags(MemoryAccess access) {
   switch (access) {
-    case MemoryAccess::kLocal: return IBV_ACCESS_LOCAL_WRITE;
-    case MemoryAccess::kRemoteRead: return IBV_ACCESS_REMOTE_READ;
-    case MemoryAccess::kRemoteWrite: return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+    case MemoryAccess::kLocal:
+      return IBV_ACCESS_LOCAL_WRITE;
+    case MemoryAccess::kRemoteRead:
+      return IBV_ACCESS_REMOTE_READ;
+    case MemoryAccess::kRemoteWrite:
+      return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   }
   return 0;
 }
@@ -47,7 +50,8 @@ absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(ibv_c
 }
 
 ProtectionDomain::ProtectionDomain(ibv_context* device)
-    : iwarp_(device->device->transport_type == IBV_TRANSPORT_IWARP), domain_(ibv_alloc_pd(device)) {}
+    : iwarp_(device->device->transport_type == IBV_TRANSPORT_IWARP),
+      domain_(ibv_alloc_pd(device)) {}
 
 ProtectionDomain::~ProtectionDomain() { cache_.reset(); }
 
@@ -62,7 +66,8 @@ void ProtectionDomain::Deregister(const Registration& registration) {
   ibv_dereg_mr(static_cast<ibv_mr*>(registration.token));
 }
 
-absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnection(ibv_context* device) {
+absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnection(
+    ibv_context* device) {
   // Held while memory is registered: connections made at the same time shall share the one domain.
   absl::MutexLock lock(&mutex_);
   auto found = by_device_.find(device);
@@ -77,7 +82,8 @@ absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnecti
 }
 
 // With its last user gone a domain leaves its counts behind.
-std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(std::unique_ptr<ProtectionDomain> domain) {
+std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(
+    std::unique_ptr<ProtectionDomain> domain) {
   return {domain.release(), [retired = retired_](ProtectionDomain* last) {
             MemoryRegionCache::Statistics counts = last->cache().statistics();
             delete last;

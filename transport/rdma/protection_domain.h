@@ -1,4 +1,5 @@
-// ProtectionDomain: an ibv_pd with the registrations of the arena's slabs; ProtectionDomains: all of them.
+// ProtectionDomain: an ibv_pd with the registrations of the arena's slabs; ProtectionDomains: all
+// of them.
 #pragma once
 
 #include <map>
@@ -22,8 +23,9 @@ class ProtectionDomain final : public MemoryRegistrar {
   ibv_pd* get() const { return domain_.get(); }
   MemoryRegionCache& cache() { return *cache_; }
   bool iwarp() const { return iwarp_; }
-  // With which access the destination of an RDMA_READ must be registered: iWARP's reads are answered
-  // by a write to the requester's STag (RFC 5040, 5.2), so that there it is a remote write.
+  // With which access the destination of an RDMA_READ must be registered: iWARP's reads are
+  // answered by a write to the requester's STag (RFC 5040, 5.2), so that there it is a remote
+  // write.
   MemoryAccess read_sink_access() const {
     return iwarp_ ? MemoryAccess::kRemoteWrite : MemoryAccess::kLocal;
   }

@@ -7,25 +7,25 @@
 namespace rdmafs::rdma {
 namespace {
 
-// Receives beyond the credits: one for a message of a peer that already believes in a returned credit,
-// one for good measure.
+// Receives beyond the credits: one for a message of a peer that already believes in a returned
+// credit, one for good measure.
 constexpr uint32_t kSpareReceives = 2;
 // More reads under way than this make nothing faster, but each costs the device's memory.
 constexpr int kMaxReads = 32;
-// What is asked for in turn: devices say neither how much they can nor that less would do (siw has 80).
+// What is asked for in turn: devices say neither how much they can nor that less would do (siw has
+// 80).
 constexpr uint32_t kInlineSizes[] = {256, 128, 80, 0};
 
 absl::Status Failed(rdma_cm_id& id, const char* what, int error) {
-  return absl::ResourceExhaustedError(absl::StrCat(ibv_get_device_name(id.verbs->device), ": ", what, ": ",
-                                                   Errno(error).ToString()));
+  return absl::ResourceExhaustedError(absl::StrCat(ibv_get_device_name(id.verbs->device), ": ",
+                                                   what, ": ", Errno(error).ToString()));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<QueuePair>> QueuePair::Create(rdma_cm_id& id,
-                                                             std::shared_ptr<ProtectionDomain> domain,
-                                                             BufferPool& messages,
-                                                             const Options& options) {
+absl::StatusOr<std::unique_ptr<QueuePair>> QueuePair::Create(
+    rdma_cm_id& id, std::shared_ptr<ProtectionDomain> domain, BufferPool& messages,
+    const Options& options) {
   CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
   std::unique_ptr<QueuePair> pair(new QueuePair(id, std::move(domain), options));
   absl::Status status = pair->MakeQueues();
@@ -46,13 +46,15 @@ absl::Status QueuePair::MakeQueues() {
   receive_count_ = options_.credits + kSpareReceives;
   // A server may have an RDMA_READ, an RDMA_WRITE and a SEND for every credit; a client a SEND, and
   // those that had no signal yet.
-  const uint32_t wanted = options_.server ? 3u * options_.credits + kMinSendWr : options_.credits + 2 * kSignalEvery;
+  const uint32_t wanted =
+      options_.server ? 3u * options_.credits + kMinSendWr : options_.credits + 2 * kSignalEvery;
   max_send_wr_ = std::min(std::max(wanted, kMinSendWr), static_cast<uint32_t>(device.max_qp_wr));
   if (static_cast<int>(receive_count_) > device.max_qp_wr || max_send_wr_ < kMinSendWr) {
     return Failed(id_, "too few work requests per QP", ENOSPC);
   }
   const int entries = static_cast<int>(max_send_wr_ + receive_count_);
-  auto cq = CompletionQueue::Create(id_.verbs, entries, static_cast<unsigned>(id_.port_num) + options_.credits);
+  auto cq = CompletionQueue::Create(id_.verbs, entries,
+                                    static_cast<unsigned>(id_.port_num) + options_.credits);
   if (!cq.ok()) return cq.status();
   cq_ = *std::move(cq);
   return MakeQp();
@@ -65,8 +67,11 @@ absl::Status QueuePair::MakeQp() {
     attributes.send_cq = attributes.recv_cq = cq_->get();
     attributes.qp_type = IBV_QPT_RC;
     attributes.sq_sig_all = 0;
-    attributes.cap = {.max_send_wr = max_send_wr_, .max_recv_wr = receive_count_, .max_send_sge = 3,
-                      .max_recv_sge = 1, .max_inline_data = inline_size};
+    attributes.cap = {.max_send_wr = max_send_wr_,
+                      .max_recv_wr = receive_count_,
+                      .max_send_sge = 3,
+                      .max_recv_sge = 1,
+                      .max_inline_data = inline_size};
     if (rdma_create_qp(&id_, domain_->get(), &attributes) == 0) {
       max_inline_ = attributes.cap.max_inline_data;
       return absl::OkStatus();

@@ -27,7 +27,8 @@ class QueuePair {
   // On `id`, whose device is known; the id must outlive this. All receives are posted.
   static absl::StatusOr<std::unique_ptr<QueuePair>> Create(rdma_cm_id& id,
                                                            std::shared_ptr<ProtectionDomain> domain,
-                                                           BufferPool& messages, const Options& options);
+                                                           BufferPool& messages,
+                                                           const Options& options);
   ~QueuePair();
 
   ProtectionDomain& domain() { return *domain_; }
@@ -48,7 +49,8 @@ class QueuePair {
   // Moves the QP to ERROR: nothing is sent or accepted any more.
   void Halt();
   // Destroys the QP. That waits until the device has let go of all its memory, which flushed
-  // completions alone do not tell for an unsignalled WR that ended well. Receive buffers stay readable.
+  // completions alone do not tell for an unsignalled WR that ended well. Receive buffers stay
+  // readable.
   void Destroy();
 
  private:

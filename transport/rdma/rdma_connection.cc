@@ -57,7 +57,8 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   });
   const Errno cm = loop.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnCmEvents(); });
   loop.AddPoller(this);
-  if (!cq.ok() || !cm.ok()) reason_ = absl::InternalError("the event loop takes no more descriptors");
+  if (!cq.ok() || !cm.ok())
+    reason_ = absl::InternalError("the event loop takes no more descriptors");
   if (!reason_.ok()) Close(reason_);
 }
 
@@ -66,8 +67,8 @@ Errno RdmaConnection::Post(Outgoing message) {
   CHECK(message.inline_payload.size() <= wire::kMaxInlineBytes);
   if (state_ != State::kOpen || !reason_.ok()) return Errno(ENOTCONN);
   MemoryRegionCache& cache = queue_pair_->domain().cache();
-  SendQueue::Message send{.header = message.header, .body = message.body,
-                          .inline_payload = message.inline_payload};
+  SendQueue::Message send{
+      .header = message.header, .body = message.body, .inline_payload = message.inline_payload};
   send.header.inline_size = static_cast<uint32_t>(message.inline_payload.size());
   send.header.size = static_cast<uint32_t>(sizeof send.header + message.body.size() +
                                            message.inline_payload.size());
@@ -122,10 +123,13 @@ Errno RdmaConnection::PrepareReply(const Outgoing& message, SendQueue::Message& 
   CHECK(message.exposed.empty());
   send.header.remote_size = static_cast<uint32_t>(message.push.size());
   if (message.push.empty()) return kOk;
-  CHECK(message.request_header != nullptr && (message.request_header->flags & wire::kFlagSink) != 0);
+  CHECK(message.request_header != nullptr &&
+        (message.request_header->flags & wire::kFlagSink) != 0);
   CHECK(message.push.size() <= message.request_header->remote_size);
-  // The rkey would let us write all over the slab: what we received counts, not what we believe by now.
-  if (message.header.slot >= credits_ || message.push.size() > slots_[message.header.slot].exposed_size) {
+  // The rkey would let us write all over the slab: what we received counts, not what we believe by
+  // now.
+  if (message.header.slot >= credits_ ||
+      message.push.size() > slots_[message.header.slot].exposed_size) {
     Close(absl::InternalError(absl::StrCat(peer_, ": a reply larger than its sink")));
     return kOk;
   }
@@ -138,24 +142,29 @@ Errno RdmaConnection::PrepareReply(const Outgoing& message, SendQueue::Message& 
   return kOk;
 }
 
-void RdmaConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
-                          Reply<Pulled> reply) {
+void RdmaConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination,
+                          Buffer hold, Reply<Pulled> reply) {
   const wire::MessageHeader& header = request.header();
-  CHECK(server_ && (header.flags & wire::kFlagSource) != 0 && destination.size() == header.remote_size);
+  CHECK(server_ && (header.flags & wire::kFlagSource) != 0 &&
+        destination.size() == header.remote_size);
   if (state_ != State::kOpen) return reply.Complete(Errno(ENOTCONN));
   ProtectionDomain& domain = queue_pair_->domain();
   auto keys = domain.cache().Lookup(destination, domain.read_sink_access());
   if (!keys.ok()) return reply.Complete(keys.error());
-  SendQueue::Read read{.destination = destination, .lkey = keys->lkey,
-                       .remote_address = header.remote_address, .rkey = header.rkey,
-                       .hold = std::move(hold), .reply = std::move(reply)};
+  SendQueue::Read read{.destination = destination,
+                       .lkey = keys->lkey,
+                       .remote_address = header.remote_address,
+                       .rkey = header.rkey,
+                       .hold = std::move(hold),
+                       .reply = std::move(reply)};
   const Errno fetched = queue_pair_->sends().Fetch(read);
   if (!fetched.ok()) return read.reply.Complete(fetched);
   Add(counters_.bytes_received, destination.size());
   (void)CheckPosted();
 }
 
-// After a failed ibv_post_send(3) part of a chain may be under way: only the connection's end is safe.
+// After a failed ibv_post_send(3) part of a chain may be under way: only the connection's end is
+// safe.
 Errno RdmaConnection::CheckPosted() {
   const Errno fault = queue_pair_->sends().fault();
   if (fault.ok() || state_ != State::kOpen) return kOk;
@@ -169,7 +178,8 @@ bool RdmaConnection::Poll() {
   bool any = false;
   for (int i = 0; i < kBatchesPerPoll; ++i) {
     const int count = queue_pair_->cq().Poll(absl::MakeSpan(batch));
-    if (count < 0) Close(absl::UnavailableError(absl::StrCat(peer_, ": the completion queue failed")));
+    if (count < 0)
+      Close(absl::UnavailableError(absl::StrCat(peer_, ": the completion queue failed")));
     if (count <= 0) break;
     any = true;
     for (int k = 0; k < count; ++k) OnCompletion(batch[k]);
@@ -182,9 +192,7 @@ bool RdmaConnection::Busy() const {
   return state_ == State::kOpen && (calls_in_flight_ != 0 || !queue_pair_->sends().empty());
 }
 
-bool RdmaConnection::Arm() {
-  return state_ != State::kClosed && queue_pair_->cq().Arm() && Poll();
-}
+bool RdmaConnection::Arm() { return state_ != State::kClosed && queue_pair_->cq().Arm() && Poll(); }
 
 void RdmaConnection::OnCompletion(const ibv_wc& completion) {
   if (completion.status != IBV_WC_SUCCESS) {
@@ -217,7 +225,8 @@ void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
     slot.in_flight = false;
     --calls_in_flight_;
   }
-  handler_->OnMessage(*this, ReceivedMessage(header, bytes.subspan(sizeof header), &Release, this, index));
+  handler_->OnMessage(*this,
+                      ReceivedMessage(header, bytes.subspan(sizeof header), &Release, this, index));
 }
 
 const char* RdmaConnection::FindFault(const wire::MessageHeader& header, size_t size_bytes) const {
@@ -228,7 +237,8 @@ const char* RdmaConnection::FindFault(const wire::MessageHeader& header, size_t 
   if (header.slot >= credits_) return "slot number";
   if (server_) return nullptr;
   if (!slots_[header.slot].in_flight) return "a reply to no call";
-  if (header.remote_size > slots_[header.slot].exposed_size) return "more payload than there is room";
+  if (header.remote_size > slots_[header.slot].exposed_size)
+    return "more payload than there is room";
   return nullptr;
 }
 
@@ -237,7 +247,8 @@ void RdmaConnection::Release(void* connection, uint64_t index) {
   if (self->state_ != State::kOpen) return;
   const Errno error = self->queue_pair_->PostReceive(index);
   if (!error.ok()) {
-    return self->Close(absl::UnavailableError(absl::StrCat(self->peer_, ": ibv_post_recv: ", error.ToString())));
+    return self->Close(
+        absl::UnavailableError(absl::StrCat(self->peer_, ": ibv_post_recv: ", error.ToString())));
   }
   self->queue_pair_->sends().AddPermit();
   (void)self->CheckPosted();
@@ -248,11 +259,11 @@ void RdmaConnection::OnFailedCompletion(const ibv_wc& completion) {
   const bool receive = (completion.wr_id & kReceiveBit) != 0;
   const char* opcode = receive ? "RECV" : queue_pair_->sends().Describe(completion.wr_id);
   absl::Status reason = ReasonOf(completion, opcode, peer_);
-  // Flushed: a consequence. Its cause comes from rdma_cm or with another completion. Soft-iWARP says
-  // LOC_QP_OP_ERR of what was being sent when the peer closed.
-  const bool consequence = completion.status == IBV_WC_WR_FLUSH_ERR ||
-                           (completion.status == IBV_WC_LOC_QP_OP_ERR && !receive &&
-                            queue_pair_->domain().iwarp());
+  // Flushed: a consequence. Its cause comes from rdma_cm or with another completion. Soft-iWARP
+  // says LOC_QP_OP_ERR of what was being sent when the peer closed.
+  const bool consequence =
+      completion.status == IBV_WC_WR_FLUSH_ERR ||
+      (completion.status == IBV_WC_LOC_QP_OP_ERR && !receive && queue_pair_->domain().iwarp());
   if (!consequence) {
     Log(LogLevel::kWarning, "rdma: ", reason.message());
     return Close(std::move(reason));

@@ -23,11 +23,16 @@ std::string TransportName(const ibv_device& device, const ibv_port_attr& port) {
 
 std::string StateName(ibv_port_state state) {
   switch (state) {
-    case IBV_PORT_ACTIVE: return "active";
-    case IBV_PORT_DOWN: return "down";
-    case IBV_PORT_INIT: return "initializing";
-    case IBV_PORT_ARMED: return "armed";
-    default: return "unknown";
+    case IBV_PORT_ACTIVE:
+      return "active";
+    case IBV_PORT_DOWN:
+      return "down";
+    case IBV_PORT_INIT:
+      return "initializing";
+    case IBV_PORT_ARMED:
+      return "armed";
+    default:
+      return "unknown";
   }
 }
 
@@ -50,7 +55,8 @@ RdmaDevice Describe(ibv_device* raw) {
   if (context == nullptr) {
     device.transport = raw->transport_type == IBV_TRANSPORT_IWARP ? "iWARP" : "unknown";
     device.state = "unknown";
-    device.fault = absl::StrCat("cannot open /dev/infiniband/", raw->dev_name, ": ", Errno(errno).ToString());
+    device.fault =
+        absl::StrCat("cannot open /dev/infiniband/", raw->dev_name, ": ", Errno(errno).ToString());
     return device;
   }
   ReadLimits(context.get(), device);

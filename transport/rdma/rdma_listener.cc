@@ -79,7 +79,8 @@ absl::Status RdmaListener::BindTo(const SocketAddress& where, uint16_t port) {
   (void)rdma_set_option(raw, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &yes, sizeof yes);
   // An IPv6 listener does not take IPv4 as well: Soft-iWARP resets such connections.
   (void)rdma_set_option(raw, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &yes, sizeof yes);
-  if (rdma_bind_addr(raw, const_cast<sockaddr*>(address.get())) != 0 || rdma_listen(raw, kBacklog) != 0) {
+  if (rdma_bind_addr(raw, const_cast<sockaddr*>(address.get())) != 0 ||
+      rdma_listen(raw, kBacklog) != 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", address.ToString(), ": ", Errno(errno).ToString()));
   }
@@ -123,7 +124,8 @@ void RdmaListener::OnRequest(const CmEvent& event) {
   });
   // The client's first message may overtake its word that it is established.
   answered->queue_pair->cq().Arm();
-  (void)loop_.Add(answered->queue_pair->cq().fd(), EPOLLIN, [this, key](uint32_t) { OnEarlyMessage(key); });
+  (void)loop_.Add(answered->queue_pair->cq().fd(), EPOLLIN,
+                  [this, key](uint32_t) { OnEarlyMessage(key); });
   pending_.emplace(key, *std::move(answered));
 }
 
@@ -146,7 +148,8 @@ absl::StatusOr<RdmaListener::Pending> RdmaListener::Answer(CmIdPtr& id, uint16_t
   }
   (*made)->Open(std::max<uint8_t>(1, parameters.initiator_depth));
   std::string peer = PeerOf(*id);
-  return Pending{.id = std::move(id), .queue_pair = *std::move(made), .credits = credits, .peer = peer};
+  return Pending{
+      .id = std::move(id), .queue_pair = *std::move(made), .credits = credits, .peer = peer};
 }
 
 void RdmaListener::Refuse(rdma_cm_id& id, Refusal refusal) {
@@ -175,16 +178,17 @@ void RdmaListener::OnEstablished(rdma_cm_id* id) {
   EventChannelPtr own;
   absl::Status status = OpenEventChannel(own);
   if (!status.ok() || rdma_migrate_id(id, own.get()) != 0) {
-    Log(LogLevel::kWarning, "rdma: ", pending.peer, ": no event channel: ", Errno(errno).ToString());
+    Log(LogLevel::kWarning, "rdma: ", pending.peer,
+        ": no event channel: ", Errno(errno).ToString());
     return;
   }
-  accept_(std::make_unique<RdmaConnection>(RdmaConnection::Parts{
-      .channel = std::move(own),
-      .id = std::move(pending.id),
-      .queue_pair = std::move(pending.queue_pair),
-      .domains = domains_,
-      .server = true,
-      .credits = pending.credits}));
+  accept_(std::make_unique<RdmaConnection>(
+      RdmaConnection::Parts{.channel = std::move(own),
+                            .id = std::move(pending.id),
+                            .queue_pair = std::move(pending.queue_pair),
+                            .domains = domains_,
+                            .server = true,
+                            .credits = pending.credits}));
 }
 
 void RdmaListener::DropPending(rdma_cm_id* id, const absl::Status& reason) {

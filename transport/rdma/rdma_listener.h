@@ -16,12 +16,10 @@ namespace rdmafs::rdma {
 // Owned by its loop's thread.
 class RdmaListener final : public Listener {
  public:
-  static absl::StatusOr<std::unique_ptr<Listener>> Create(const Endpoint& endpoint,
-                                                          const ConnectionOptions& options,
-                                                          EventLoop& loop,
-                                                          Transport::AcceptFunction accept,
-                                                          const TransportResources& resources,
-                                                          std::shared_ptr<ProtectionDomains> domains);
+  static absl::StatusOr<std::unique_ptr<Listener>> Create(
+      const Endpoint& endpoint, const ConnectionOptions& options, EventLoop& loop,
+      Transport::AcceptFunction accept, const TransportResources& resources,
+      std::shared_ptr<ProtectionDomains> domains);
   ~RdmaListener() override;
 
   std::string address() const override;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "transport/base/socket_address.h"
+#include "transport/rdma/abandoned_attempts.h"
 #include "transport/rdma/cm_event.h"
 #include "transport/rdma/connector.h"
 #include "transport/rdma/memlock.h"
@@ -23,29 +24,32 @@ absl::Status CheckOptions(const ConnectionOptions& options) {
 
 RdmaTransport::RdmaTransport(const TransportResources& resources)
     : resources_(resources),
-      domains_(std::make_shared<rdma::ProtectionDomains>(resources.arena, resources.clock)) {}
+      domains_(std::make_shared<rdma::ProtectionDomains>(resources.arena, resources.clock)),
+      abandoned_(std::make_unique<rdma::AbandonedAttempts>()) {}
 
 RdmaTransport::~RdmaTransport() = default;
 
 absl::Status RdmaTransport::Available() const {
   const std::vector<RdmaDevice> devices = ListRdmaDevices();
   if (devices.empty()) return absl::UnavailableError("no RDMA device");
-  auto usable = std::find_if(devices.begin(), devices.end(), [](const auto& d) { return d.fault.empty(); });
+  auto usable =
+      std::find_if(devices.begin(), devices.end(), [](const auto& d) { return d.fault.empty(); });
   if (usable == devices.end()) {
     return absl::UnavailableError(absl::StrCat(devices.front().name, ": ", devices.front().fault));
   }
   rdma::EventChannelPtr channel;
   absl::Status status = rdma::OpenEventChannel(channel);
   if (!status.ok()) return status;
-  const size_t arena_bytes = std::max(resources_.arena.size_bytes(), resources_.messages.options().cap_bytes);
+  const size_t arena_bytes =
+      std::max(resources_.arena.size_bytes(), resources_.messages.options().cap_bytes);
   if (!rdma::MemlockSuffices(arena_bytes)) {
     return absl::ResourceExhaustedError(rdma::MemlockAdvice(arena_bytes));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Connection>> RdmaTransport::Connect(const Endpoint& peer,
-                                                                   const ConnectionOptions& options) {
+absl::StatusOr<std::unique_ptr<Connection>> RdmaTransport::Connect(
+    const Endpoint& peer, const ConnectionOptions& options) {
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
   const Nanoseconds deadline = resources_.clock.Now() + options.timeout;
@@ -53,7 +57,8 @@ absl::StatusOr<std::unique_ptr<Connection>> RdmaTransport::Connect(const Endpoin
   if (!addresses.ok()) return addresses.status();
   status = absl::NotFoundError(absl::StrCat(peer.host, " has no address"));
   for (const SocketAddress& address : *addresses) {
-    auto connection = rdma::ConnectTo(address, options.credits, deadline, resources_, domains_);
+    auto connection =
+        rdma::ConnectTo(address, options.credits, deadline, resources_, domains_, *abandoned_);
     if (connection.ok()) return connection;
     status = connection.status();
   }
@@ -62,12 +67,16 @@ absl::StatusOr<std::unique_ptr<Connection>> RdmaTransport::Connect(const Endpoin
 
 absl::StatusOr<std::unique_ptr<Listener>> RdmaTransport::Listen(const Endpoint& endpoint,
                                                                 const ConnectionOptions& options,
-                                                                EventLoop& loop, AcceptFunction accept) {
+                                                                EventLoop& loop,
+                                                                AcceptFunction accept) {
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
-  return rdma::RdmaListener::Create(endpoint, options, loop, std::move(accept), resources_, domains_);
+  return rdma::RdmaListener::Create(endpoint, options, loop, std::move(accept), resources_,
+                                    domains_);
 }
 
-MemoryRegionCache::Statistics RdmaTransport::memory_statistics() const { return domains_->statistics(); }
+MemoryRegionCache::Statistics RdmaTransport::memory_statistics() const {
+  return domains_->statistics();
+}
 
 }  // namespace rdmafs

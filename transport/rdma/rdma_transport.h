@@ -8,8 +8,9 @@
 namespace rdmafs {
 
 namespace rdma {
+class AbandonedAttempts;
 class ProtectionDomains;
-}
+}  // namespace rdma
 
 // Thread-safe. Makes no call to rdma-core before Available(), Connect() or Listen(): a process that
 // forks does so before. Must outlive its listeners; connections may outlive it.
@@ -23,13 +24,14 @@ class RdmaTransport final : public Transport {
   absl::StatusOr<std::unique_ptr<Connection>> Connect(const Endpoint& peer,
                                                       const ConnectionOptions& options) override;
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint& endpoint,
-                                                   const ConnectionOptions& options, EventLoop& loop,
-                                                   AcceptFunction accept) override;
+                                                   const ConnectionOptions& options,
+                                                   EventLoop& loop, AcceptFunction accept) override;
   MemoryRegionCache::Statistics memory_statistics() const override;
 
  private:
   const TransportResources resources_;
   const std::shared_ptr<rdma::ProtectionDomains> domains_;
+  const std::unique_ptr<rdma::AbandonedAttempts> abandoned_;
 };
 
 }  // namespace rdmafs

@@ -6,12 +6,16 @@ namespace rdmafs::rdma {
 namespace {
 
 ibv_sge Sge(const void* data, size_t size, uint32_t lkey) {
-  return {.addr = reinterpret_cast<uintptr_t>(data), .length = static_cast<uint32_t>(size), .lkey = lkey};
+  return {.addr = reinterpret_cast<uintptr_t>(data),
+          .length = static_cast<uint32_t>(size),
+          .lkey = lkey};
 }
 
 uint8_t WrCount(const SendQueue::Message& message) { return message.push.empty() ? 1 : 2; }
 
-size_t HeadSize(const SendQueue::Message& message) { return sizeof message.header + message.body.size(); }
+size_t HeadSize(const SendQueue::Message& message) {
+  return sizeof message.header + message.body.size();
+}
 
 }  // namespace
 
@@ -94,7 +98,8 @@ int SendQueue::Gather(Message& message, ibv_sge* sges) {
     sges[count++] = Sge(space.data, HeadSize(message), space.lkey);
   }
   if (!message.inline_payload.empty()) {
-    sges[count++] = Sge(message.inline_payload.data(), message.inline_payload.size(), message.inline_lkey);
+    sges[count++] =
+        Sge(message.inline_payload.data(), message.inline_payload.size(), message.inline_lkey);
   }
   return count;
 }
@@ -116,8 +121,9 @@ Errno SendQueue::Fetch(Read& read) {
 
 // A QP stalls behind a READ beyond its initiator depth, replies and all; so such READs wait here.
 void SendQueue::IssueReads() {
-  while (next_read_ < reads_.next_number() && next_read_ - reads_.first_number() < options_.max_reads &&
-         used_wr_ < options_.max_wr && !posted_.full() && fault_.ok()) {
+  while (next_read_ < reads_.next_number() &&
+         next_read_ - reads_.first_number() < options_.max_reads && used_wr_ < options_.max_wr &&
+         !posted_.full() && fault_.ok()) {
     const Read& read = reads_.at(next_read_++);
     ibv_sge sge = Sge(read.destination.data(), read.destination.size(), read.lkey);
     ibv_send_wr wr{};

@@ -12,17 +12,17 @@
 
 namespace rdmafs::rdma {
 
-// Owned by one shard thread. SENDs and RDMA_WRITEs complete in order, so that one completion ends all
-// that were posted before it. An RDMA_READ ends by its own only: Soft-iWARP reports a SEND that was
-// posted behind a READ before that READ's data is there. wr_id is the number of the entry.
+// Owned by one shard thread. SENDs and RDMA_WRITEs complete in order, so that one completion ends
+// all that were posted before it. An RDMA_READ ends by its own only: Soft-iWARP reports a SEND that
+// was posted behind a READ before that READ's data is there. wr_id is the number of the entry.
 class SendQueue {
  public:
   struct Options {
     ibv_qp* qp = nullptr;
-    uint32_t max_wr = 0;        // of the QP, at least kMinSendWr
-    uint32_t max_inline = 0;    // bytes for IBV_SEND_INLINE
-    uint32_t max_reads = 1;     // RDMA_READs at once (initiator depth)
-    uint32_t queue_limit = 0;   // messages, and reads, that may wait beyond that
+    uint32_t max_wr = 0;       // of the QP, at least kMinSendWr
+    uint32_t max_inline = 0;   // bytes for IBV_SEND_INLINE
+    uint32_t max_reads = 1;    // RDMA_READs at once (initiator depth)
+    uint32_t queue_limit = 0;  // messages, and reads, that may wait beyond that
     bool signal_all = false;
     uint32_t permits = UINT32_MAX;  // see AddPermit()
   };
@@ -51,7 +51,8 @@ class SendQueue {
 
   // Sends now, or as soon as there is room, in order. ENOBUFS beyond queue_limit.
   Errno Post(Message message);
-  // Reads now, or when earlier reads are done. ENOBUFS beyond queue_limit; `read` is left alone then.
+  // Reads now, or when earlier reads are done. ENOBUFS beyond queue_limit; `read` is left alone
+  // then.
   Errno Fetch(Read& read);
   // One more message may be sent: on a client there must be a receive for each reply to come, as
   // iWARP ends a connection that has none, and InfiniBand makes the server wait.
@@ -93,12 +94,12 @@ class SendQueue {
   const Options options_;
   SendRing ring_;
   FixedQueue<Posted> posted_;
-  uint64_t first_open_ = 0;    // SENDs of posted_ before this have completed
-  FixedQueue<Read> reads_;     // in flight, then waiting
-  uint64_t next_read_ = 0;     // the first of the waiting ones
+  uint64_t first_open_ = 0;  // SENDs of posted_ before this have completed
+  FixedQueue<Read> reads_;   // in flight, then waiting
+  uint64_t next_read_ = 0;   // the first of the waiting ones
   std::deque<Waiting> waiting_;
   uint32_t used_wr_ = 0;
-  uint32_t unsignalled_ = 0;   // at the end of posted_
+  uint32_t unsignalled_ = 0;  // at the end of posted_
   uint32_t permits_;
   Errno fault_;
 };

@@ -9,8 +9,8 @@
 
 namespace rdmafs::rdma {
 
-// Blocks of a pool used in turn: SENDs complete in order, so what was taken first is free first. Owned
-// by one shard thread.
+// Blocks of a pool used in turn: SENDs complete in order, so what was taken first is free first.
+// Owned by one shard thread.
 class SendRing {
  public:
   struct Block {

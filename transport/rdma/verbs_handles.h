@@ -17,10 +17,12 @@ struct DestroyWith {
   }
 };
 
-using EventChannelPtr = std::unique_ptr<rdma_event_channel, DestroyWith<rdma_destroy_event_channel>>;
+using EventChannelPtr =
+    std::unique_ptr<rdma_event_channel, DestroyWith<rdma_destroy_event_channel>>;
 using CmIdPtr = std::unique_ptr<rdma_cm_id, DestroyWith<rdma_destroy_id>>;
 using DomainPtr = std::unique_ptr<ibv_pd, DestroyWith<ibv_dealloc_pd>>;
-using CompletionChannelPtr = std::unique_ptr<ibv_comp_channel, DestroyWith<ibv_destroy_comp_channel>>;
+using CompletionChannelPtr =
+    std::unique_ptr<ibv_comp_channel, DestroyWith<ibv_destroy_comp_channel>>;
 using CqPtr = std::unique_ptr<ibv_cq, DestroyWith<ibv_destroy_cq>>;
 
 }  // namespace rdmafs::rdma

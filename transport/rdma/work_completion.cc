@@ -7,8 +7,8 @@ namespace {
 
 absl::StatusCode CodeOf(ibv_wc_status status, bool receive) {
   switch (status) {
-    // An RDMA_READ or RDMA_WRITE that the client's rkey does not allow. (Soft-iWARP does not tell: it
-    // says LOC_QP_OP_ERR, or only that the peer closed.)
+    // An RDMA_READ or RDMA_WRITE that the client's rkey does not allow. (Soft-iWARP does not tell:
+    // it says LOC_QP_OP_ERR, or only that the peer closed.)
     case IBV_WC_REM_ACCESS_ERR:
     case IBV_WC_REM_INV_REQ_ERR:
     case IBV_WC_REM_OP_ERR:
@@ -27,9 +27,12 @@ absl::StatusCode CodeOf(ibv_wc_status status, bool receive) {
 
 const char* Meaning(ibv_wc_status status) {
   switch (status) {
-    case IBV_WC_RETRY_EXC_ERR: return " (the peer does not answer)";
-    case IBV_WC_RNR_RETRY_EXC_ERR: return " (the peer posts no receives)";
-    default: return "";
+    case IBV_WC_RETRY_EXC_ERR:
+      return " (the peer does not answer)";
+    case IBV_WC_RNR_RETRY_EXC_ERR:
+      return " (the peer posts no receives)";
+    default:
+      return "";
   }
 }
 
@@ -37,11 +40,11 @@ const char* Meaning(ibv_wc_status status) {
 
 absl::Status ReasonOf(const ibv_wc& completion, const char* opcode, const std::string& peer) {
   const bool receive = absl::string_view(opcode) == "RECV";
-  return absl::Status(CodeOf(completion.status, receive),
-                      absl::StrCat(peer, ": ", opcode, " failed: ", ibv_wc_status_str(completion.status),
-                                   Meaning(completion.status), ", wc status ",
-                                   static_cast<int>(completion.status), ", vendor ",
-                                   completion.vendor_err));
+  return absl::Status(
+      CodeOf(completion.status, receive),
+      absl::StrCat(peer, ": ", opcode, " failed: ", ibv_wc_status_str(completion.status),
+                   Meaning(completion.status), ", wc status ", static_cast<int>(completion.status),
+                   ", vendor ", completion.vendor_err));
 }
 
 }  // namespace rdmafs::rdma

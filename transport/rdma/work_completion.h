@@ -9,8 +9,8 @@
 
 namespace rdmafs::rdma {
 
-// With status, opcode and vendor code, for the log. kInvalidArgument when only a peer that breaks the
-// protocol causes it, kInternal when only we do, else kUnavailable.
+// With status, opcode and vendor code, for the log. kInvalidArgument when only a peer that breaks
+// the protocol causes it, kInternal when only we do, else kUnavailable.
 absl::Status ReasonOf(const ibv_wc& completion, const char* opcode, const std::string& peer);
 
 }  // namespace rdmafs::rdma

@@ -12,8 +12,10 @@ TEST(SocketAddress, NumericHostsAreReadAndWrittenBack) {
     const char* text;
     int family;
   } const cases[] = {
-      {"10.77.0.1", "10.77.0.1:20490", AF_INET},      {"::1", "[::1]:20490", AF_INET6},
-      {"[fd00::1]", "[fd00::1]:20490", AF_INET6},      {"::ffff:10.1.2.3", "10.1.2.3:20490", AF_INET6},
+      {"10.77.0.1", "10.77.0.1:20490", AF_INET},
+      {"::1", "[::1]:20490", AF_INET6},
+      {"[fd00::1]", "[fd00::1]:20490", AF_INET6},
+      {"::ffff:10.1.2.3", "10.1.2.3:20490", AF_INET6},
   };
   for (const auto& c : cases) {
     auto found = SocketAddress::Resolve(c.host, 20490, kSecond);

@@ -37,7 +37,8 @@ class MemoryRegionCacheTest : public testing::Test {
 TEST_F(MemoryRegionCacheTest, AnOwnedSlabHasItsOwnKeysForEveryAccess) {
   Arena::Slab slab = arena_.Add(kSlabBytes);
   auto cache = MakeCache();
-  for (auto access : {MemoryAccess::kLocal, MemoryAccess::kRemoteRead, MemoryAccess::kRemoteWrite}) {
+  for (auto access :
+       {MemoryAccess::kLocal, MemoryAccess::kRemoteRead, MemoryAccess::kRemoteWrite}) {
     auto keys = cache->Lookup(slab.subspan(4096, 100), access);
     ASSERT_TRUE(keys.ok());
     EXPECT_EQ(registrar_.at(keys->lkey).access, access);
@@ -140,7 +141,8 @@ TEST_F(MemoryRegionCacheTest, LookupsOfManyThreadsAreCountedExactlyWhileSlabsAre
   EXPECT_EQ(cache->statistics().hit_count, uint64_t{kThreads} * kLookups);
 }
 
-// --- Foreign memory --------------------------------------------------------------------------------
+// --- Foreign memory
+// --------------------------------------------------------------------------------
 
 TEST_F(MemoryRegionCacheTest, ForeignMemoryIsRegisteredOnceForTheExactRangeAndAccess) {
   auto cache = MakeCache();
@@ -178,7 +180,8 @@ TEST_F(MemoryRegionCacheTest, OwnedMemoryIsNotRegisteredAgainAsForeign) {
 TEST_F(MemoryRegionCacheTest, EmptyAndWrappingRangesAreRefused) {
   auto cache = MakeCache();
   EXPECT_EQ(cache->LookupForeign({}, MemoryAccess::kLocal).error(), Errno(EFAULT));
-  EXPECT_EQ(cache->LookupForeign({foreign_.data(), SIZE_MAX}, MemoryAccess::kLocal).error(), Errno(EFAULT));
+  EXPECT_EQ(cache->LookupForeign({foreign_.data(), SIZE_MAX}, MemoryAccess::kLocal).error(),
+            Errno(EFAULT));
   EXPECT_EQ(registrar_.attempts(), 0u);
 }
 
@@ -248,8 +251,8 @@ TEST_F(MemoryRegionCacheTest, InvalidateForgetsEveryRangeThatTouchesTheMemoryAnd
     size_t offset, size;
     bool forgotten;
   } const cases[] = {
-      {0, 100, false}, {0, 101, true},   {99, 2, true},    {100, 1, true}, {150, 10, true},
-      {50, 500, true}, {199, 1, true},   {199, 50, true},  {200, 1, false}, {300, 10, false},
+      {0, 100, false}, {0, 101, true}, {99, 2, true},   {100, 1, true},  {150, 10, true},
+      {50, 500, true}, {199, 1, true}, {199, 50, true}, {200, 1, false}, {300, 10, false},
   };
   for (const auto& c : cases) {
     auto cache = MakeCache();

@@ -5,12 +5,14 @@
 
 namespace rdmafs {
 
-INSTANTIATE_TEST_SUITE_P(
-    Rdma, TransportContract,
-    testing::Values(ContractTransport{
-        .name = "rdma",
-        .make = [](TransportResources resources) { return std::make_unique<RdmaTransport>(resources); },
-        .listen = {TestAddress(), 0},
-        .connect_host = TestAddress()}));
+INSTANTIATE_TEST_SUITE_P(Rdma, TransportContract,
+                         testing::Values(ContractTransport{
+                             .name = "rdma",
+                             .make =
+                                 [](TransportResources resources) {
+                                   return std::make_unique<RdmaTransport>(resources);
+                                 },
+                             .listen = {TestAddress(), 0},
+                             .connect_host = TestAddress()}));
 
 }  // namespace rdmafs

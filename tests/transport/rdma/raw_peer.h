@@ -1,6 +1,7 @@
 // RawPeer: a client made of bare rdma_cm calls, which sends what no client of ours would.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <rdma/rdma_verbs.h>
 
@@ -9,8 +10,6 @@
 
 #include "absl/types/span.h"
 #include "transport/base/socket_address.h"
-#include <gtest/gtest.h>
-
 #include "transport/connection.h"
 #include "transport/rdma/cm_event.h"
 #include "transport/rdma/handshake.h"
@@ -26,7 +25,8 @@ class RawPeer {
     EXPECT_EQ(rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP), 0);
     id_.reset(id);
     auto addresses = SocketAddress::Resolve(server.host, server.port, kSecond);
-    EXPECT_EQ(rdma_resolve_addr(id, nullptr, const_cast<sockaddr*>(addresses->front().get()), 5000), 0);
+    EXPECT_EQ(rdma_resolve_addr(id, nullptr, const_cast<sockaddr*>(addresses->front().get()), 5000),
+              0);
     EXPECT_EQ(Await().type, RDMA_CM_EVENT_ADDR_RESOLVED);
     EXPECT_EQ(rdma_resolve_route(id, 5000), 0);
     EXPECT_EQ(Await().type, RDMA_CM_EVENT_ROUTE_RESOLVED);
@@ -51,7 +51,8 @@ class RawPeer {
 
   void Send(absl::Span<const std::byte> bytes) {
     std::memcpy(memory_.data(), bytes.data(), bytes.size());
-    EXPECT_EQ(rdma_post_send(id_.get(), nullptr, memory_.data(), bytes.size(), region_.get(), 0), 0);
+    EXPECT_EQ(rdma_post_send(id_.get(), nullptr, memory_.data(), bytes.size(), region_.get(), 0),
+              0);
   }
   // The next event; a default one after 10 s without any.
   rdma::CmEvent Await() {

@@ -1,6 +1,6 @@
-// Bandwidth of pushes and pulls through the rdma transport, to compare with ib_write_bw and ib_read_bw.
-// rdma_bandwidth [push|pull|echo] [seconds] [depth] [bytes] [busy poll, microseconds]: a server's and a
-// client's thread. Polling is what perftest's programs do.
+// Bandwidth of pushes and pulls through the rdma transport, to compare with ib_write_bw and
+// ib_read_bw. rdma_bandwidth [push|pull|echo] [seconds] [depth] [bytes] [busy poll, microseconds]:
+// a server's and a client's thread. Polling is what perftest's programs do.
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -22,8 +22,10 @@ struct Side {
     options.slab_bytes = size_t{2} << 20;
     return options;
   }
-  Side() : messages(arena, MessageOptions()), blocks(arena, {}),
-           transport(TransportResources{arena, messages, clock}) {}
+  Side()
+      : messages(arena, MessageOptions()),
+        blocks(arena, {}),
+        transport(TransportResources{arena, messages, clock}) {}
   MonotonicClock clock;
   Arena arena;
   BufferPool messages, blocks;
@@ -108,19 +110,22 @@ class Client final : public ConnectionHandler {
   std::array<Buffer, wire::kMaxCredits> blocks_;
 };
 
-int Run(const std::string& what, double seconds, uint16_t depth, size_t size, Nanoseconds busy_poll) {
+int Run(const std::string& what, double seconds, uint16_t depth, size_t size,
+        Nanoseconds busy_poll) {
   const uint16_t flags = what == "push" ? wire::kFlagSink : what == "pull" ? wire::kFlagSource : 0;
   Server server(busy_poll);
-  auto listener = server.side.transport.Listen({TestAddress(), 0}, {}, server.loop, [&](auto accepted) {
-    server.connection = std::move(accepted);
-    server.connection->Start(server.loop, server);
-  });
+  auto listener =
+      server.side.transport.Listen({TestAddress(), 0}, {}, server.loop, [&](auto accepted) {
+        server.connection = std::move(accepted);
+        server.connection->Start(server.loop, server);
+      });
   if (!listener.ok()) return std::printf("%s\n", listener.status().ToString().c_str()), 1;
   const uint16_t port = (*listener)->port();
   std::thread thread([&] { server.loop.Run(); });
   Client client(flags, size, busy_poll);
   auto connection = client.side.transport.Connect({TestAddress(), port}, {});
-  if (!connection.ok()) return std::printf("%s\n", connection.status().ToString().c_str()), std::exit(1), 1;
+  if (!connection.ok())
+    return std::printf("%s\n", connection.status().ToString().c_str()), std::exit(1), 1;
   (*connection)->Start(client.loop, client);
   for (uint16_t slot = 0; slot < depth; ++slot) client.Call(**connection, slot);
   // The first round registers the server's blocks.
@@ -128,10 +133,12 @@ int Run(const std::string& what, double seconds, uint16_t depth, size_t size, Na
   client.count = 0;
   const Nanoseconds begin = client.side.clock.Now();
   const Nanoseconds deadline = begin + static_cast<Nanoseconds>(seconds * kSecond);
-  while (client.side.clock.Now() < deadline && !client.closed) client.loop.RunOnce(kMillisecond * 100);
+  while (client.side.clock.Now() < deadline && !client.closed)
+    client.loop.RunOnce(kMillisecond * 100);
   const double elapsed = static_cast<double>(client.side.clock.Now() - begin) / kSecond;
   std::printf("%s %zu bytes, depth %u: %.1f MB/s, %.0f calls/s\n", what.c_str(), size, depth,
-              static_cast<double>(client.count * size) / elapsed / 1048576, static_cast<double>(client.count) / elapsed);
+              static_cast<double>(client.count * size) / elapsed / 1048576,
+              static_cast<double>(client.count) / elapsed);
   (*connection)->Close(absl::CancelledError("done"));
   while (!client.closed) client.loop.RunOnce(kSecond);
   thread.join();

@@ -19,12 +19,12 @@ namespace rdmafs {
 
 // What a test asks of the server, as opcodes.
 enum TestOpcode : uint16_t {
-  kEcho = 1,       // body and inline payload come back
-  kPushPattern,    // fills the sink with Pattern(sequence)
-  kPullChecksum,   // reads the source, answers with Checksum() as body
-  kKeep,           // no answer before ReleaseKept()
-  kCloseNow,       // the server closes
-  kPushForeign,    // status: what Post() says of a push out of unregistered memory
+  kEcho = 1,      // body and inline payload come back
+  kPushPattern,   // fills the sink with Pattern(sequence)
+  kPullChecksum,  // reads the source, answers with Checksum() as body
+  kKeep,          // no answer before ReleaseKept()
+  kCloseNow,      // the server closes
+  kPushForeign,   // status: what Post() says of a push out of unregistered memory
 };
 
 inline std::byte Pattern(uint32_t sequence, size_t i) {
@@ -67,8 +67,10 @@ inline BufferPool::Options PayloadPoolOptions() {
 
 // Memory and transport of one side.
 struct Side {
-  Side() : messages(arena, MessagePoolOptions()), payload(arena, PayloadPoolOptions()),
-           transport(TransportResources{arena, messages, clock}) {}
+  Side()
+      : messages(arena, MessagePoolOptions()),
+        payload(arena, PayloadPoolOptions()),
+        transport(TransportResources{arena, messages, clock}) {}
   MonotonicClock clock;
   Arena arena;
   BufferPool messages, payload;
@@ -79,8 +81,9 @@ struct Side {
 class TestServer : private ConnectionHandler {
  public:
   explicit TestServer(Side& side, ConnectionOptions options = {}) : side_(side), loop_(side.clock) {
-    auto listener = side.transport.Listen({TestAddress(), 0}, options, loop_,
-                                          [this](std::unique_ptr<Connection> c) { Accept(std::move(c)); });
+    auto listener =
+        side.transport.Listen({TestAddress(), 0}, options, loop_,
+                              [this](std::unique_ptr<Connection> c) { Accept(std::move(c)); });
     EXPECT_TRUE(listener.ok()) << listener.status();
     if (!listener.ok()) return;
     listener_ = *std::move(listener);
@@ -123,7 +126,7 @@ class TestServer : private ConnectionHandler {
   std::vector<absl::Status> closed_;
   std::deque<ReceivedMessage> kept_;
   std::vector<Errno> pulled_;
-  bool greet_ = false;       // send a reply to no call as soon as a connection is there
+  bool greet_ = false;  // send a reply to no call as soon as a connection is there
   bool close_on_accept_ = false;
   void ReleaseKept() {
     while (!kept_.empty()) {
@@ -193,7 +196,8 @@ class TestServer : private ConnectionHandler {
     reply.body = body;
     if (!message.inline_payload().empty()) {
       reply.hold = side_.payload.Take();
-      std::memcpy(reply.hold.data(), message.inline_payload().data(), message.inline_payload().size());
+      std::memcpy(reply.hold.data(), message.inline_payload().data(),
+                  message.inline_payload().size());
       reply.inline_payload = reply.hold.payload().first(message.inline_payload().size());
     }
     if (header.opcode == kPushPattern) {

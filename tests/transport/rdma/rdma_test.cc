@@ -67,7 +67,7 @@ TEST_F(RdmaTest, TheServerPullsWhatTheClientExposed) {
 TEST_F(RdmaTest, SixtyFourPushesAndPullsInFlightAllGetTheirOwnBytes) {
   TestServer server(server_side_);
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint()).ok());
+  ASSERT_EQ(client.Connect(server.endpoint()), absl::OkStatus());
   constexpr uint16_t kDepth = 64;
   constexpr size_t kSize = 100'000;
   std::vector<Buffer> buffers(kDepth);
@@ -100,11 +100,13 @@ TEST_F(RdmaTest, SixtyFourPushesAndPullsInFlightAllGetTheirOwnBytes) {
 TEST_F(RdmaTest, AClientThatKeepsItsRepliesWaitsForReceivesAndIsNotCutOff) {
   TestServer server(server_side_, {.credits = 4});
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint(), {.credits = 4}).ok());
+  ASSERT_EQ(client.Connect(server.endpoint(), {.credits = 4}), absl::OkStatus());
   client.keep_messages_ = true;
   size_t sent = 0;
   auto post = [&](uint16_t slot) {
-    ASSERT_EQ(client.connection().Post(TestClient::Call(kEcho, slot, static_cast<uint32_t>(sent++))), kOk);
+    ASSERT_EQ(
+        client.connection().Post(TestClient::Call(kEcho, slot, static_cast<uint32_t>(sent++))),
+        kOk);
   };
   client.on_reply_ = [&](const wire::MessageHeader& header) {
     if (sent < 10) post(header.slot);
@@ -122,7 +124,7 @@ TEST_F(RdmaTest, AClientThatKeepsItsRepliesWaitsForReceivesAndIsNotCutOff) {
 TEST_F(RdmaTest, ManyMessagesOfTheLargestSizeGoThroughTheSendRing) {
   TestServer server(server_side_);
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint()).ok());
+  ASSERT_EQ(client.Connect(server.endpoint()), absl::OkStatus());
   std::vector<std::byte> body(wire::kMaxBodyBytes);
   uint32_t sent = 0;
   auto post = [&](uint16_t slot) {
@@ -136,13 +138,14 @@ TEST_F(RdmaTest, ManyMessagesOfTheLargestSizeGoThroughTheSendRing) {
   };
   for (uint16_t slot = 0; slot < 64; ++slot) post(slot);
   ASSERT_TRUE(client.RunUntilReceived(1000)) << client.closed_;
-  for (const auto& reply : client.received_) ASSERT_TRUE(HasPattern(reply.header.sequence, reply.body));
+  for (const auto& reply : client.received_)
+    ASSERT_TRUE(HasPattern(reply.header.sequence, reply.body));
 }
 
 TEST_F(RdmaTest, UnregisteredMemoryIsRefusedWithEfault) {
   TestServer server(server_side_);
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint()).ok());
+  ASSERT_EQ(client.Connect(server.endpoint()), absl::OkStatus());
   std::vector<std::byte> foreign(4096);
   Outgoing sink = TestClient::Call(kPushPattern, 0, 1);
   sink.header.flags = wire::kFlagSink;
@@ -164,7 +167,7 @@ TEST_F(RdmaTest, UnregisteredMemoryIsRefusedWithEfault) {
 TEST_F(RdmaTest, AHoldLastsUntilTheReplyAndNoLonger) {
   TestServer server(server_side_);
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint()).ok());
+  ASSERT_EQ(client.Connect(server.endpoint()), absl::OkStatus());
   Buffer sink = client_side_.payload.Take();
   Outgoing call = TestClient::Call(kKeep, 0, 1);
   call.header.flags = wire::kFlagSink;
@@ -182,7 +185,7 @@ TEST_F(RdmaTest, AHoldLastsUntilTheReplyAndNoLonger) {
 TEST_F(RdmaTest, AServerThatClosesWithCallsInFlightIsHeardOf) {
   TestServer server(server_side_);
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint()).ok());
+  ASSERT_EQ(client.Connect(server.endpoint()), absl::OkStatus());
   for (uint16_t slot = 0; slot < 10; ++slot) {
     ASSERT_EQ(client.connection().Post(TestClient::Call(kKeep, slot, 1)), kOk);
   }
@@ -197,7 +200,7 @@ TEST_F(RdmaTest, AServerThatClosesAsSoonAsItAcceptedIsHeardOf) {
   TestServer server(server_side_);
   server.OnLoop([&] { server.close_on_accept_ = true; });
   TestClient client(client_side_);
-  ASSERT_TRUE(client.Connect(server.endpoint()).ok());
+  ASSERT_EQ(client.Connect(server.endpoint()), absl::OkStatus());
   ASSERT_TRUE(client.RunUntilClosed());
   EXPECT_TRUE(absl::IsUnavailable(client.closed_)) << client.closed_;
 }
@@ -208,9 +211,11 @@ TEST_F(RdmaTest, APeerThatIsKilledIsHeardOf) {
   const std::string program =
       std::filesystem::read_symlink("/proc/self/exe").parent_path() / "rdma_waiting_client";
   const std::string port = std::to_string(server.endpoint().port);
-  char* arguments[] = {const_cast<char*>(program.c_str()), const_cast<char*>(port.c_str()), nullptr};
+  char* arguments[] = {const_cast<char*>(program.c_str()), const_cast<char*>(port.c_str()),
+                       nullptr};
   pid_t child = 0;
-  ASSERT_EQ(posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments, environ), 0) << program;
+  ASSERT_EQ(posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments, environ), 0)
+      << program;
   EXPECT_TRUE(server.WaitUntil([&] { return server.kept_.size() == 1; }));
   ASSERT_EQ(kill(child, SIGKILL), 0);
   int how = 0;

@@ -49,7 +49,8 @@ TEST(CmEventReason, ARejectionsPrivateDataIsReported) {
   const Rejection rejection{.refusal = static_cast<uint16_t>(Refusal::kNoMemory)};
   std::memcpy(event.bytes.data(), &rejection, sizeof rejection);
   event.size_bytes = sizeof rejection;
-  EXPECT_NE(ReasonOf(event, "p").message().find(RefusalText(Refusal::kNoMemory)), absl::string_view::npos);
+  EXPECT_NE(ReasonOf(event, "p").message().find(RefusalText(Refusal::kNoMemory)),
+            absl::string_view::npos);
 }
 
 TEST(WorkCompletionReason, TheCodeSaysWhoseFaultItIsAndTheTextNamesStatusAndOpcode) {
@@ -74,7 +75,8 @@ TEST(WorkCompletionReason, TheCodeSaysWhoseFaultItIsAndTheTextNamesStatusAndOpco
     const absl::Status reason = ReasonOf(completion, c.opcode, "peer");
     EXPECT_EQ(reason.code(), c.code) << reason;
     EXPECT_NE(reason.message().find(c.opcode), absl::string_view::npos) << reason;
-    EXPECT_NE(reason.message().find(ibv_wc_status_str(c.status)), absl::string_view::npos) << reason;
+    EXPECT_NE(reason.message().find(ibv_wc_status_str(c.status)), absl::string_view::npos)
+        << reason;
   }
 }
 

@@ -42,7 +42,8 @@ class SendRingTest : public testing::Test {
   }
   SendRing Make(size_t blocks) {
     std::vector<SendRing::Block> taken;
-    for (size_t i = 0; i < blocks; ++i) taken.push_back({pool_.Take(), static_cast<uint32_t>(100 + i)});
+    for (size_t i = 0; i < blocks; ++i)
+      taken.push_back({pool_.Take(), static_cast<uint32_t>(100 + i)});
     return SendRing(std::move(taken));
   }
   Arena arena_;
@@ -74,8 +75,8 @@ TEST_F(SendRingTest, ABlockIsUsedAgainWhenAllBeforeTheOldestIsReleased) {
   EXPECT_TRUE(ring.Fits(8192));
 }
 
-// The bound that SendQueue relies on: fewer than kSignalEvery SENDs have no signal, wherever in a block
-// the first of them stands, and there must be room for the one that has.
+// The bound that SendQueue relies on: fewer than kSignalEvery SENDs have no signal, wherever in a
+// block the first of them stands, and there must be room for the one that has.
 TEST_F(SendRingTest, AllSendsUpToTheNextSignalFit) {
   constexpr size_t kLargest = sizeof(wire::MessageHeader) + wire::kMaxBodyBytes;
   for (size_t before : {size_t{1}, size_t{2048}, size_t{4096}, size_t{6200}, size_t{8192}}) {
