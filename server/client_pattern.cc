@@ -26,7 +26,8 @@ std::string HostText(const sockaddr* address) {
   if (address != nullptr && address->sa_family == AF_INET) {
     inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, text, sizeof text);
   } else if (address != nullptr && address->sa_family == AF_INET6) {
-    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr, text, sizeof text);
+    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr, text,
+              sizeof text);
   }
   return text;
 }
@@ -50,7 +51,8 @@ int ParseBits(std::string_view text, bool ipv4) {
 bool Glob(std::string_view pattern, std::string_view name) {
   if (pattern.empty()) return name.empty();
   if (pattern.front() != '*') {
-    return !name.empty() && (pattern.front() == '?' ? name.front() != '.' : pattern.front() == name.front()) &&
+    return !name.empty() &&
+           (pattern.front() == '?' ? name.front() != '.' : pattern.front() == name.front()) &&
            Glob(pattern.substr(1), name.substr(1));
   }
   for (size_t taken = 0; taken <= name.size(); ++taken) {
@@ -66,7 +68,8 @@ std::string Lower(std::string text) {
 }
 
 bool IsNameCharacter(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_' || c == '*' || c == '?';
+  return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_' ||
+         c == '*' || c == '?';
 }
 
 }  // namespace
@@ -76,7 +79,8 @@ std::optional<HostAddress> HostAddress::Parse(std::string_view text) {
   HostAddress address;
   if (inet_pton(AF_INET6, plain.c_str(), address.bytes_.data()) == 1) return address;
   std::memcpy(address.bytes_.data(), kMappedPrefix, sizeof kMappedPrefix);
-  if (inet_pton(AF_INET, plain.c_str(), address.bytes_.data() + sizeof kMappedPrefix) == 1) return address;
+  if (inet_pton(AF_INET, plain.c_str(), address.bytes_.data() + sizeof kMappedPrefix) == 1)
+    return address;
   return std::nullopt;
 }
 
@@ -86,7 +90,8 @@ bool HostAddress::is_ipv4() const {
 
 bool HostAddress::is_loopback() const {
   if (is_ipv4()) return bytes_[12] == 127;
-  return std::all_of(bytes_.begin(), bytes_.end() - 1, [](uint8_t byte) { return byte == 0; }) && bytes_[15] == 1;
+  return std::all_of(bytes_.begin(), bytes_.end() - 1, [](uint8_t byte) { return byte == 0; }) &&
+         bytes_[15] == 1;
 }
 
 bool HostAddress::SharesPrefix(const HostAddress& other, int bits) const {
@@ -116,8 +121,8 @@ std::vector<std::string> SystemHostNames::NamesOf(const HostAddress& address) {
   socket_address.sin6_family = AF_INET6;
   std::memcpy(&socket_address.sin6_addr, &address, sizeof address);
   char name[NI_MAXHOST];
-  if (getnameinfo(reinterpret_cast<const sockaddr*>(&socket_address), sizeof socket_address, name, sizeof name,
-                  nullptr, 0, NI_NAMEREQD) != 0) {
+  if (getnameinfo(reinterpret_cast<const sockaddr*>(&socket_address), sizeof socket_address, name,
+                  sizeof name, nullptr, 0, NI_NAMEREQD) != 0) {
     return {};
   }
   return {name};
@@ -129,7 +134,8 @@ std::vector<HostAddress> SystemHostNames::OwnAddresses() {
   std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> found(raw, &freeifaddrs);
   std::vector<HostAddress> addresses;
   for (const ifaddrs* interface = raw; interface != nullptr; interface = interface->ifa_next) {
-    if (auto address = HostAddress::Parse(HostText(interface->ifa_addr))) addresses.push_back(*address);
+    if (auto address = HostAddress::Parse(HostText(interface->ifa_addr)))
+      addresses.push_back(*address);
   }
   return addresses;
 }
@@ -142,20 +148,25 @@ absl::StatusOr<ClientPattern> ClientPattern::Parse(std::string_view text) {
     return absl::InvalidArgumentError(absl::StrCat("netgroups are not supported: ", pattern.text_));
   }
   const size_t slash = text.find('/');
-  if (auto address = HostAddress::Parse(text.substr(0, slash)); address && text.find('%') == text.npos) {
+  if (auto address = HostAddress::Parse(text.substr(0, slash));
+      address && text.find('%') == text.npos) {
     pattern.kind_ = Kind::kNetwork;
     pattern.network_ = *address;
     if (slash != text.npos) pattern.bits_ = ParseBits(text.substr(slash + 1), address->is_ipv4());
-    if (pattern.bits_ < 0) return absl::InvalidArgumentError(absl::StrCat("no such network: ", pattern.text_));
+    if (pattern.bits_ < 0)
+      return absl::InvalidArgumentError(absl::StrCat("no such network: ", pattern.text_));
     return pattern;
   }
-  if (text.empty() || text.size() > kMaxNameBytes || !std::all_of(text.begin(), text.end(), IsNameCharacter)) {
-    return absl::InvalidArgumentError(absl::StrCat("not a host, address or network: ", pattern.text_));
+  if (text.empty() || text.size() > kMaxNameBytes ||
+      !std::all_of(text.begin(), text.end(), IsNameCharacter)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("not a host, address or network: ", pattern.text_));
   }
   const bool wild = text.find_first_of("*?") != text.npos;
   // 10.77.*.* would be asked of the name service, which knows no such thing.
   if (wild && text.find_first_not_of("0123456789.*?") == text.npos) {
-    return absl::InvalidArgumentError(absl::StrCat("write addresses as a network (10.77.0.0/16): ", pattern.text_));
+    return absl::InvalidArgumentError(
+        absl::StrCat("write addresses as a network (10.77.0.0/16): ", pattern.text_));
   }
   pattern.kind_ = wild ? Kind::kWildcard : Kind::kName;
   return pattern;

@@ -51,8 +51,8 @@ class SystemHostNames final : public HostNames {
 // A value.
 class ClientPattern {
  public:
-  // exports(5): an address, address/bits, address/netmask, a host's name, a name with '*' and '?', or "*".
-  // The status says what is wrong with it.
+  // exports(5): an address, address/bits, address/netmask, a host's name, a name with '*' and '?',
+  // or "*". The status says what is wrong with it.
   static absl::StatusOr<ClientPattern> Parse(std::string_view text);
   // Loopback, and the addresses that this host has when it is asked.
   static ClientPattern ThisHost();

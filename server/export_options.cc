@@ -37,7 +37,8 @@ const std::map<std::string_view, Flag>& Flags() {
 }
 
 absl::Status Wrong(std::string_view option, std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat("option ", std::string(option), ": ", std::string(why)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("option ", std::string(option), ": ", std::string(why)));
 }
 
 absl::Status SetId(std::string_view option, std::string_view value, uint32_t& id) {
@@ -60,7 +61,8 @@ absl::Status ApplyOne(std::string_view option, ExportOptions& options) {
   if (name == "anongid") return SetId(option, value, options.squash.anonymous_gid);
   if (name == "fsid") {
     uint32_t id;
-    if (!absl::SimpleAtoi(absl::string_view(value.data(), value.size()), &id)) return Wrong(option, "not a number");
+    if (!absl::SimpleAtoi(absl::string_view(value.data(), value.size()), &id))
+      return Wrong(option, "not a number");
     options.fsid = id;
     return absl::OkStatus();
   }
@@ -75,7 +77,8 @@ absl::Status ApplyExportOptions(std::string_view list, ExportOptions& options) {
   for (absl::string_view piece : absl::StrSplit(absl::string_view(list.data(), list.size()), ',')) {
     piece = absl::StripAsciiWhitespace(piece);
     if (piece.empty()) continue;
-    if (absl::Status status = ApplyOne({piece.data(), piece.size()}, options); !status.ok()) return status;
+    if (absl::Status status = ApplyOne({piece.data(), piece.size()}, options); !status.ok())
+      return status;
   }
   return absl::OkStatus();
 }

@@ -72,12 +72,15 @@ absl::Status Exports::Finish() {
   }
   // Paths seldom collide; then the order of the file decides.
   exported.id = Hash(IdentityText(exported));
-  const auto taken = [&](const Export& other) { return &other != &exported && other.id == exported.id; };
+  const auto taken = [&](const Export& other) {
+    return &other != &exported && other.id == exported.id;
+  };
   while (std::any_of(exports_.begin(), exports_.end(), taken)) ++exported.id;
   return absl::OkStatus();
 }
 
-absl::StatusOr<Exports> Exports::ForDirectories(absl::Span<const std::string> paths, std::string_view options,
+absl::StatusOr<Exports> Exports::ForDirectories(absl::Span<const std::string> paths,
+                                                std::string_view options,
                                                 absl::Span<const std::string> clients) {
   ExportOptions here, elsewhere;
   here.read_only = elsewhere.read_only = false;
@@ -101,7 +104,8 @@ absl::StatusOr<Exports> Exports::ForDirectories(absl::Span<const std::string> pa
   return exports;
 }
 
-Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path, HostNames& names) const {
+Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path,
+                                     HostNames& names) const {
   const auto normal = NormalPath(path);
   const auto address = HostAddress::Parse(peer.host);
   if (!normal || path.find('\0') != path.npos) return Errno(ENOENT);

@@ -43,9 +43,10 @@ class Exports {
   static absl::StatusOr<Exports> Parse(std::string_view text, const std::string& file);
   // The same for a file's content. Blocks.
   static absl::StatusOr<Exports> Load(const std::string& file);
-  // The quick case: `path` (absolute) for this host (rw,no_root_squash) and for `clients` (rw,root_squash);
-  // `options` ("ro,all_squash") change that for all of them.
-  static absl::StatusOr<Exports> ForDirectories(absl::Span<const std::string> paths, std::string_view options,
+  // The quick case: `path` (absolute) for this host (rw,no_root_squash) and for `clients`
+  // (rw,root_squash); `options` ("ro,all_squash") change that for all of them.
+  static absl::StatusOr<Exports> ForDirectories(absl::Span<const std::string> paths,
+                                                std::string_view options,
                                                 absl::Span<const std::string> clients);
 
   struct Peer {
@@ -57,9 +58,9 @@ class Exports {
     const ExportOptions* options;  // of the rule that counts
     std::string below;             // of the path asked for, "" for the export itself
   };
-  // The longest export that `path` is or lies below decides, and in it the rule that says most exactly who
-  // it is for. ENOENT: nothing of that path is exported. EACCES: not to this peer. May ask the name
-  // service: worker threads only.
+  // The longest export that `path` is or lies below decides, and in it the rule that says most
+  // exactly who it is for. ENOENT: nothing of that path is exported. EACCES: not to this peer. May
+  // ask the name service: worker threads only.
   Result<Match> Find(const Peer& peer, std::string_view path, HostNames& names) const;
 
   const std::vector<Export>& all() const { return exports_; }
@@ -71,7 +72,8 @@ class Exports {
   std::vector<Export> exports_;
 };
 
-// "/srv//data/./x/" becomes "/srv/data/x"; ".." goes up as far as "/". Nothing when it is not absolute.
+// "/srv//data/./x/" becomes "/srv/data/x"; ".." goes up as far as "/". Nothing when it is not
+// absolute.
 std::optional<std::string> NormalPath(std::string_view path);
 
 // Changes `options` by a list such as "rw,anonuid=1000". The status names the option that is wrong.

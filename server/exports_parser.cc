@@ -21,10 +21,12 @@ class Scanner {
   int line() const { return line_; }
   bool at_end() const { return rest_.empty(); }
 
-  // The next word of the logical line; nothing at its end, which is taken then. A status for what cannot be.
+  // The next word of the logical line; nothing at its end, which is taken then. A status for what
+  // cannot be.
   absl::StatusOr<std::optional<std::string>> Word() {
     SkipBlanks();
-    if (!rest_.empty() && rest_.front() == '#') rest_.remove_prefix(std::min(rest_.find('\n'), rest_.size()));
+    if (!rest_.empty() && rest_.front() == '#')
+      rest_.remove_prefix(std::min(rest_.find('\n'), rest_.size()));
     if (rest_.empty()) return std::nullopt;
     if (rest_.front() == '\n') {
       Take();
@@ -42,7 +44,8 @@ class Scanner {
       }
     }
     if (quoted) return absl::InvalidArgumentError("a quotation mark is missing");
-    if (word.find('\0') != word.npos) return absl::InvalidArgumentError("a NUL is no part of a name");
+    if (word.find('\0') != word.npos)
+      return absl::InvalidArgumentError("a NUL is no part of a name");
     return word;
   }
 
@@ -55,15 +58,17 @@ class Scanner {
   }
   // A character, or the one that \040 stands for.
   char TakeCharacter() {
-    if (rest_.size() >= 4 && rest_[0] == '\\' && rest_[1] <= '3' && IsOctal(rest_[1]) && IsOctal(rest_[2]) &&
-        IsOctal(rest_[3])) {
+    if (rest_.size() >= 4 && rest_[0] == '\\' && rest_[1] <= '3' && IsOctal(rest_[1]) &&
+        IsOctal(rest_[2]) && IsOctal(rest_[3])) {
       const int value = (rest_[1] - '0') * 64 + (rest_[2] - '0') * 8 + (rest_[3] - '0');
       rest_.remove_prefix(4);
       return static_cast<char>(value);
     }
     return Take();
   }
-  bool StartsContinuation() const { return rest_.starts_with("\\\n") || rest_.starts_with("\\\r\n"); }
+  bool StartsContinuation() const {
+    return rest_.starts_with("\\\n") || rest_.starts_with("\\\r\n");
+  }
   void SkipBlanks() {
     while (!rest_.empty() && (IsBlank(rest_.front()) || StartsContinuation())) {
       if (rest_.front() == '\\') rest_.remove_prefix(rest_.find('\n'));
@@ -84,8 +89,11 @@ absl::StatusOr<ExportRule> ParseRule(std::string_view word, const ExportOptions&
   if (!pattern.ok()) return pattern.status();
   rule.client = *std::move(pattern);
   if (open == word.npos) return rule;
-  if (word.back() != ')') return absl::InvalidArgumentError(absl::StrCat("a parenthesis is missing: ", std::string(word)));
-  absl::Status status = ApplyExportOptions(word.substr(open + 1, word.size() - open - 2), rule.options);
+  if (word.back() != ')')
+    return absl::InvalidArgumentError(
+        absl::StrCat("a parenthesis is missing: ", std::string(word)));
+  absl::Status status =
+      ApplyExportOptions(word.substr(open + 1, word.size() - open - 2), rule.options);
   if (!status.ok()) return status;
   return rule;
 }
@@ -98,14 +106,18 @@ absl::Status ParseClients(Scanner& scanner, Export& exported) {
     if (!word.ok()) return word.status();
     if (!word->has_value()) break;
     if ((*word)->starts_with("-")) {
-      if (absl::Status status = ApplyExportOptions(std::string_view(**word).substr(1), defaults); !status.ok()) return status;
+      if (absl::Status status = ApplyExportOptions(std::string_view(**word).substr(1), defaults);
+          !status.ok())
+        return status;
       continue;
     }
     auto rule = ParseRule(**word, defaults);
     if (!rule.ok()) return rule.status();
     exported.rules.push_back(*std::move(rule));
   }
-  if (exported.rules.empty()) return absl::InvalidArgumentError(absl::StrCat(exported.path, " is exported to nobody: name clients, or *"));
+  if (exported.rules.empty())
+    return absl::InvalidArgumentError(
+        absl::StrCat(exported.path, " is exported to nobody: name clients, or *"));
   return absl::OkStatus();
 }
 
@@ -123,7 +135,8 @@ absl::StatusOr<Exports> Exports::Parse(std::string_view text, const std::string&
     if (!word.ok()) return at_line(word.status());
     if (!word->has_value()) continue;
     auto path = NormalPath(**word);
-    if (!path) return at_line(absl::InvalidArgumentError(absl::StrCat("not an absolute path: ", **word)));
+    if (!path)
+      return at_line(absl::InvalidArgumentError(absl::StrCat("not an absolute path: ", **word)));
     Export exported{*path};
     if (absl::Status status = ParseClients(scanner, exported); !status.ok()) return at_line(status);
     exports.exports_.push_back(std::move(exported));
@@ -139,7 +152,8 @@ absl::StatusOr<Exports> Exports::Load(const std::string& file) {
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (stream.bad()) return absl::UnavailableError(absl::StrCat(file, ": ", Errno(EIO).ToString()));
   text.resize(static_cast<size_t>(stream.gcount()));
-  if (text.size() > kMaxFileBytes) return absl::InvalidArgumentError(absl::StrCat(file, ": larger than 1 MiB"));
+  if (text.size() > kMaxFileBytes)
+    return absl::InvalidArgumentError(absl::StrCat(file, ": larger than 1 MiB"));
   return Parse(text, file);
 }
 

@@ -13,7 +13,9 @@ constexpr int kMaxIdleTrimmed = 8;
 }  // namespace
 
 FdCache::FdCache(Options options, const Clock& clock)
-    : shard_capacity_(std::max<size_t>(1, options.capacity / kShards)), idle_(options.idle), clock_(clock) {}
+    : shard_capacity_(std::max<size_t>(1, options.capacity / kShards)),
+      idle_(options.idle),
+      clock_(clock) {}
 
 FdCache::Shard& FdCache::ShardOf(std::string_view key) {
   // Other bits than flat_hash_map's groups are chosen by.

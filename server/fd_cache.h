@@ -25,9 +25,10 @@ struct PosixObject {
 };
 using ObjectRef = std::shared_ptr<const PosixObject>;
 
-// Thread-safe; its locks are leaves, and descriptors are closed outside of them (the last close of an
-// unlinked file may take long). Least recently used entries go when a shard is full; what was not used for
-// `idle` goes with the traffic, so that files removed behind the server's back give their space back.
+// Thread-safe; its locks are leaves, and descriptors are closed outside of them (the last close of
+// an unlinked file may take long). Least recently used entries go when a shard is full; what was
+// not used for `idle` goes with the traffic, so that files removed behind the server's back give
+// their space back.
 class FdCache {
  public:
   struct Options {
@@ -59,7 +60,8 @@ class FdCache {
   struct alignas(64) Shard {
     mutable absl::Mutex mutex;
     List list ABSL_GUARDED_BY(mutex);
-    absl::flat_hash_map<std::string_view, List::iterator> index ABSL_GUARDED_BY(mutex);  // keys are the list's
+    absl::flat_hash_map<std::string_view, List::iterator> index
+        ABSL_GUARDED_BY(mutex);  // keys are the list's
   };
 
   Shard& ShardOf(std::string_view key);

@@ -27,8 +27,8 @@ using MacContext = std::unique_ptr<EVP_MAC_CTX, decltype(&EVP_MAC_CTX_free)>;
 // Fetching and allocating cost more than the hash: once per thread.
 EVP_MAC_CTX* ThreadContext() {
   static thread_local const MacContext context = [] {
-    std::unique_ptr<EVP_MAC, decltype(&EVP_MAC_free)> mac(EVP_MAC_fetch(nullptr, "SIPHASH", nullptr),
-                                                          &EVP_MAC_free);
+    std::unique_ptr<EVP_MAC, decltype(&EVP_MAC_free)> mac(
+        EVP_MAC_fetch(nullptr, "SIPHASH", nullptr), &EVP_MAC_free);
     MacContext made(mac ? EVP_MAC_CTX_new(mac.get()) : nullptr, &EVP_MAC_CTX_free);
     size_t size = HandleCodec::kMacBytes;
     OSSL_PARAM parameters[] = {OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
@@ -58,7 +58,8 @@ wire::FileHandle HandleCodec::Encode(const HandleParts& parts) const {
   wire::FileHandle handle;
   uint8_t* bytes = handle.bytes.data();
   std::memcpy(bytes, &fixed, sizeof fixed);
-  if (!parts.object.empty()) std::memcpy(bytes + sizeof fixed, parts.object.data(), parts.object.size());
+  if (!parts.object.empty())
+    std::memcpy(bytes + sizeof fixed, parts.object.data(), parts.object.size());
   const size_t signed_size = sizeof fixed + parts.object.size();
   Sign(bytes, signed_size, bytes + signed_size);
   handle.size_bytes = static_cast<uint16_t>(signed_size + kMacBytes);
@@ -66,7 +67,8 @@ wire::FileHandle HandleCodec::Encode(const HandleParts& parts) const {
 }
 
 Result<HandleParts> HandleCodec::Decode(const wire::FileHandle& handle) const {
-  if (handle.size_bytes < kFixedBytes + kMacBytes || handle.size_bytes > wire::kMaxHandleBytes) return Errno(EBADF);
+  if (handle.size_bytes < kFixedBytes + kMacBytes || handle.size_bytes > wire::kMaxHandleBytes)
+    return Errno(EBADF);
   const size_t signed_size = handle.size_bytes - kMacBytes;
   uint8_t mac[kMacBytes];
   Sign(handle.bytes.data(), signed_size, mac);

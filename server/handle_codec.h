@@ -11,9 +11,9 @@
 namespace rdmafs {
 
 enum class HandleKind : uint8_t {
-  kRoot = 1,    // the export itself; no object bytes
-  kFile = 2,    // handle type and bytes of name_to_handle_at(2)
-  kTable = 3,   // device, inode, stamp of an object that the server keeps open
+  kRoot = 1,   // the export itself; no object bytes
+  kFile = 2,   // handle type and bytes of name_to_handle_at(2)
+  kTable = 3,  // device, inode, stamp of an object that the server keeps open
 };
 
 // What is in a handle but the signature. `object` is a view of the handle, or of the asker's bytes.
@@ -23,9 +23,9 @@ struct HandleParts {
   std::string_view object;
 };
 
-// Thread-safe. Layout: export id (u32; first, as the server asks it which store a handle is for), version,
-// kind, size of the object's bytes (u16), file system (u64), the object's bytes, and behind them a
-// SipHash-2-4 of 128 bits over all of that.
+// Thread-safe. Layout: export id (u32; first, as the server asks it which store a handle is for),
+// version, kind, size of the object's bytes (u16), file system (u64), the object's bytes, and
+// behind them a SipHash-2-4 of 128 bits over all of that.
 class HandleCodec {
  public:
   static constexpr size_t kMacBytes = 16;

@@ -38,13 +38,15 @@ absl::StatusOr<HandleKey> Load(int fd, const std::string& path) {
 // Under another name first: a crash leaves no half key, and of two servers one wins.
 absl::Status Create(int directory, const std::string& path) {
   const std::string temporary = absl::StrCat("handle.key.", getpid());
-  UniqueFd fd(openat(directory, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd fd(openat(directory, temporary.c_str(),
+                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) return Failed(path, errno);
   const HandleKey key = RandomHandleKey();
-  bool written = fchmod(fd.get(), 0600) == 0 &&
-                 write(fd.get(), key.data(), key.size()) == static_cast<ssize_t>(key.size()) &&
-                 fsync(fd.get()) == 0 &&
-                 (linkat(directory, temporary.c_str(), directory, "handle.key", 0) == 0 || errno == EEXIST);
+  bool written =
+      fchmod(fd.get(), 0600) == 0 &&
+      write(fd.get(), key.data(), key.size()) == static_cast<ssize_t>(key.size()) &&
+      fsync(fd.get()) == 0 &&
+      (linkat(directory, temporary.c_str(), directory, "handle.key", 0) == 0 || errno == EEXIST);
   const int error = errno;
   unlinkat(directory, temporary.c_str(), 0);
   return written ? absl::OkStatus() : Failed(path, error);

@@ -12,11 +12,11 @@
 
 namespace rdmafs {
 
-// Semantics are Linux's: a request waits only for locks that are held, those that wait are served in the
-// order in which they came; a waiting change of a flock(2) lock gives the old one up first; waits of
-// fcntl owners for one another are searched for cycles.
-// Thread-safe; never blocks: a lock that has to wait completes its Reply later, on the thread of
-// whoever made room (the Reply posts to its own loop). No Reply completes while the table's mutex is held.
+// Semantics are Linux's: a request waits only for locks that are held, those that wait are served
+// in the order in which they came; a waiting change of a flock(2) lock gives the old one up first;
+// waits of fcntl owners for one another are searched for cycles. Thread-safe; never blocks: a lock
+// that has to wait completes its Reply later, on the thread of whoever made room (the Reply posts
+// to its own loop). No Reply completes while the table's mutex is held.
 class LockTable {
  public:
   // An owner is a client's process (or open file) in a session.
@@ -39,11 +39,13 @@ class LockTable {
   ~LockTable();
 
   // The first lock in the way, or one of type kUnlock.
-  wire::LockRange Get(const OpenFile::FileId&, const Owner&, const wire::LockRange&, bool flock) const;
+  wire::LockRange Get(const OpenFile::FileId&, const Owner&, const wire::LockRange&,
+                      bool flock) const;
   // EAGAIN when it is held by another and `wait` is false; EDEADLK for a cycle of waiting fcntl
-  // owners; ENOLCK over the bounds; EINVAL for a range or type that is none. Returns the id of a wait, 0 when it completed at once.
-  WaitId Set(const OpenFile::FileId&, const Owner&, Through, const wire::LockRange&, bool flock, bool wait,
-             Reply<Unit>);
+  // owners; ENOLCK over the bounds; EINVAL for a range or type that is none. Returns the id of a
+  // wait, 0 when it completed at once.
+  WaitId Set(const OpenFile::FileId&, const Owner&, Through, const wire::LockRange&, bool flock,
+             bool wait, Reply<Unit>);
   // The waiting call answers EINTR; a no-op when it has completed.
   void Cancel(WaitId);
   // close(2) by a process: its fcntl locks on the file.

@@ -26,7 +26,8 @@ ComponentName::ComponentName(std::string_view name) {
 ProcName::ProcName(int fd) { std::snprintf(text_, sizeof text_, "/proc/self/fd/%d", fd); }
 
 Errno StatFd(int fd, struct statx& status) {
-  return ToErrno(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, &status));
+  return ToErrno(
+      statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, &status));
 }
 
 uint64_t DeviceOf(const struct statx& status) {
@@ -39,7 +40,9 @@ uint64_t MountIdOf(const struct statx& status) {
 
 uint64_t InodeSalt(uint64_t device, uint64_t root_device) {
   // The high bits: inode numbers rarely use them.
-  return device == root_device ? 0 : ((device ^ device >> 32) * 0x9e3779b97f4a7c15u) & 0x7fff000000000000u;
+  return device == root_device
+             ? 0
+             : ((device ^ device >> 32) * 0x9e3779b97f4a7c15u) & 0x7fff000000000000u;
 }
 
 wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device) {

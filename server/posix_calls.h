@@ -18,7 +18,8 @@ inline Errno LastErrno() { return Errno(errno); }
 // For a system call that returns 0 or -1.
 inline Errno ToErrno(int result) { return result == 0 ? kOk : LastErrno(); }
 
-// One component of a path with its NUL. Whatever could lead elsewhere (".", "..", '/', NUL) is invalid.
+// One component of a path with its NUL. Whatever could lead elsewhere (".", "..", '/', NUL) is
+// invalid.
 class ComponentName {
  public:
   explicit ComponentName(std::string_view name);
@@ -31,13 +32,13 @@ class ComponentName {
   char text_[wire::kMaxNameBytes + 1];
 };
 
-// The name of descriptor `fd` below /proc/self/fd: for what the kernel does by path only. Following it
-// leads to the very object, a symlink too, and checks nothing on the way.
+// The name of descriptor `fd` below /proc/self/fd: for what the kernel does by path only. Following
+// it leads to the very object, a symlink too, and checks nothing on the way.
 class ProcName {
  public:
   explicit ProcName(int fd);
-  const char* path() const { return text_; }                        // "/proc/self/fd/7"
-  const char* number() const { return text_ + kDirectoryLength; }   // "7"
+  const char* path() const { return text_; }                       // "/proc/self/fd/7"
+  const char* number() const { return text_ + kDirectoryLength; }  // "7"
 
  private:
   static constexpr size_t kDirectoryLength = 14;
@@ -54,7 +55,8 @@ uint64_t MountIdOf(const struct statx& status);
 uint64_t InodeSalt(uint64_t device, uint64_t root_device);
 wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device);
 
-// Whether files of this descriptor's file system are memory: reads and writes do not wait for a disk.
+// Whether files of this descriptor's file system are memory: reads and writes do not wait for a
+// disk.
 bool IsMemoryFileSystem(int fd);
 
 }  // namespace rdmafs

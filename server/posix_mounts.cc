@@ -39,8 +39,10 @@ std::string Unescape(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     const bool octal = text[i] == '\\' && i + 3 < text.size();
-    out += octal ? static_cast<char>(std::strtol(std::string(text.substr(i + 1, 3)).c_str(), nullptr, 8))
-                 : text[i];
+    out +=
+        octal
+            ? static_cast<char>(std::strtol(std::string(text.substr(i + 1, 3)).c_str(), nullptr, 8))
+            : text[i];
     if (octal) i += 3;
   }
   return out;
@@ -48,10 +50,12 @@ std::string Unescape(std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PosixMounts>> PosixMounts::Open(const std::string& path, bool cross) {
+absl::StatusOr<std::unique_ptr<PosixMounts>> PosixMounts::Open(const std::string& path,
+                                                               bool cross) {
   std::unique_ptr<char, decltype(&free)> real(realpath(path.c_str(), nullptr), &free);
   UniqueFd directory(real ? open(real.get(), kDirectoryFlags) : -1);
-  if (!directory.valid()) return absl::NotFoundError(absl::StrCat(path, ": ", LastErrno().ToString()));
+  if (!directory.valid())
+    return absl::NotFoundError(absl::StrCat(path, ": ", LastErrno().ToString()));
   auto root = Describe(std::move(directory));
   if (!root.ok()) return absl::InternalError(absl::StrCat(path, ": ", root.error().ToString()));
   std::unique_ptr<PosixMounts> mounts(new PosixMounts(real.get(), cross));

@@ -1,4 +1,5 @@
-// PosixMounts: the mounted file systems below one export, by mount id and by the id that handles carry.
+// PosixMounts: the mounted file systems below one export, by mount id and by the id that handles
+// carry.
 #pragma once
 
 #include <memory>
@@ -15,11 +16,11 @@ namespace rdmafs {
 
 // A mount that is served. Lives as long as its PosixMounts.
 struct PosixMount {
-  UniqueFd fd;               // a directory of it, really open (open_by_handle_at(2) and syncfs(2) want that)
+  UniqueFd fd;  // a directory of it, really open (open_by_handle_at(2) and syncfs(2) want that)
   uint64_t mount_id = 0;
   uint64_t file_system = 0;  // statfs(2)'s f_fsid, or the device when there is none
   uint64_t device = 0;
-  bool memory = false;       // tmpfs or ramfs
+  bool memory = false;  // tmpfs or ramfs
 };
 
 // Thread-safe. Mounts are only ever added, kMaxMounts at most.
@@ -31,8 +32,8 @@ class PosixMounts {
   static absl::StatusOr<std::unique_ptr<PosixMounts>> Open(const std::string& path, bool cross);
 
   const PosixMount& root() const { return *root_; }
-  // The mount of an object: EXDEV when it is another than the export's and mounts are not crossed. A mount
-  // that is new is added through `fd`, an O_PATH descriptor in it.
+  // The mount of an object: EXDEV when it is another than the export's and mounts are not crossed.
+  // A mount that is new is added through `fd`, an O_PATH descriptor in it.
   Result<const PosixMount*> Of(uint64_t mount_id, int fd);
   // nullptr when no such file system is mounted below the export.
   const PosixMount* FindFileSystem(uint64_t file_system);

@@ -19,7 +19,9 @@ struct KernelHandle {
 
   file_handle* get() { return reinterpret_cast<file_handle*>(this); }
   // Type and bytes, as they stand in our handles.
-  std::string_view object() const { return {reinterpret_cast<const char*>(&type), sizeof type + size}; }
+  std::string_view object() const {
+    return {reinterpret_cast<const char*>(&type), sizeof type + size};
+  }
 };
 static_assert(offsetof(KernelHandle, type) == offsetof(file_handle, handle_type) &&
               offsetof(KernelHandle, bytes) == offsetof(file_handle, f_handle));
@@ -27,7 +29,9 @@ static_assert(offsetof(KernelHandle, type) == offsetof(file_handle, handle_type)
 struct TableName {
   uint64_t device, inode, stamp;
   // What the table is searched by; the stamp is compared.
-  std::string_view key() const { return {reinterpret_cast<const char*>(this), offsetof(TableName, stamp)}; }
+  std::string_view key() const {
+    return {reinterpret_cast<const char*>(this), offsetof(TableName, stamp)};
+  }
   std::string_view object() const { return {reinterpret_cast<const char*>(this), sizeof *this}; }
 };
 static_assert(sizeof(TableName) == 24);
@@ -66,7 +70,8 @@ PosixObjects::PosixObjects(const PosixStoreOptions& options)
 }
 
 absl::StatusOr<std::unique_ptr<PosixObjects>> PosixObjects::Open(const PosixStoreOptions& options) {
-  if (!HandleCodec::Available()) return absl::UnavailableError("OpenSSL's libcrypto offers no SipHash");
+  if (!HandleCodec::Available())
+    return absl::UnavailableError("OpenSSL's libcrypto offers no SipHash");
   auto mounts = PosixMounts::Open(options.path, options.cross_mounts);
   if (!mounts.ok()) return mounts.status();
   std::unique_ptr<PosixObjects> objects(new PosixObjects(options));
@@ -75,11 +80,13 @@ absl::StatusOr<std::unique_ptr<PosixObjects>> PosixObjects::Open(const PosixStor
   UniqueFd fd(open(ProcName(mount.fd.get()).path(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   struct statx status;
   if (!fd.valid() || !StatFd(fd.get(), status).ok()) {
-    return absl::UnavailableError(absl::StrCat("/proc/self/fd is needed: ", LastErrno().ToString()));
+    return absl::UnavailableError(
+        absl::StrCat("/proc/self/fd is needed: ", LastErrno().ToString()));
   }
   objects->root_ = MakeObject(std::move(fd), status);
   objects->root_handle_ = objects->codec_.Encode({HandleKind::kRoot, mount.file_system, {}});
-  objects->table_ = options.handles == PosixStoreOptions::Handles::kTable || !objects->CanNameByHandle();
+  objects->table_ =
+      options.handles == PosixStoreOptions::Handles::kTable || !objects->CanNameByHandle();
   FdCache::Options cache = options.fd_cache;
   if (objects->table_) cache = {options.table_capacity, 0};
   objects->cache_ = std::make_unique<FdCache>(cache, *options.clock);
@@ -90,7 +97,8 @@ bool PosixObjects::CanNameByHandle() const {
   auto handle = NameToHandle(root_->fd.get(), "", AT_EMPTY_PATH);
   if (!handle.ok()) return false;
   ThreadCredentials::ReadSearchScope may_search;
-  return UniqueFd(open_by_handle_at(mounts_->root().fd.get(), handle->get(), O_PATH | O_CLOEXEC)).valid();
+  return UniqueFd(open_by_handle_at(mounts_->root().fd.get(), handle->get(), O_PATH | O_CLOEXEC))
+      .valid();
 }
 
 Result<ObjectRef> PosixObjects::Resolve(const wire::FileHandle& handle) {
@@ -117,7 +125,8 @@ Result<ObjectRef> PosixObjects::ResolveFile(const HandleParts& parts, std::strin
   const PosixMount* mount = mounts_->FindFileSystem(parts.file_system);
   if (mount == nullptr) return Errno(ESTALE);
   KernelHandle handle;
-  if (parts.object.size() < sizeof handle.type || parts.object.size() > HandleCodec::kMaxObjectBytes) {
+  if (parts.object.size() < sizeof handle.type ||
+      parts.object.size() > HandleCodec::kMaxObjectBytes) {
     return Errno(EBADF);
   }
   std::memcpy(&handle.type, parts.object.data(), parts.object.size());
@@ -169,7 +178,8 @@ Result<StoreEntry> PosixObjects::Describe(int fd) {
   return DescribeStat(fd, status, **mount);
 }
 
-Result<StoreEntry> PosixObjects::DescribeStat(int fd, const struct statx& status, const PosixMount& mount) {
+Result<StoreEntry> PosixObjects::DescribeStat(int fd, const struct statx& status,
+                                              const PosixMount& mount) {
   auto handle = HandleOf(fd, status, mount);
   if (!handle.ok()) return handle.error();
   return StoreEntry{ToAttributes(status, root_device()), *handle};
@@ -184,12 +194,14 @@ Result<wire::FileHandle> PosixObjects::HandleOf(int fd, const struct statx& stat
   return codec_.Encode({HandleKind::kFile, mount.file_system, handle->object()});
 }
 
-Result<StoreEntry> PosixObjects::AdmitToTable(UniqueFd fd, const struct statx& status, const PosixMount& mount) {
+Result<StoreEntry> PosixObjects::AdmitToTable(UniqueFd fd, const struct statx& status,
+                                              const PosixMount& mount) {
   StoreEntry entry{ToAttributes(status, root_device()), root_handle_};
   if (IsRoot(DeviceOf(status), status.stx_ino)) return entry;
   // With the birth time an object that left the table comes back under the handle that it had.
   const bool born = (status.stx_mask & STATX_BTIME) != 0 && status.stx_btime.tv_sec != 0;
-  const uint64_t stamp = born ? static_cast<uint64_t>(status.stx_btime.tv_sec) * 1'000'000'000 + status.stx_btime.tv_nsec
+  const uint64_t stamp = born ? static_cast<uint64_t>(status.stx_btime.tv_sec) * 1'000'000'000 +
+                                    status.stx_btime.tv_nsec
                               : next_stamp_.fetch_add(1, std::memory_order_relaxed);
   TableName name{DeviceOf(status), status.stx_ino, stamp};
   name.stamp = cache_->Insert(name.key(), MakeObject(std::move(fd), status, stamp))->stamp;
@@ -238,7 +250,8 @@ Result<const PosixMount*> PosixObjects::MountOf(const PosixObject& object) {
   return mounts_->Of(MountIdOf(status), object.fd.get());
 }
 
-PosixObjects::Departure::Departure(PosixObjects& objects, int parent, const char* name) : objects_(objects) {
+PosixObjects::Departure::Departure(PosixObjects& objects, int parent, const char* name)
+    : objects_(objects) {
   if (objects.table_) {
     struct statx status;
     if (statx(parent, name, AT_SYMLINK_NOFOLLOW, STATX_INO, &status) != 0) return;

@@ -15,9 +15,9 @@
 
 namespace rdmafs {
 
-// Thread-safe. Either names objects by name_to_handle_at(2) and keeps the descriptors used lately, or
-// (table) keeps a descriptor for every object that has been looked up, until it is forgotten or the table
-// is full; then its handle is stale.
+// Thread-safe. Either names objects by name_to_handle_at(2) and keeps the descriptors used lately,
+// or (table) keeps a descriptor for every object that has been looked up, until it is forgotten or
+// the table is full; then its handle is stale.
 class PosixObjects {
  public:
   // Blocks. `options` is copied; the clock stays.
@@ -25,17 +25,17 @@ class PosixObjects {
 
   // EBADF for what this export did not sign, ESTALE for what is gone.
   Result<ObjectRef> Resolve(const wire::FileHandle& handle);
-  // The entry of an object that was found (O_PATH) or made; keeps the descriptor for the next call. EXDEV
-  // for an object of a mount that is not served.
+  // The entry of an object that was found (O_PATH) or made; keeps the descriptor for the next call.
+  // EXDEV for an object of a mount that is not served.
   Result<StoreEntry> Admit(UniqueFd fd);
-  // The same for an object that stays open elsewhere, and for passing by in a directory: keeps nothing,
-  // but in a table. `fd` stays the caller's.
+  // The same for an object that stays open elsewhere, and for passing by in a directory: keeps
+  // nothing, but in a table. `fd` stays the caller's.
   Result<StoreEntry> Describe(int fd);
-  // Handles of the file system need nothing: the cache is bounded by itself. In a table the object is the
-  // first to make room, or goes at once when it has no name any more.
+  // Handles of the file system need nothing: the cache is bounded by itself. In a table the object
+  // is the first to make room, or goes at once when it has no name any more.
   void Forget(const wire::FileHandle& handle);
-  // Before `name` goes: what it names should no longer be kept open, or its space would stay in use. A
-  // hint that is void when something else has the name by then.
+  // Before `name` goes: what it names should no longer be kept open, or its space would stay in
+  // use. A hint that is void when something else has the name by then.
   class Departure {
    public:
     Departure(PosixObjects& objects, int parent, const char* name);
@@ -47,8 +47,9 @@ class PosixObjects {
     std::string key_;
   };
 
-  // Under the name of a mount point that is not crossed there is the directory that it covers: reached
-  // through a copy of the parent's mount that has no mounts on it. EXDEV where that is not to be had.
+  // Under the name of a mount point that is not crossed there is the directory that it covers:
+  // reached through a copy of the parent's mount that has no mounts on it. EXDEV where that is not
+  // to be had.
   Result<StoreEntry> AdmitCovered(int parent, const char* name);
 
   const PosixObject& root() const { return *root_; }
@@ -67,7 +68,8 @@ class PosixObjects {
   bool CanNameByHandle() const;
   Result<ObjectRef> ResolveFile(const HandleParts& parts, std::string_view key);
   Result<ObjectRef> ResolveTable(const HandleParts& parts);
-  Result<wire::FileHandle> HandleOf(int fd, const struct statx& status, const PosixMount& mount) const;
+  Result<wire::FileHandle> HandleOf(int fd, const struct statx& status,
+                                    const PosixMount& mount) const;
   Result<StoreEntry> DescribeStat(int fd, const struct statx& status, const PosixMount& mount);
   Result<StoreEntry> AdmitToTable(UniqueFd fd, const struct statx& status, const PosixMount& mount);
 

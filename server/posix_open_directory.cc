@@ -80,7 +80,8 @@ bool PosixOpenDirectory::Append(const KernelEntry& entry, std::string_view name,
   // A table would be flooded by a walk through a large directory.
   if (plus && !dots && !objects_.table()) {
     UniqueFd object(openat(fd_.get(), std::string(name).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    auto described = object.valid() ? objects_.Describe(object.get()) : Result<StoreEntry>(LastErrno());
+    auto described =
+        object.valid() ? objects_.Describe(object.get()) : Result<StoreEntry>(LastErrno());
     if (described.ok()) {
       found = *described;
       header.ino = found.attributes.ino;
@@ -89,7 +90,8 @@ bool PosixOpenDirectory::Append(const KernelEntry& entry, std::string_view name,
     }
   }
   const bool attributes = header.flags != 0;
-  const size_t record = Padded(fixed + (attributes ? sizeof found.attributes + header.handle_size : 0) + name.size());
+  const size_t record =
+      Padded(fixed + (attributes ? sizeof found.attributes + header.handle_size : 0) + name.size());
   if (record > into.size() - used) return false;
   header.record_size = static_cast<uint16_t>(record);
 

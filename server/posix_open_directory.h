@@ -11,8 +11,8 @@
 
 namespace rdmafs {
 
-// Thread-safe: readers take turns. Cookies are the file system's own (d_off), so they stay good while
-// entries come and go, in another open directory and, on disk file systems, after a restart.
+// Thread-safe: readers take turns. Cookies are the file system's own (d_off), so they stay good
+// while entries come and go, in another open directory and, on disk file systems, after a restart.
 class PosixOpenDirectory final : public OpenFile {
  public:
   // `objects` must outlive it.
@@ -27,20 +27,23 @@ class PosixOpenDirectory final : public OpenFile {
   Result<uint64_t> ReadNoWait(absl::Span<std::byte>, uint64_t) override { return Errno(EISDIR); }
   Result<uint64_t> WriteNoWait(absl::Span<const iovec>, uint64_t) override { return Errno(EBADF); }
   Result<uint64_t> Read(absl::Span<std::byte>, uint64_t) override { return Errno(EISDIR); }
-  Result<uint64_t> Write(absl::Span<const iovec>, uint64_t, bool, const Identity&) override { return Errno(EBADF); }
+  Result<uint64_t> Write(absl::Span<const iovec>, uint64_t, bool, const Identity&) override {
+    return Errno(EBADF);
+  }
   Errno Fsync(bool data_only) override;
   Errno Fallocate(const Identity&, uint64_t, uint64_t, uint32_t) override { return Errno(EBADF); }
   Result<uint64_t> Seek(uint64_t, uint32_t) override { return Errno(EINVAL); }
   Result<uint64_t> CopyRange(const Identity&, uint64_t, OpenFile&, uint64_t, uint64_t) override {
     return Errno(EISDIR);
   }
-  Result<uint64_t> ReadDir(const Identity&, uint64_t cookie, bool plus, absl::Span<std::byte> into) override;
+  Result<uint64_t> ReadDir(const Identity&, uint64_t cookie, bool plus,
+                           absl::Span<std::byte> into) override;
 
  private:
   struct KernelEntry;  // linux_dirent64
   // Appends one record; false when there is no room.
-  bool Append(const KernelEntry& entry, std::string_view name, bool plus, absl::Span<std::byte> into,
-              uint64_t& used);
+  bool Append(const KernelEntry& entry, std::string_view name, bool plus,
+              absl::Span<std::byte> into, uint64_t& used);
 
   const UniqueFd fd_;
   const uint32_t flags_;

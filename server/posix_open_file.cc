@@ -18,13 +18,15 @@ namespace {
 
 using SetIdBits = ThreadCredentials::SetIdBits;
 
-// One call copies this much at most, so that no worker is gone for long; callers loop on short counts.
+// One call copies this much at most, so that no worker is gone for long; callers loop on short
+// counts.
 constexpr uint64_t kMaxCopyBytes = 128 << 20;
 constexpr size_t kCopyChunkBytes = 256 << 10;
 constexpr size_t kMaxPieces = 4;
 
 bool BadRange(uint64_t offset, uint64_t length) {
-  return offset > static_cast<uint64_t>(INT64_MAX) || length > static_cast<uint64_t>(INT64_MAX) - offset;
+  return offset > static_cast<uint64_t>(INT64_MAX) ||
+         length > static_cast<uint64_t>(INT64_MAX) - offset;
 }
 
 // Leaves out the first `done` bytes.
@@ -33,7 +35,8 @@ size_t Advance(absl::Span<const iovec> pieces, uint64_t done, std::array<iovec, 
   for (const iovec& piece : pieces) {
     const size_t skip = std::min<uint64_t>(done, piece.iov_len);
     done -= skip;
-    if (skip < piece.iov_len) rest[count++] = {static_cast<std::byte*>(piece.iov_base) + skip, piece.iov_len - skip};
+    if (skip < piece.iov_len)
+      rest[count++] = {static_cast<std::byte*>(piece.iov_base) + skip, piece.iov_len - skip};
   }
   return count;
 }
@@ -43,7 +46,8 @@ Result<uint64_t> WriteAll(int fd, absl::Span<const iovec> pieces, uint64_t offse
   uint64_t done = 0;
   std::array<iovec, kMaxPieces> rest;
   for (size_t count; (count = Advance(pieces, done, rest)) > 0;) {
-    const ssize_t size = pwritev(fd, rest.data(), static_cast<int>(count), static_cast<off_t>(offset + done));
+    const ssize_t size =
+        pwritev(fd, rest.data(), static_cast<int>(count), static_cast<off_t>(offset + done));
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && done == 0) return LastErrno();
     if (size <= 0) break;
@@ -52,7 +56,8 @@ Result<uint64_t> WriteAll(int fd, absl::Span<const iovec> pieces, uint64_t offse
   return done;
 }
 
-Result<uint64_t> CopyThroughMemory(int in, uint64_t offset, int out, uint64_t out_offset, uint64_t length) {
+Result<uint64_t> CopyThroughMemory(int in, uint64_t offset, int out, uint64_t out_offset,
+                                   uint64_t length) {
   std::vector<std::byte> chunk(std::min<uint64_t>(length, kCopyChunkBytes));
   uint64_t done = 0;
   while (done < length) {
@@ -70,18 +75,25 @@ Result<uint64_t> CopyThroughMemory(int in, uint64_t offset, int out, uint64_t ou
   return done;
 }
 
-bool NeedsCopyThroughMemory(int error) { return error == EXDEV || error == EOPNOTSUPP || error == ENOSYS; }
+bool NeedsCopyThroughMemory(int error) {
+  return error == EXDEV || error == EOPNOTSUPP || error == ENOSYS;
+}
 
 }  // namespace
 
 PosixOpenFile::PosixOpenFile(UniqueFd fd, uint32_t flags, const wire::FileHandle& handle, FileId id)
-    : fd_(std::move(fd)), flags_(flags), handle_(handle), id_(id), memory_(IsMemoryFileSystem(fd_.get())) {}
+    : fd_(std::move(fd)),
+      flags_(flags),
+      handle_(handle),
+      id_(id),
+      memory_(IsMemoryFileSystem(fd_.get())) {}
 
 Result<uint64_t> PosixOpenFile::Read(absl::Span<std::byte> into, uint64_t offset) {
   if (BadRange(offset, into.size())) return Errno(EINVAL);
   uint64_t done = 0;
   while (done < into.size()) {
-    const ssize_t size = pread(fd_.get(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t size =
+        pread(fd_.get(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
     if (size < 0 && errno == EINTR) continue;
     // Bytes that were read are not lost to an error behind them: the next read meets it.
     if (size < 0 && done == 0) return LastErrno();
@@ -98,7 +110,8 @@ Result<uint64_t> PosixOpenFile::ReadNoWait(absl::Span<std::byte> into, uint64_t 
   uint64_t done = 0;
   while (done < into.size()) {
     const iovec piece{into.data() + done, into.size() - done};
-    const ssize_t size = preadv2(fd_.get(), &piece, 1, static_cast<off_t>(offset + done), RWF_NOWAIT);
+    const ssize_t size =
+        preadv2(fd_.get(), &piece, 1, static_cast<off_t>(offset + done), RWF_NOWAIT);
     if (size == 0) break;
     if (size < 0 && errno == EOPNOTSUPP) may_read_no_wait_.store(false, std::memory_order_relaxed);
     // Part of it in the page cache is as good as nothing: one call must bring all.
@@ -118,12 +131,13 @@ Result<uint64_t> PosixOpenFile::WriteNoWait(absl::Span<const iovec> pieces, uint
   if (size >= 0) return static_cast<uint64_t>(size);
   if (errno == EOPNOTSUPP) may_write_no_wait_.store(false, std::memory_order_relaxed);
   // Whether space and quota are out for this caller is told by Write(), which acts as the caller.
-  const bool undecided = errno == EOPNOTSUPP || errno == ENOSPC || errno == EDQUOT || errno == EINTR;
+  const bool undecided =
+      errno == EOPNOTSUPP || errno == ENOSPC || errno == EDQUOT || errno == EINTR;
   return Errno(undecided ? EAGAIN : errno);
 }
 
-Result<uint64_t> PosixOpenFile::Write(absl::Span<const iovec> pieces, uint64_t offset, bool kill_suid_gid,
-                                      const Identity& identity) {
+Result<uint64_t> PosixOpenFile::Write(absl::Span<const iovec> pieces, uint64_t offset,
+                                      bool kill_suid_gid, const Identity& identity) {
   DCHECK(pieces.size() <= kMaxPieces);
   if (offset > static_cast<uint64_t>(INT64_MAX)) return Errno(EINVAL);
   Errno error = ThreadCredentials::OfThisThread().Assume(
@@ -136,10 +150,12 @@ Errno PosixOpenFile::Fsync(bool data_only) {
   return ToErrno(data_only ? fdatasync(fd_.get()) : fsync(fd_.get()));
 }
 
-Errno PosixOpenFile::Fallocate(const Identity& identity, uint64_t offset, uint64_t length, uint32_t mode) {
+Errno PosixOpenFile::Fallocate(const Identity& identity, uint64_t offset, uint64_t length,
+                               uint32_t mode) {
   if (BadRange(offset, length)) return Errno(EFBIG);
   if (Errno error = ThreadCredentials::OfThisThread().Assume(identity); !error.ok()) return error;
-  return ToErrno(fallocate(fd_.get(), static_cast<int>(mode), static_cast<off_t>(offset), static_cast<off_t>(length)));
+  return ToErrno(fallocate(fd_.get(), static_cast<int>(mode), static_cast<off_t>(offset),
+                           static_cast<off_t>(length)));
 }
 
 Result<uint64_t> PosixOpenFile::Seek(uint64_t offset, uint32_t whence) {

@@ -28,7 +28,8 @@ class PosixOpenFile final : public OpenFile {
   Result<uint64_t> Seek(uint64_t offset, uint32_t whence) override;
   Result<uint64_t> CopyRange(const Identity&, uint64_t offset, OpenFile& out, uint64_t out_offset,
                              uint64_t length) override;
-  Result<uint64_t> ReadDir(const Identity&, uint64_t cookie, bool plus, absl::Span<std::byte> into) override;
+  Result<uint64_t> ReadDir(const Identity&, uint64_t cookie, bool plus,
+                           absl::Span<std::byte> into) override;
 
  private:
   const UniqueFd fd_;

@@ -33,9 +33,11 @@ PosixStore::~PosixStore() = default;
 bool PosixStore::handles_survive_restart() const { return !objects_->table(); }
 size_t PosixStore::open_objects() const { return objects_->open_objects(); }
 
-Result<ObjectRef> PosixStore::Enter(const Identity& identity, const wire::FileHandle& handle, SetIdBits bits) {
+Result<ObjectRef> PosixStore::Enter(const Identity& identity, const wire::FileHandle& handle,
+                                    SetIdBits bits) {
   // First the identity: a peer that may not be served learns nothing about handles.
-  if (Errno error = ThreadCredentials::OfThisThread().Assume(identity, bits); !error.ok()) return error;
+  if (Errno error = ThreadCredentials::OfThisThread().Assume(identity, bits); !error.ok())
+    return error;
   return objects_->Resolve(handle);
 }
 

@@ -43,9 +43,11 @@ class PosixStore final : public Store {
   size_t open_objects() const;
 
   Result<StoreEntry> Attach(const Identity&, std::string_view path) override;
-  Result<StoreEntry> Lookup(const Identity&, const wire::FileHandle& parent, std::string_view name) override;
+  Result<StoreEntry> Lookup(const Identity&, const wire::FileHandle& parent,
+                            std::string_view name) override;
   void Forget(const wire::FileHandle&) override;
-  Result<wire::Attributes> GetAttr(const Identity&, const wire::FileHandle&, OpenFile* open) override;
+  Result<wire::Attributes> GetAttr(const Identity&, const wire::FileHandle&,
+                                   OpenFile* open) override;
   Result<wire::Attributes> SetAttr(const Identity&, const wire::FileHandle&, OpenFile* open,
                                    const wire::SetAttributes&) override;
   Result<std::string> ReadLink(const Identity&, const wire::FileHandle&) override;
@@ -58,14 +60,16 @@ class PosixStore final : public Store {
   Result<StoreEntry> SymLink(const Identity&, const wire::FileHandle& parent, std::string_view name,
                              std::string_view target) override;
   Errno Rename(const Identity&, const wire::FileHandle& parent, std::string_view name,
-               const wire::FileHandle& new_parent, std::string_view new_name, uint32_t flags) override;
-  Result<StoreEntry> Link(const Identity&, const wire::FileHandle&, const wire::FileHandle& new_parent,
-                          std::string_view new_name) override;
+               const wire::FileHandle& new_parent, std::string_view new_name,
+               uint32_t flags) override;
+  Result<StoreEntry> Link(const Identity&, const wire::FileHandle&,
+                          const wire::FileHandle& new_parent, std::string_view new_name) override;
   Errno Access(const Identity&, const wire::FileHandle&, uint32_t mask) override;
   Result<wire::FileSystemStatistics> StatFs(const Identity&, const wire::FileHandle&) override;
   Errno SyncFs(const wire::FileHandle&) override;
 
-  Result<Opened> Open(const Identity&, const wire::FileHandle&, uint32_t flags, bool kill_suid_gid) override;
+  Result<Opened> Open(const Identity&, const wire::FileHandle&, uint32_t flags,
+                      bool kill_suid_gid) override;
   Result<Opened> Create(const Identity&, const wire::FileHandle& parent, std::string_view name,
                         uint32_t flags, uint32_t mode, bool kill_suid_gid) override;
   Result<Opened> TmpFile(const Identity&, const wire::FileHandle& parent, uint32_t flags,
@@ -73,9 +77,10 @@ class PosixStore final : public Store {
 
   Result<uint64_t> GetXattr(const Identity&, const wire::FileHandle&, std::string_view name,
                             absl::Span<std::byte> into) override;
-  Result<uint64_t> ListXattr(const Identity&, const wire::FileHandle&, absl::Span<std::byte> into) override;
-  Errno SetXattr(const Identity&, const wire::FileHandle&, std::string_view name, std::string_view value,
-                 uint32_t flags, bool acl_kill_sgid) override;
+  Result<uint64_t> ListXattr(const Identity&, const wire::FileHandle&,
+                             absl::Span<std::byte> into) override;
+  Errno SetXattr(const Identity&, const wire::FileHandle&, std::string_view name,
+                 std::string_view value, uint32_t flags, bool acl_kill_sgid) override;
   Errno RemoveXattr(const Identity&, const wire::FileHandle&, std::string_view name) override;
 
  private:
@@ -83,7 +88,8 @@ class PosixStore final : public Store {
 
   explicit PosixStore(std::unique_ptr<PosixObjects> objects);
   // How every call begins: finds the object and takes the caller's identity.
-  Result<ObjectRef> Enter(const Identity&, const wire::FileHandle&, SetIdBits = SetIdBits::kAsCaller);
+  Result<ObjectRef> Enter(const Identity&, const wire::FileHandle&,
+                          SetIdBits = SetIdBits::kAsCaller);
   Result<StoreEntry> Find(int parent, const char* name);
   Result<Opened> OpenObject(const PosixObject&, const wire::FileHandle&, uint32_t flags);
   // Owns `fd`; `known` is its handle when there is one already.

@@ -20,7 +20,8 @@ bool RangeLocks::WouldSplit(const wire::LockRange& range) const {
 }
 
 std::optional<wire::LockRange> RangeLocks::FindConflict(const wire::LockRange& range) const {
-  for (auto held = FirstFrom(range.start); held != held_.end() && held->first <= range.end; ++held) {
+  for (auto held = FirstFrom(range.start); held != held_.end() && held->first <= range.end;
+       ++held) {
     if (range.type == wire::LockType::kRead && held->second.type == wire::LockType::kRead) continue;
     return wire::LockRange{0, held->first, held->second.end, held->second.type, held->second.pid};
   }
@@ -48,7 +49,9 @@ void RangeLocks::Cut(uint64_t start, uint64_t end) {
 }
 
 void RangeLocks::Join(Map::iterator at) {
-  const auto alike = [](const Held& a, const Held& b) { return a.type == b.type && a.through == b.through; };
+  const auto alike = [](const Held& a, const Held& b) {
+    return a.type == b.type && a.through == b.through;
+  };
   auto next = std::next(at);
   if (next != held_.end() && at->second.end + 1 == next->first && alike(at->second, next->second)) {
     at->second.end = next->second.end;

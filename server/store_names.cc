@@ -44,7 +44,8 @@ Result<StoreEntry> PosixStore::MkNod(const Identity& identity, const wire::FileH
   auto directory = Enter(identity, parent);
   if (!directory.ok()) return directory.error();
   const int fd = (*directory)->fd.get();
-  if (mknodat(fd, component.c_str(), mode & (S_IFMT | kModeBits), makedev(rdev_major, rdev_minor)) != 0) {
+  if (mknodat(fd, component.c_str(), mode & (S_IFMT | kModeBits),
+              makedev(rdev_major, rdev_minor)) != 0) {
     return LastErrno();
   }
   return Find(fd, component.c_str());
@@ -74,7 +75,8 @@ Result<StoreEntry> PosixStore::SymLink(const Identity& identity, const wire::Fil
   return Find(fd, component.c_str());
 }
 
-Errno PosixStore::Unlink(const Identity& identity, const wire::FileHandle& parent, std::string_view name) {
+Errno PosixStore::Unlink(const Identity& identity, const wire::FileHandle& parent,
+                         std::string_view name) {
   const ComponentName component(name);
   if (!component.error().ok()) return component.error();
   auto directory = Enter(identity, parent);
@@ -85,7 +87,8 @@ Errno PosixStore::Unlink(const Identity& identity, const wire::FileHandle& paren
   return kOk;
 }
 
-Errno PosixStore::RmDir(const Identity& identity, const wire::FileHandle& parent, std::string_view name) {
+Errno PosixStore::RmDir(const Identity& identity, const wire::FileHandle& parent,
+                        std::string_view name) {
   const ComponentName component(name);
   if (!component.error().ok()) return component.error();
   auto directory = Enter(identity, parent);
@@ -96,8 +99,9 @@ Errno PosixStore::RmDir(const Identity& identity, const wire::FileHandle& parent
   return kOk;
 }
 
-Errno PosixStore::Rename(const Identity& identity, const wire::FileHandle& parent, std::string_view name,
-                         const wire::FileHandle& new_parent, std::string_view new_name, uint32_t flags) {
+Errno PosixStore::Rename(const Identity& identity, const wire::FileHandle& parent,
+                         std::string_view name, const wire::FileHandle& new_parent,
+                         std::string_view new_name, uint32_t flags) {
   const ComponentName from(name), to(new_name);
   if (!from.error().ok()) return from.error();
   if (!to.error().ok()) return to.error();
@@ -111,7 +115,8 @@ Errno PosixStore::Rename(const Identity& identity, const wire::FileHandle& paren
     return ToErrno(renameat2((*directory)->fd.get(), from.c_str(), new_fd, to.c_str(), flags));
   }
   PosixObjects::Departure replaced(*objects_, new_fd, to.c_str());
-  if (renameat2((*directory)->fd.get(), from.c_str(), new_fd, to.c_str(), 0) != 0) return LastErrno();
+  if (renameat2((*directory)->fd.get(), from.c_str(), new_fd, to.c_str(), 0) != 0)
+    return LastErrno();
   replaced.Done();
   return kOk;
 }
@@ -126,7 +131,8 @@ Result<StoreEntry> PosixStore::Link(const Identity& identity, const wire::FileHa
   if (!directory.ok()) return directory.error();
   const int fd = (*directory)->fd.get();
   // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH, which the caller's identity does not have.
-  if (linkat(AT_FDCWD, ProcName((*object)->fd.get()).path(), fd, component.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+  if (linkat(AT_FDCWD, ProcName((*object)->fd.get()).path(), fd, component.c_str(),
+             AT_SYMLINK_FOLLOW) != 0) {
     return LastErrno();
   }
   return Find(fd, component.c_str());

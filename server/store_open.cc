@@ -13,11 +13,13 @@
 namespace rdmafs {
 namespace {
 
-// Linux tells an open for execution from one for reading by this bit (FMODE_EXEC), and FUSE passes it on.
+// Linux tells an open for execution from one for reading by this bit (FMODE_EXEC), and FUSE passes
+// it on.
 constexpr uint32_t kOpenForExecution = 0x20;
-// What of the caller's flags concerns the server's descriptor. O_DIRECT would demand alignment of buffers
-// that are not the caller's, O_NONBLOCK and O_ASYNC are about its own descriptor.
-constexpr uint32_t kPassedOn = O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC | O_DIRECTORY | O_NOATIME;
+// What of the caller's flags concerns the server's descriptor. O_DIRECT would demand alignment of
+// buffers that are not the caller's, O_NONBLOCK and O_ASYNC are about its own descriptor.
+constexpr uint32_t kPassedOn =
+    O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC | O_DIRECTORY | O_NOATIME;
 constexpr int kAlways = O_CLOEXEC | O_NOCTTY;
 // Another client may remove and make a name again and again while we create it.
 constexpr int kCreateAttempts = 8;
@@ -33,11 +35,13 @@ Errno CheckType(const PosixObject& object, uint32_t flags) {
   if (object.type == S_IFLNK) return Errno(ELOOP);
   if (object.type == S_IFDIR) return kOk;
   if ((flags & O_DIRECTORY) != 0) return Errno(ENOTDIR);
-  // Pipes, sockets and devices are the client's own business; opening one here could block, or do things.
+  // Pipes, sockets and devices are the client's own business; opening one here could block, or do
+  // things.
   return object.type == S_IFREG ? kOk : Errno(ENXIO);
 }
 
-// May execute, may not read: the client's kernel reads it on behalf of the process, as a local one would.
+// May execute, may not read: the client's kernel reads it on behalf of the process, as a local one
+// would.
 int OpenForExecution(int fd, int flags) {
   if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) != 0) return -1;
   ThreadCredentials::ServerScope as_server;
@@ -53,7 +57,8 @@ int Reopen(const PosixObject& object, uint32_t flags) {
     if (int fd = open(name.path(), wide); fd >= 0) return fd;
   }
   int fd = open(name.path(), wanted);
-  const bool execution = (flags & kOpenForExecution) != 0 && (wanted & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+  const bool execution =
+      (flags & kOpenForExecution) != 0 && (wanted & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
   if (fd < 0 && errno == EACCES && execution && object.type == S_IFREG) {
     fd = OpenForExecution(object.fd.get(), wanted);
     if (fd < 0) errno = EACCES;
@@ -62,12 +67,14 @@ int Reopen(const PosixObject& object, uint32_t flags) {
 }
 
 bool FlagsMakeSense(uint32_t flags) {
-  return (flags & O_ACCMODE) != O_ACCMODE && (flags & O_PATH) == 0 && (flags & O_TMPFILE) != O_TMPFILE;
+  return (flags & O_ACCMODE) != O_ACCMODE && (flags & O_PATH) == 0 &&
+         (flags & O_TMPFILE) != O_TMPFILE;
 }
 
 }  // namespace
 
-Result<Store::Opened> PosixStore::Finish(int raw_fd, uint32_t flags, const wire::FileHandle* known) {
+Result<Store::Opened> PosixStore::Finish(int raw_fd, uint32_t flags,
+                                         const wire::FileHandle* known) {
   UniqueFd fd(raw_fd);
   struct statx status;
   if (Errno error = StatFd(fd.get(), status); !error.ok()) return error;
@@ -81,15 +88,16 @@ Result<Store::Opened> PosixStore::Finish(int raw_fd, uint32_t flags, const wire:
   }
   const OpenFile::FileId id{DeviceOf(status), status.stx_ino};
   if (S_ISDIR(status.stx_mode)) {
-    opened.file = std::make_shared<PosixOpenDirectory>(std::move(fd), flags, opened.entry.handle, id, *objects_);
+    opened.file = std::make_shared<PosixOpenDirectory>(std::move(fd), flags, opened.entry.handle,
+                                                       id, *objects_);
   } else {
     opened.file = std::make_shared<PosixOpenFile>(std::move(fd), flags, opened.entry.handle, id);
   }
   return opened;
 }
 
-Result<Store::Opened> PosixStore::OpenObject(const PosixObject& object, const wire::FileHandle& handle,
-                                             uint32_t flags) {
+Result<Store::Opened> PosixStore::OpenObject(const PosixObject& object,
+                                             const wire::FileHandle& handle, uint32_t flags) {
   if (Errno error = CheckType(object, flags); !error.ok()) return error;
   const int fd = Reopen(object, flags);
   if (fd < 0) return LastErrno();
@@ -105,7 +113,8 @@ Result<Store::Opened> PosixStore::Open(const Identity& identity, const wire::Fil
   return OpenObject(**object, handle, flags & ~uint32_t{O_CREAT | O_EXCL});
 }
 
-// O_CREAT alone could open a pipe or a device that has the name, so: make it, or else look what it is.
+// O_CREAT alone could open a pipe or a device that has the name, so: make it, or else look what it
+// is.
 Result<Store::Opened> PosixStore::Create(const Identity& identity, const wire::FileHandle& parent,
                                          std::string_view name, uint32_t flags, uint32_t mode,
                                          bool kill_suid_gid) {

@@ -1,7 +1,6 @@
 // PosixStore: extended attributes, POSIX ACLs among them.
-#include <sys/xattr.h>
-
 #include <linux/limits.h>
+#include <sys/xattr.h>
 
 #include "server/posix_calls.h"
 #include "server/posix_objects.h"
@@ -36,35 +35,39 @@ Result<uint64_t> Size(ssize_t result) {
 
 }  // namespace
 
-// The kernel has no such calls for O_PATH descriptors (before 6.13), hence /proc/self/fd; it leads to a
-// symlink itself, as lgetxattr(2) would.
+// The kernel has no such calls for O_PATH descriptors (before 6.13), hence /proc/self/fd; it leads
+// to a symlink itself, as lgetxattr(2) would.
 Result<uint64_t> PosixStore::GetXattr(const Identity& identity, const wire::FileHandle& handle,
                                       std::string_view name, absl::Span<std::byte> into) {
   const AttributeName attribute(name);
   if (!attribute.error().ok()) return attribute.error();
   auto object = Enter(identity, handle);
   if (!object.ok()) return object.error();
-  return Size(getxattr(ProcName((*object)->fd.get()).path(), attribute.c_str(), into.data(), into.size()));
+  return Size(
+      getxattr(ProcName((*object)->fd.get()).path(), attribute.c_str(), into.data(), into.size()));
 }
 
 Result<uint64_t> PosixStore::ListXattr(const Identity& identity, const wire::FileHandle& handle,
                                        absl::Span<std::byte> into) {
   auto object = Enter(identity, handle);
   if (!object.ok()) return object.error();
-  return Size(listxattr(ProcName((*object)->fd.get()).path(), reinterpret_cast<char*>(into.data()), into.size()));
+  return Size(listxattr(ProcName((*object)->fd.get()).path(), reinterpret_cast<char*>(into.data()),
+                        into.size()));
 }
 
-Errno PosixStore::SetXattr(const Identity& identity, const wire::FileHandle& handle, std::string_view name,
-                           std::string_view value, uint32_t flags, bool acl_kill_sgid) {
+Errno PosixStore::SetXattr(const Identity& identity, const wire::FileHandle& handle,
+                           std::string_view name, std::string_view value, uint32_t flags,
+                           bool acl_kill_sgid) {
   const AttributeName attribute(name);
   if (!attribute.error().ok()) return attribute.error();
   auto object = Enter(identity, handle, acl_kill_sgid ? SetIdBits::kClear : SetIdBits::kAsCaller);
   if (!object.ok()) return object.error();
-  return ToErrno(setxattr(ProcName((*object)->fd.get()).path(), attribute.c_str(), value.data(), value.size(),
-                          static_cast<int>(flags)));
+  return ToErrno(setxattr(ProcName((*object)->fd.get()).path(), attribute.c_str(), value.data(),
+                          value.size(), static_cast<int>(flags)));
 }
 
-Errno PosixStore::RemoveXattr(const Identity& identity, const wire::FileHandle& handle, std::string_view name) {
+Errno PosixStore::RemoveXattr(const Identity& identity, const wire::FileHandle& handle,
+                              std::string_view name) {
   const AttributeName attribute(name);
   if (!attribute.error().ok()) return attribute.error();
   auto object = Enter(identity, handle);

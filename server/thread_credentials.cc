@@ -16,8 +16,8 @@ constexpr uint64_t Bit(int capability) { return uint64_t{1} << capability; }
 constexpr uint32_t kNobody = 65534;
 constexpr uint32_t kInvalidId = ~uint32_t{0};
 constexpr uint32_t kServerUmask = 022;
-// A thread that acts for others keeps what it needs to act for someone else next. Neither of the two
-// counts in any permission check of a file system.
+// A thread that acts for others keeps what it needs to act for someone else next. Neither of the
+// two counts in any permission check of a file system.
 constexpr uint64_t kSwitching = Bit(CAP_SETUID) | Bit(CAP_SETGID);
 
 struct Capabilities {
@@ -95,7 +95,8 @@ Errno ThreadCredentials::SetUmask(uint32_t mask) {
 Errno ThreadCredentials::Become(uint32_t uid, uint32_t gid, absl::Span<const uint32_t> groups,
                                 uint64_t effective) {
   if (uid == kInvalidId || gid == kInvalidId) return Errno(EPERM);
-  const bool same_groups = known_ && std::equal(groups.begin(), groups.end(), groups_.begin(), groups_.end());
+  const bool same_groups =
+      known_ && std::equal(groups.begin(), groups.end(), groups_.begin(), groups_.end());
   const bool same_ids = known_ && uid == uid_ && gid == gid_;
   if (same_groups && same_ids && effective == effective_) return kOk;
 
@@ -166,7 +167,8 @@ ThreadCredentials::ServerScope::ServerScope() {
 
 ThreadCredentials::ServerScope::~ServerScope() {
   if (!known_) return;
-  // It had these before, so they can be had; what runs next in this call must not run as the server.
+  // It had these before, so they can be had; what runs next in this call must not run as the
+  // server.
   CHECK(OfThisThread().Become(uid_, gid_, groups_, effective_).ok());
 }
 

@@ -12,15 +12,15 @@
 
 namespace rdmafs {
 
-// The file system ids, groups, umask and effective capabilities of one thread (glibc's setters would
-// change all threads). Used by its own thread only. What was assumed stays: the same identity again costs
-// no system call, and a worker that does something of the server's own calls Restore() before. A thread
-// that is started by this one inherits what is assumed.
+// The file system ids, groups, umask and effective capabilities of one thread (glibc's setters
+// would change all threads). Used by its own thread only. What was assumed stays: the same identity
+// again costs no system call, and a worker that does something of the server's own calls Restore()
+// before. A thread that is started by this one inherits what is assumed.
 //
 // Capabilities are set explicitly with every change between root and others, whether or not
-// SECBIT_NO_SETUID_FIXUP is set: the kernel's own fix-up (capabilities(7)) takes CAP_DAC_OVERRIDE and the
-// like away from a thread with fsuid != 0, but leaves CAP_SYS_RESOURCE (quota and reserved blocks would not
-// count), CAP_SYS_ADMIN (trusted.* would be open) and CAP_SETFCAP.
+// SECBIT_NO_SETUID_FIXUP is set: the kernel's own fix-up (capabilities(7)) takes CAP_DAC_OVERRIDE
+// and the like away from a thread with fsuid != 0, but leaves CAP_SYS_RESOURCE (quota and reserved
+// blocks would not count), CAP_SYS_ADMIN (trusted.* would be open) and CAP_SETFCAP.
 class ThreadCredentials {
  public:
   // What happens to the suid and sgid bits of a file that is written or truncated.
@@ -32,11 +32,12 @@ class ThreadCredentials {
 
   static ThreadCredentials& OfThisThread();
 
-  // EPERM when the ids cannot be had; the thread must not go on with the call then. A server that may
-  // not switch serves as the one user that it runs as, and root without CAP_SETUID serves root only.
+  // EPERM when the ids cannot be had; the thread must not go on with the call then. A server that
+  // may not switch serves as the one user that it runs as, and root without CAP_SETUID serves root
+  // only.
   Errno Assume(const Identity& identity, SetIdBits bits = SetIdBits::kAsCaller);
-  // For threads that write data on everyone's behalf: quota and reserved blocks count, suid bits stay,
-  // all else is allowed. New files belong to nobody (65534).
+  // For threads that write data on everyone's behalf: quota and reserved blocks count, suid bits
+  // stay, all else is allowed. New files belong to nobody (65534).
   Errno AssumeDataWriter();
   // The server's own ids, groups and capabilities; umask 022.
   Errno Restore();

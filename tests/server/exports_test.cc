@@ -17,7 +17,8 @@ class FakeNames final : public HostNames {
   std::vector<HostAddress> AddressesOf(const std::string& name) override {
     ++questions;
     auto found = addresses.find(name);
-    return found == addresses.end() ? std::vector<HostAddress>() : std::vector{*HostAddress::Parse(found->second)};
+    return found == addresses.end() ? std::vector<HostAddress>()
+                                    : std::vector{*HostAddress::Parse(found->second)};
   }
   std::vector<std::string> NamesOf(const HostAddress& address) override {
     std::vector<std::string> result;
@@ -42,7 +43,8 @@ class ExportsTest : public testing::Test {
   static std::string ErrorIn(std::string_view text) {
     return std::string(Exports::Parse(text, "exports").status().message());
   }
-  int ErrorFor(const Exports& exports, const std::string& host, std::string_view path, uint16_t port = 0) {
+  int ErrorFor(const Exports& exports, const std::string& host, std::string_view path,
+               uint16_t port = 0) {
     return exports.Find({host, port}, path, names_).error().value();
   }
   ExportOptions OptionsFor(const Exports& exports, const std::string& host, std::string_view path) {
@@ -69,10 +71,12 @@ TEST_F(ExportsTest, TheDefaultsAreReadOnlyAndRootSquash) {
 }
 
 TEST_F(ExportsTest, OptionsAreThoseOfExports5) {
-  const ExportOptions options = OptionsFor(
-      Parsed("/a *(rw,sync,no_root_squash,all_squash,anonuid=1000,anongid=1001,crossmnt,fsid=3,sec=sys,insecure,"
-             "no_subtree_check)"),
-      "10.0.0.1", "/a");
+  const ExportOptions options =
+      OptionsFor(Parsed("/a "
+                        "*(rw,sync,no_root_squash,all_squash,anonuid=1000,anongid=1001,crossmnt,"
+                        "fsid=3,sec=sys,insecure,"
+                        "no_subtree_check)"),
+                 "10.0.0.1", "/a");
   EXPECT_FALSE(options.read_only);
   EXPECT_EQ(options.squash, (SquashRule{false, true, 1000, 1001}));
   EXPECT_TRUE(options.cross_mounts);
@@ -122,7 +126,8 @@ TEST_F(ExportsTest, ErrorsNameFileAndLine) {
   EXPECT_THAT(ErrorIn("/a *(anonuid=4294967295)"), HasSubstr("not a user or group id"));
   EXPECT_THAT(ErrorIn("/a ho$t"), HasSubstr("not a host, address or network"));
   EXPECT_THAT(ErrorIn("/a\\000b *"), HasSubstr("NUL"));
-  EXPECT_THAT(ErrorIn("/a 10.0.0.1(crossmnt) 10.0.0.2"), HasSubstr("crossmnt and fsid must be the same"));
+  EXPECT_THAT(ErrorIn("/a 10.0.0.1(crossmnt) 10.0.0.2"),
+              HasSubstr("crossmnt and fsid must be the same"));
 }
 
 TEST_F(ExportsTest, AnyBytesAreEitherParsedOrRefused) {
@@ -144,8 +149,10 @@ TEST_F(ExportsTest, TheLongestPathCounts) {
   ASSERT_TRUE(match.ok());
   EXPECT_EQ(match->exported->path, "/srv/data");
   EXPECT_EQ(match->below, "a/b");
-  EXPECT_EQ(ErrorFor(exports, "10.0.0.2", "/srv/data/a"), EACCES) << "the shorter one does not help out";
-  EXPECT_EQ(exports.Find({"10.0.0.2", 0}, "/srv/database", names_)->exported->path, "/srv/database");
+  EXPECT_EQ(ErrorFor(exports, "10.0.0.2", "/srv/data/a"), EACCES)
+      << "the shorter one does not help out";
+  EXPECT_EQ(exports.Find({"10.0.0.2", 0}, "/srv/database", names_)->exported->path,
+            "/srv/database");
   EXPECT_EQ(exports.Find({"10.0.0.2", 0}, "/srv/dat", names_)->below, "dat");
   EXPECT_EQ(ErrorFor(exports, "10.0.0.1", "/sr"), ENOENT);
   EXPECT_EQ(ErrorFor(exports, "10.0.0.1", "srv"), ENOENT);
@@ -170,8 +177,11 @@ TEST_F(ExportsTest, TheMostExactRuleCountsWhateverTheOrder) {
   names_.addresses = {{"node7.example.org", "10.1.2.3"}};
   names_.names = {{"node7.example.org", "10.1.2.3"}, {"node8.example.org", "10.9.9.9"}};
   const Exports exports = Parsed(
-      "/a *(anonuid=1) *.example.org(anonuid=2) 10.0.0.0/8(anonuid=3) 10.1.0.0/16(anonuid=4) 10.1.2.3(anonuid=5)");
-  const auto anonymous = [&](const char* host) { return OptionsFor(exports, host, "/a").squash.anonymous_uid; };
+      "/a *(anonuid=1) *.example.org(anonuid=2) 10.0.0.0/8(anonuid=3) 10.1.0.0/16(anonuid=4) "
+      "10.1.2.3(anonuid=5)");
+  const auto anonymous = [&](const char* host) {
+    return OptionsFor(exports, host, "/a").squash.anonymous_uid;
+  };
   EXPECT_EQ(anonymous("192.168.0.1"), 1u);
   EXPECT_EQ(anonymous("10.200.0.1"), 3u);
   EXPECT_EQ(anonymous("10.1.0.1"), 4u);
@@ -180,7 +190,9 @@ TEST_F(ExportsTest, TheMostExactRuleCountsWhateverTheOrder) {
 
 TEST_F(ExportsTest, NamesAreLookedUpAndMustLeadBackToTheAddress) {
   names_.addresses = {{"good.example.org", "10.1.2.3"}, {"node.example.org", "10.1.2.4"}};
-  names_.names = {{"node.example.org", "10.1.2.4"}, {"liar.example.org", "10.6.6.6"}, {"a.b.example.org", "10.1.2.5"}};
+  names_.names = {{"node.example.org", "10.1.2.4"},
+                  {"liar.example.org", "10.6.6.6"},
+                  {"a.b.example.org", "10.1.2.5"}};
   const Exports exports = Parsed("/host good.example.org\n/domain *.EXAMPLE.org");
   EXPECT_EQ(ErrorFor(exports, "10.1.2.3", "/host"), 0);
   EXPECT_EQ(ErrorFor(exports, "10.1.2.4", "/host"), EACCES);
@@ -191,10 +203,12 @@ TEST_F(ExportsTest, NamesAreLookedUpAndMustLeadBackToTheAddress) {
 
 TEST_F(ExportsTest, NetworksOfBothFamiliesMatch) {
   const Exports exports = Parsed("/a fd00:77::/32 10.0.0.0/255.255.0.0 192.0.2.128/25 2001:db8::1");
-  for (const char* host : {"fd00:77::1", "fd00:77:ffff::1", "10.0.9.9", "::ffff:10.0.9.9", "192.0.2.200", "2001:db8::1"}) {
+  for (const char* host : {"fd00:77::1", "fd00:77:ffff::1", "10.0.9.9", "::ffff:10.0.9.9",
+                           "192.0.2.200", "2001:db8::1"}) {
     EXPECT_EQ(ErrorFor(exports, host, "/a"), 0) << host;
   }
-  for (const char* host : {"fd00:78::1", "10.1.0.0", "192.0.2.127", "2001:db8::2", "::a00:909", "nonsense", ""}) {
+  for (const char* host :
+       {"fd00:78::1", "10.1.0.0", "192.0.2.127", "2001:db8::2", "::a00:909", "nonsense", ""}) {
     EXPECT_EQ(ErrorFor(exports, host, "/a"), EACCES) << host;
   }
 }
@@ -213,7 +227,8 @@ TEST_F(ExportsTest, LinesOfOnePathAreOneExportAndIdsAreStable) {
   EXPECT_EQ(first.all()[0].rules.size(), 2u);
   EXPECT_EQ(first.all()[0].id, second.all()[1].id);
   EXPECT_NE(first.all()[0].id, first.all()[1].id);
-  EXPECT_EQ(Parsed("/x *(fsid=5)").all()[0].id, Parsed("/y *(fsid=5)").all()[0].id) << "fsid outlives a move";
+  EXPECT_EQ(Parsed("/x *(fsid=5)").all()[0].id, Parsed("/y *(fsid=5)").all()[0].id)
+      << "fsid outlives a move";
 }
 
 TEST_F(ExportsTest, ADirectoryOfTheCommandLineIsForThisHostAndListedClients) {
@@ -241,18 +256,21 @@ TEST_F(ExportsTest, AFileThatIsNotThereIsNamed) {
 TEST(SystemHostNames, ThisHostHasALoopbackAddress) {
   SystemHostNames names;
   auto own = names.OwnAddresses();
-  EXPECT_TRUE(std::any_of(own.begin(), own.end(), [](const HostAddress& address) { return address.is_loopback(); }));
+  EXPECT_TRUE(std::any_of(own.begin(), own.end(),
+                          [](const HostAddress& address) { return address.is_loopback(); }));
 }
 
 TEST(Squash, MapsRootAndItsGroupsAndLeavesOthersAlone) {
   const uint32_t groups[] = {7, 0, 8};
-  const wire::Caller root{0, 0, 022, 1, groups}, user{1000, 0, 077, 1, groups}, plain{1000, 1000, 0, 1, {}};
+  const wire::Caller root{0, 0, 022, 1, groups}, user{1000, 0, 077, 1, groups},
+      plain{1000, 1000, 0, 1, {}};
   std::vector<uint32_t> kept;
   const auto ids = [](const Identity& identity) { return std::pair(identity.uid, identity.gid); };
   const auto list = [](const Identity& identity) {
     return std::vector<uint32_t>(identity.groups.begin(), identity.groups.end());
   };
-  const SquashRule root_squash{}, none{false, false, 65534, 65534}, all{true, true, 99, 98}, odd{true, false, 99, 98};
+  const SquashRule root_squash{}, none{false, false, 65534, 65534}, all{true, true, 99, 98},
+      odd{true, false, 99, 98};
   EXPECT_EQ(ids(Squash(root, root_squash, kept)), std::pair(65534u, 65534u));
   EXPECT_THAT(list(Squash(root, root_squash, kept)), testing::IsEmpty());
   EXPECT_EQ(ids(Squash(root, none, kept)), std::pair(0u, 0u));

@@ -39,7 +39,8 @@ TEST_F(HandleKeyTest, IsMadeOnceAndKeptPrivate) {
   ASSERT_EQ(stat(directory_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0700u);
   size_t files = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(directory_)) ++files;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(directory_))
+    ++files;
   EXPECT_EQ(files, 1u);
 }
 

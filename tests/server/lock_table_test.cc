@@ -22,10 +22,18 @@ constexpr OpenFile::FileId kFile{1, 10}, kOther{1, 11};
 constexpr uint64_t kEnd = ~uint64_t{0} >> 1;
 constexpr Owner kAnna{1, 100}, kBen{2, 100}, kCara{2, 200};
 
-LockRange Lock(LockType type, uint64_t start = 0, uint64_t end = kEnd) { return {0, start, end, type, 77}; }
-LockRange Read(uint64_t start = 0, uint64_t end = kEnd) { return Lock(LockType::kRead, start, end); }
-LockRange Write(uint64_t start = 0, uint64_t end = kEnd) { return Lock(LockType::kWrite, start, end); }
-LockRange Unlock(uint64_t start = 0, uint64_t end = kEnd) { return Lock(LockType::kUnlock, start, end); }
+LockRange Lock(LockType type, uint64_t start = 0, uint64_t end = kEnd) {
+  return {0, start, end, type, 77};
+}
+LockRange Read(uint64_t start = 0, uint64_t end = kEnd) {
+  return Lock(LockType::kRead, start, end);
+}
+LockRange Write(uint64_t start = 0, uint64_t end = kEnd) {
+  return Lock(LockType::kWrite, start, end);
+}
+LockRange Unlock(uint64_t start = 0, uint64_t end = kEnd) {
+  return Lock(LockType::kUnlock, start, end);
+}
 
 class LockTableTest : public testing::Test {
  protected:
@@ -39,12 +47,13 @@ class LockTableTest : public testing::Test {
   Answer& Ask(const Owner& owner, const LockRange& range, bool wait, bool flock = false,
               OpenFile::FileId file = kFile, wire::OpenId through = 1) {
     Answer& answer = answers_.emplace_back();
-    answer.id = table_.Set(file, owner, {owner.session, through}, range, flock, wait,
-                           [&answer](Result<Unit> result) { answer.error = result.error().value(); });
+    answer.id =
+        table_.Set(file, owner, {owner.session, through}, range, flock, wait,
+                   [&answer](Result<Unit> result) { answer.error = result.error().value(); });
     return answer;
   }
-  int Try(const Owner& owner, const LockRange& range, bool flock = false, OpenFile::FileId file = kFile,
-          wire::OpenId through = 1) {
+  int Try(const Owner& owner, const LockRange& range, bool flock = false,
+          OpenFile::FileId file = kFile, wire::OpenId through = 1) {
     return Ask(owner, range, false, flock, file, through).error.value();
   }
   Answer& Wait(const Owner& owner, const LockRange& range, OpenFile::FileId file = kFile) {
@@ -152,7 +161,8 @@ TEST_F(LockTableTest, TwoReadersThatBothUpgradeAreADeadlock) {
 TEST_F(LockTableTest, ALongCycleIsFound) {
   constexpr uint64_t kOwners = 50;
   for (uint64_t i = 0; i < kOwners; ++i) ASSERT_EQ(Try({i, 1}, Write(i, i)), 0);
-  for (uint64_t i = 0; i + 1 < kOwners; ++i) ASSERT_TRUE(Wait({i, 1}, Write(i + 1, i + 1)).waiting());
+  for (uint64_t i = 0; i + 1 < kOwners; ++i)
+    ASSERT_TRUE(Wait({i, 1}, Write(i + 1, i + 1)).waiting());
   EXPECT_EQ(Wait({kOwners - 1, 1}, Write(0, 0)).error, EDEADLK);
 }
 
@@ -271,7 +281,8 @@ class ByteModel {
     for (int other = 0; other < kOwners; ++other) {
       for (uint64_t byte = range.start; other != owner && byte <= range.end; ++byte) {
         const LockType held = bytes_[other][byte];
-        if (held == LockType::kWrite || (held == LockType::kRead && range.type == LockType::kWrite)) return true;
+        if (held == LockType::kWrite || (held == LockType::kRead && range.type == LockType::kWrite))
+          return true;
       }
     }
     return false;
@@ -310,7 +321,8 @@ TEST(LockTableModel, RandomCallsDoWhatAByteArrayDoes) {
       const LockRange range = Lock(static_cast<LockType>(random() % 3), a, b);
       const bool conflict = range.type != LockType::kUnlock && model.Conflicts(owner, range);
       const Owner named{static_cast<uint64_t>(owner % 2), static_cast<uint64_t>(owner)};
-      ASSERT_EQ(table.Get(kFile, named, range, false).type != LockType::kUnlock, conflict) << "step " << step;
+      ASSERT_EQ(table.Get(kFile, named, range, false).type != LockType::kUnlock, conflict)
+          << "step " << step;
       int error = -1;
       table.Set(kFile, named, {named.session, 1}, range, false, false,
                 [&error](Result<Unit> result) { error = result.error().value(); });
@@ -332,9 +344,11 @@ TEST(LockTableThreads, ManyThreadsThatLockAndCancelLeaveNothingBehind) {
       const Owner owner{static_cast<uint64_t>(t), 1};
       for (int i = 0; i < kRounds; ++i) {
         const uint64_t start = random() % 8;
-        const LockRange range = Lock(random() % 2 ? LockType::kRead : LockType::kWrite, start, start + random() % 4);
-        auto id = table.Set(random() % 2 ? kFile : kOther, owner, {owner.session, 1}, range, random() % 4 == 0,
-                            random() % 2 == 0, [&answered](Result<Unit>) { ++answered; });
+        const LockRange range =
+            Lock(random() % 2 ? LockType::kRead : LockType::kWrite, start, start + random() % 4);
+        auto id = table.Set(random() % 2 ? kFile : kOther, owner, {owner.session, 1}, range,
+                            random() % 4 == 0, random() % 2 == 0,
+                            [&answered](Result<Unit>) { ++answered; });
         if (id != 0) table.Cancel(id);
         if (i % 8 == 0) table.ReleaseOwner(kFile, owner);
         if (i % 16 == 0) table.ReleaseThrough(kOther, {owner.session, 1});

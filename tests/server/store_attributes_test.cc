@@ -10,7 +10,9 @@ class StoreAttributes : public StoreTest {};
 RDMAFS_IN_ALL_PLACES(StoreAttributes);
 
 wire::SetAttributes Mode(uint32_t mode) { return {.valid = wire::kSetMode, .mode = mode}; }
-wire::SetAttributes Size(uint64_t size, uint32_t more = 0) { return {.valid = wire::kSetSize | more, .size = size}; }
+wire::SetAttributes Size(uint64_t size, uint32_t more = 0) {
+  return {.valid = wire::kSetSize | more, .size = size};
+}
 
 TEST_P(StoreAttributes, OnlyTheOwnerAndRootChangeTheMode) {
   const StoreEntry file = MakeFile(kAlice, "f");
@@ -24,7 +26,8 @@ TEST_P(StoreAttributes, SgidIsDroppedByAnOwnerWhoIsNotInTheGroup) {
   HostChown("f", 1001, 5000);
   EXPECT_EQ(Change(kAlice, file.handle, Mode(02755)).value().mode & 07777, 0755u);
   const uint32_t groups[] = {5000};
-  EXPECT_EQ(Change({1001, 1001, 022, groups}, file.handle, Mode(02755)).value().mode & 07777, 02755u);
+  EXPECT_EQ(Change({1001, 1001, 022, groups}, file.handle, Mode(02755)).value().mode & 07777,
+            02755u);
 }
 
 TEST_P(StoreAttributes, ChownIsForRootAndChangesOfGroupForMembers) {
@@ -32,7 +35,8 @@ TEST_P(StoreAttributes, ChownIsForRootAndChangesOfGroupForMembers) {
   EXPECT_EQ(ErrorOf(Change(kAlice, file.handle, {.valid = wire::kSetUid, .uid = 1002})), EPERM);
   EXPECT_EQ(ErrorOf(Change(kAlice, file.handle, {.valid = wire::kSetGid, .gid = 5000})), EPERM);
   const uint32_t groups[] = {5000};
-  auto changed = Change({1001, 1001, 022, groups}, file.handle, {.valid = wire::kSetGid, .gid = 5000});
+  auto changed =
+      Change({1001, 1001, 022, groups}, file.handle, {.valid = wire::kSetGid, .gid = 5000});
   ASSERT_TRUE(changed.ok());
   EXPECT_EQ(changed->gid, 5000u);
   auto given = Change(kRoot, file.handle, {.valid = wire::kSetUid, .uid = 1002});
@@ -44,7 +48,8 @@ TEST_P(StoreAttributes, ChownIsForRootAndChangesOfGroupForMembers) {
 TEST_P(StoreAttributes, ChownClearsSuidAndSgidButASymlinkItselfIsChanged) {
   const StoreEntry file = MakeFile(kAlice, "f");
   HostChmod("f", 06755);
-  EXPECT_EQ(Change(kRoot, file.handle, {.valid = wire::kSetUid, .uid = 1002}).value().mode & 07777, 0755u);
+  EXPECT_EQ(Change(kRoot, file.handle, {.valid = wire::kSetUid, .uid = 1002}).value().mode & 07777,
+            0755u);
   auto link = store_->SymLink(kAlice, root_, "link", "f");
   ASSERT_TRUE(link.ok());
   EXPECT_EQ(Change(kRoot, link->handle, {.valid = wire::kSetUid, .uid = 4242}).value().uid, 4242u);
@@ -79,9 +84,11 @@ TEST_P(StoreAttributes, TruncationClearsSuidForUsersAndForRootWhenAsked) {
 
 TEST_P(StoreAttributes, WritersMaySetTimesToNowAndOnlyOwnersToAnythingElse) {
   const StoreEntry file = MakeFile(kAlice, "f", "", 0666);
-  const uint32_t both_now = wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
+  const uint32_t both_now =
+      wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
   EXPECT_EQ(ErrorOf(Change(kBob, file.handle, {.valid = both_now})), 0);
-  EXPECT_EQ(ErrorOf(Change(kBob, file.handle, {.valid = wire::kSetMtime | wire::kSetMtimeNow})), EPERM);
+  EXPECT_EQ(ErrorOf(Change(kBob, file.handle, {.valid = wire::kSetMtime | wire::kSetMtimeNow})),
+            EPERM);
   EXPECT_EQ(ErrorOf(Change(kBob, file.handle, {.valid = wire::kSetMtime, .mtime_s = 1})), EPERM);
   ASSERT_TRUE(Change(kAlice, file.handle, Mode(0644)).ok());
   EXPECT_EQ(ErrorOf(Change(kBob, file.handle, {.valid = both_now})), EACCES);
@@ -89,8 +96,13 @@ TEST_P(StoreAttributes, WritersMaySetTimesToNowAndOnlyOwnersToAnythingElse) {
 
 TEST_P(StoreAttributes, OneTimeIsSetAndTheOtherLeft) {
   const StoreEntry file = MakeFile(kAlice, "f");
-  ASSERT_TRUE(Change(kAlice, file.handle, {.valid = wire::kSetAtime | wire::kSetMtime, .atime_s = 11, .mtime_s = -22,
-                                           .atime_ns = 33, .mtime_ns = 44}).ok());
+  ASSERT_TRUE(Change(kAlice, file.handle,
+                     {.valid = wire::kSetAtime | wire::kSetMtime,
+                      .atime_s = 11,
+                      .mtime_s = -22,
+                      .atime_ns = 33,
+                      .mtime_ns = 44})
+                  .ok());
   auto changed = Change(kAlice, file.handle, {.valid = wire::kSetAtime, .atime_s = 55});
   ASSERT_TRUE(changed.ok());
   EXPECT_EQ(changed->atime_s, 55);
@@ -101,7 +113,9 @@ TEST_P(StoreAttributes, OneTimeIsSetAndTheOtherLeft) {
 TEST_P(StoreAttributes, NanosecondsThatMeanSomethingElseToTheKernelAreRefused) {
   const StoreEntry file = MakeFile(kAlice, "f");
   for (uint32_t nanoseconds : {uint32_t{UTIME_NOW}, uint32_t{UTIME_OMIT}, 1000000000u}) {
-    EXPECT_EQ(ErrorOf(Change(kAlice, file.handle, {.valid = wire::kSetMtime, .mtime_ns = nanoseconds})), EINVAL);
+    EXPECT_EQ(
+        ErrorOf(Change(kAlice, file.handle, {.valid = wire::kSetMtime, .mtime_ns = nanoseconds})),
+        EINVAL);
   }
 }
 

@@ -27,7 +27,9 @@ std::vector<Record> Parse(absl::Span<const std::byte> bytes) {
     const bool attributes = (h.flags & wire::kDirentAttributes) != 0;
     size_t at = sizeof h;
     if (h.record_size % 8 != 0 || h.record_size > bytes.size()) return {};
-    if (at + (attributes ? sizeof(wire::Attributes) : 0) + h.handle_size + h.name_size > h.record_size) return {};
+    if (at + (attributes ? sizeof(wire::Attributes) : 0) + h.handle_size + h.name_size >
+        h.record_size)
+      return {};
     if (attributes) {
       std::memcpy(&record.entry.attributes, bytes.data() + at, sizeof(wire::Attributes));
       at += sizeof(wire::Attributes);
@@ -60,7 +62,8 @@ class StoreDirectory : public StoreTest {
     EXPECT_FALSE(records.empty()) << "malformed";
     return records;
   }
-  std::vector<Record> All(OpenFile& directory, size_t bytes, bool plus = false, const Identity& as = kRoot) {
+  std::vector<Record> All(OpenFile& directory, size_t bytes, bool plus = false,
+                          const Identity& as = kRoot) {
     std::vector<Record> all;
     for (uint64_t cookie = 0;;) {
       auto some = Some(directory, cookie, bytes, plus, as);
@@ -106,7 +109,8 @@ TEST_P(StoreDirectory, ListsEveryNameOnceWithDots) {
 
 TEST_P(StoreDirectory, NothingIsToldOfTheDirectoryAboveTheExport) {
   auto directory = OpenDir(kAlice, root_);
-  for (const Record& record : All(*directory, 4096)) EXPECT_EQ(record.header.ino, HostStat(".").st_ino);
+  for (const Record& record : All(*directory, 4096))
+    EXPECT_EQ(record.header.ino, HostStat(".").st_ino);
 }
 
 TEST_P(StoreDirectory, PlusBringsAttributesAndHandles) {

@@ -1,5 +1,5 @@
-// StoreTest: a posix store over a fresh directory, on tmpfs, on the build tree's file system, and with
-// handles in a table. Needs root, for it acts as several users.
+// StoreTest: a posix store over a fresh directory, on tmpfs, on the build tree's file system, and
+// with handles in a table. Needs root, for it acts as several users.
 #pragma once
 
 #include <dirent.h>
@@ -85,7 +85,8 @@ class StoreTest : public testing::TestWithParam<Place> {
   bool on_tmpfs() const { return std::string_view(GetParam().parent) == "/dev/shm"; }
 
   // A file with these bytes, made by `as`.
-  StoreEntry MakeFile(const Identity& as, std::string_view name, std::string_view content = "", uint32_t mode = 0644) {
+  StoreEntry MakeFile(const Identity& as, std::string_view name, std::string_view content = "",
+                      uint32_t mode = 0644) {
     auto made = store_->Create(as, root_, name, O_WRONLY, mode, false);
     EXPECT_TRUE(made.ok()) << made.error().ToString();
     if (!made.ok()) return {};
@@ -99,8 +100,8 @@ class StoreTest : public testing::TestWithParam<Place> {
     EXPECT_TRUE(made.ok()) << made.error().ToString();
     return made.ok() ? *made : StoreEntry{};
   }
-  static Result<uint64_t> Put(OpenFile& file, std::string_view text, uint64_t offset, const Identity& as = kRoot,
-                              bool kill = false) {
+  static Result<uint64_t> Put(OpenFile& file, std::string_view text, uint64_t offset,
+                              const Identity& as = kRoot, bool kill = false) {
     const iovec piece{const_cast<char*>(text.data()), text.size()};
     return file.Write({&piece, 1}, offset, kill, as);
   }
@@ -111,8 +112,8 @@ class StoreTest : public testing::TestWithParam<Place> {
     text.resize(read.ok() ? *read : 0);
     return text;
   }
-  Result<wire::Attributes> Change(const Identity& as, const wire::FileHandle& handle, wire::SetAttributes changes,
-                                  OpenFile* open = nullptr) {
+  Result<wire::Attributes> Change(const Identity& as, const wire::FileHandle& handle,
+                                  wire::SetAttributes changes, OpenFile* open = nullptr) {
     return store_->SetAttr(as, handle, open, changes);
   }
   uint32_t ModeOf(const wire::FileHandle& handle) {
@@ -132,7 +133,7 @@ class StoreTest : public testing::TestWithParam<Place> {
     ASSERT_EQ(chown(Host(name).c_str(), uid, gid), 0) << strerror(errno);
   }
   struct stat HostStat(std::string_view name) const {
-    struct stat status{};
+    struct stat status {};
     EXPECT_EQ(lstat(Host(name).c_str(), &status), 0) << name << ": " << strerror(errno);
     return status;
   }
@@ -146,10 +147,13 @@ class StoreTest : public testing::TestWithParam<Place> {
 
 inline auto AllPlaces() {
   using Handles = PosixStoreOptions::Handles;
-  return testing::Values(Place{"Tmpfs", "/dev/shm", Handles::kAuto}, Place{"Disk", ".", Handles::kAuto},
-                         Place{"DiskTable", ".", Handles::kTable}, Place{"TmpfsTable", "/dev/shm", Handles::kTable});
+  return testing::Values(
+      Place{"Tmpfs", "/dev/shm", Handles::kAuto}, Place{"Disk", ".", Handles::kAuto},
+      Place{"DiskTable", ".", Handles::kTable}, Place{"TmpfsTable", "/dev/shm", Handles::kTable});
 }
-inline std::string PlaceName(const testing::TestParamInfo<Place>& place) { return place.param.name; }
+inline std::string PlaceName(const testing::TestParamInfo<Place>& place) {
+  return place.param.name;
+}
 
 #define RDMAFS_IN_ALL_PLACES(Suite) INSTANTIATE_TEST_SUITE_P(On, Suite, AllPlaces(), PlaceName)
 

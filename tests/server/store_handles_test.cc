@@ -50,15 +50,19 @@ TEST_P(StoreHandles, ASignedHandleThatNamesNothingIsNoCrash) {
   const HandleCodec codec(options_.key, options_.export_id);
   const uint64_t file_system = codec.Decode(root_)->file_system;
   for (int kind = 0; kind < 6; ++kind) {
-    for (size_t size : {size_t{0}, size_t{3}, size_t{4}, size_t{12}, size_t{24}, HandleCodec::kMaxObjectBytes}) {
+    for (size_t size :
+         {size_t{0}, size_t{3}, size_t{4}, size_t{12}, size_t{24}, HandleCodec::kMaxObjectBytes}) {
       const std::string object(size, '\x7f');
       const auto handle = codec.Encode({static_cast<HandleKind>(kind), file_system, object});
       const int error = ErrorOf(store_->GetAttr(kRoot, handle, nullptr));
       if (kind == static_cast<int>(HandleKind::kRoot)) continue;
-      EXPECT_TRUE(error == EBADF || error == ESTALE || error == EINVAL) << kind << " " << size << " " << error;
+      EXPECT_TRUE(error == EBADF || error == ESTALE || error == EINVAL)
+          << kind << " " << size << " " << error;
     }
   }
-  EXPECT_EQ(ErrorOf(store_->GetAttr(kRoot, codec.Encode({HandleKind::kRoot, file_system + 1, {}}), nullptr)), ESTALE);
+  EXPECT_EQ(ErrorOf(store_->GetAttr(kRoot, codec.Encode({HandleKind::kRoot, file_system + 1, {}}),
+                                    nullptr)),
+            ESTALE);
 }
 
 TEST_P(StoreHandles, AGoneObjectIsStale) {
@@ -126,7 +130,8 @@ TEST_P(StoreHandles, CacheAndTableAreBounded) {
   }
   EXPECT_EQ(stale, table() ? 200 - store_->open_objects() : 0);
   EXPECT_TRUE(store_->Lookup(kAlice, root_, "f0").ok()) << "the export itself is never stale";
-  EXPECT_TRUE(store_->GetAttr(kAlice, files[0].handle, nullptr).ok()) << "and what is looked up again is back";
+  EXPECT_TRUE(store_->GetAttr(kAlice, files[0].handle, nullptr).ok())
+      << "and what is looked up again is back";
 }
 
 TEST_P(StoreHandles, WhatAClientForgetsMakesRoomFirst) {
@@ -136,7 +141,8 @@ TEST_P(StoreHandles, WhatAClientForgetsMakesRoomFirst) {
   // All in one shard or not: each holds one; a forgotten object goes, whichever it is.
   const StoreEntry file = MakeFile(kAlice, "kept");
   store_->Forget(file.handle);
-  EXPECT_TRUE(store_->GetAttr(kAlice, file.handle, nullptr).ok()) << "another client may still use it";
+  EXPECT_TRUE(store_->GetAttr(kAlice, file.handle, nullptr).ok())
+      << "another client may still use it";
   store_->Forget(file.handle);
   ASSERT_TRUE(store_->Unlink(kAlice, root_, "kept").ok());
   EXPECT_EQ(store_->open_objects(), 0u);
@@ -173,7 +179,8 @@ TEST(PosixStoreOpen, SaysWhatIsWrongWithThePath) {
   EXPECT_THAT(std::string(PosixStore::Open(options).status().message()),
               testing::HasSubstr("/nonexistent/export: ENOENT"));
   options.path = "/etc/passwd";
-  EXPECT_THAT(std::string(PosixStore::Open(options).status().message()), testing::HasSubstr("ENOTDIR"));
+  EXPECT_THAT(std::string(PosixStore::Open(options).status().message()),
+              testing::HasSubstr("ENOTDIR"));
 }
 
 }  // namespace

@@ -97,7 +97,8 @@ TEST_P(StoreNames, ASgidDirectoryHandsItsGroupDown) {
   auto pipe = store_->MkNod(kAlice, directory.handle, "pipe", S_IFIFO | 0644, 0, 0);
   auto link = store_->SymLink(kAlice, directory.handle, "link", "x");
   ASSERT_TRUE(inner.ok() && file.ok() && pipe.ok() && link.ok());
-  for (const auto& made : {*inner, file->entry, *pipe, *link}) EXPECT_EQ(made.attributes.gid, 5000u);
+  for (const auto& made : {*inner, file->entry, *pipe, *link})
+    EXPECT_EQ(made.attributes.gid, 5000u);
   EXPECT_EQ(inner->attributes.mode, uint32_t{S_IFDIR | S_ISGID | 0755});
 }
 
@@ -147,7 +148,8 @@ TEST_P(StoreNames, AStickyDirectoryProtectsOthersFiles) {
   HostChmod("tmp", 01777);
   ASSERT_TRUE(store_->Create(kAlice, directory.handle, "hers", O_RDWR, 0666, false).ok());
   EXPECT_EQ(ErrorOf(store_->Unlink(kBob, directory.handle, "hers")), EPERM);
-  EXPECT_EQ(ErrorOf(store_->Rename(kBob, directory.handle, "hers", directory.handle, "his", 0)), EPERM);
+  EXPECT_EQ(ErrorOf(store_->Rename(kBob, directory.handle, "hers", directory.handle, "his", 0)),
+            EPERM);
   EXPECT_EQ(ErrorOf(store_->Unlink(kAlice, directory.handle, "hers")), 0);
 }
 

@@ -105,7 +105,8 @@ TEST_P(StoreOpen, FlagsThatMakeNoSenseAreRefused) {
 
 TEST_P(StoreOpen, DirectAndNonBlockingStayTheCallersBusiness) {
   const StoreEntry file = MakeFile(kAlice, "f", "0123456789");
-  auto opened = store_->Open(kAlice, file.handle, O_RDWR | O_DIRECT | O_NONBLOCK | O_ASYNC | O_SYNC, false);
+  auto opened =
+      store_->Open(kAlice, file.handle, O_RDWR | O_DIRECT | O_NONBLOCK | O_ASYNC | O_SYNC, false);
   ASSERT_TRUE(opened.ok());
   const int flags = fcntl(opened->file->fd(), F_GETFL);
   EXPECT_EQ(flags & (O_DIRECT | O_NONBLOCK | O_ASYNC), 0);
@@ -115,10 +116,12 @@ TEST_P(StoreOpen, DirectAndNonBlockingStayTheCallersBusiness) {
 
 TEST_P(StoreOpen, WhatMayBeExecutedCanBeOpenedForExecutionOnly) {
   constexpr uint32_t kForExecution = 0x20;
-  const StoreEntry file = MakeFile(kAlice, "f", "#!program", 0711), plain = MakeFile(kAlice, "g", "", 0700);
+  const StoreEntry file = MakeFile(kAlice, "f", "#!program", 0711),
+                   plain = MakeFile(kAlice, "g", "", 0700);
   EXPECT_EQ(ErrorOf(store_->Open(kBob, file.handle, O_RDONLY, false)), EACCES);
   EXPECT_EQ(ErrorOf(store_->Open(kBob, file.handle, O_RDWR | kForExecution, false)), EACCES);
-  EXPECT_EQ(ErrorOf(store_->Open(kBob, file.handle, O_RDONLY | O_TRUNC | kForExecution, false)), EACCES);
+  EXPECT_EQ(ErrorOf(store_->Open(kBob, file.handle, O_RDONLY | O_TRUNC | kForExecution, false)),
+            EACCES);
   EXPECT_EQ(ErrorOf(store_->Open(kBob, plain.handle, O_RDONLY | kForExecution, false)), EACCES);
   auto opened = store_->Open(kBob, file.handle, O_RDONLY | kForExecution, false);
   ASSERT_TRUE(opened.ok()) << opened.error().ToString();
@@ -186,7 +189,8 @@ TEST_P(StoreOpen, WritesKeepOrClearSuidAsTheyAreTold) {
   EXPECT_EQ(mode_after(kAlice, true), 0777u);
   EXPECT_EQ(mode_after(kBob, true), 0777u);
   EXPECT_EQ(mode_after(kRoot, true), 0777u);
-  EXPECT_EQ(mode_after(kAlice, true, 02767), 02767u) << "sgid without group execution stays for the group's own";
+  EXPECT_EQ(mode_after(kAlice, true, 02767), 02767u)
+      << "sgid without group execution stays for the group's own";
 }
 
 TEST_P(StoreOpen, ReadsWithoutWaitingReadWhatIsInMemory) {
@@ -265,7 +269,9 @@ TEST_P(StoreOpen, CopyRangeCopiesOnTheServer) {
   auto out = store_->Create(kAlice, root_, "to", O_RDWR, 0644, false);
   ASSERT_TRUE(in.ok() && out.ok());
   EXPECT_EQ(in->file->CopyRange(kAlice, 2, *out->file, 1, 100).value(), 8u);
-  EXPECT_EQ(Get(*out->file), std::string("\0" "23456789", 9));
+  EXPECT_EQ(Get(*out->file), std::string("\0"
+                                         "23456789",
+                                         9));
   EXPECT_EQ(in->file->CopyRange(kAlice, 10, *out->file, 0, 5).value(), 0u);
   EXPECT_EQ(ErrorOf(in->file->CopyRange(kAlice, ~uint64_t{0}, *out->file, 0, 5)), EINVAL);
   EXPECT_EQ(ErrorOf(out->file->CopyRange(kAlice, 0, *in->file, 0, 5)), EBADF);

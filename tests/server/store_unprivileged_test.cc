@@ -14,12 +14,12 @@
 namespace rdmafs {
 namespace {
 
-#define OR_FAIL(condition)                                        \
-  do {                                                            \
-    if (!(condition)) {                                           \
+#define OR_FAIL(condition)                                         \
+  do {                                                             \
+    if (!(condition)) {                                            \
       std::fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-      _exit(1);                                                   \
-    }                                                             \
+      _exit(1);                                                    \
+    }                                                              \
   } while (false)
 
 // In a process of its own; it ends with status 0 when all was as it should be.
@@ -37,7 +37,8 @@ namespace {
   auto top = (*store)->Attach(root, "");
   OR_FAIL(top.ok());
   auto made = (*store)->Create(other, top->handle, "f", O_RDWR, 0666, false);
-  OR_FAIL(made.ok() && made->entry.attributes.uid == 1001 && (made->entry.attributes.mode & 0777) == 0666);
+  OR_FAIL(made.ok() && made->entry.attributes.uid == 1001 &&
+          (made->entry.attributes.mode & 0777) == 0666);
   auto strict = (*store)->MkDir(root, top->handle, "d", 0777);
   OR_FAIL(strict.ok() && (strict->attributes.mode & 0777) == 0750);
   OR_FAIL((*store)->Lookup(other, top->handle, "f")->handle == made->entry.handle);

@@ -10,7 +10,8 @@ namespace {
 
 class StoreXattr : public StoreTest {
  protected:
-  Result<std::string> Read(const Identity& as, const wire::FileHandle& handle, std::string_view name) {
+  Result<std::string> Read(const Identity& as, const wire::FileHandle& handle,
+                           std::string_view name) {
     std::vector<std::byte> value(wire::kMaxXattrBytes);
     auto size = store_->GetXattr(as, handle, name, absl::MakeSpan(value));
     if (!size.ok()) return size.error();
@@ -57,15 +58,19 @@ TEST_P(StoreXattr, TrustedAttributesAreForRootOnly) {
 
 TEST_P(StoreXattr, UserAttributesObeyTheFilesPermissions) {
   const StoreEntry file = MakeFile(kAlice, "f", "", 0640);
-  const int supported = ErrorOf(store_->SetXattr(kAlice, file.handle, "user.x", "one", XATTR_CREATE, false));
+  const int supported =
+      ErrorOf(store_->SetXattr(kAlice, file.handle, "user.x", "one", XATTR_CREATE, false));
   if (on_tmpfs() && supported == EOPNOTSUPP) return;  // before Linux 6.6
   ASSERT_EQ(supported, 0);
-  EXPECT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, "user.x", "two", XATTR_CREATE, false)), EEXIST);
-  EXPECT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, "user.y", "two", XATTR_REPLACE, false)), ENODATA);
+  EXPECT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, "user.x", "two", XATTR_CREATE, false)),
+            EEXIST);
+  EXPECT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, "user.y", "two", XATTR_REPLACE, false)),
+            ENODATA);
   EXPECT_EQ(Read(kAlice, file.handle, "user.x").value(), "one");
   EXPECT_EQ(ErrorOf(Read(kBob, file.handle, "user.x")), EACCES);
   EXPECT_EQ(ErrorOf(store_->SetXattr(kBob, file.handle, "user.x", "two", 0, false)), EACCES);
-  EXPECT_EQ(store_->GetXattr(kAlice, file.handle, "user.x", {}).value(), 3u) << "size 0 asks for the size";
+  EXPECT_EQ(store_->GetXattr(kAlice, file.handle, "user.x", {}).value(), 3u)
+      << "size 0 asks for the size";
   std::byte byte;
   EXPECT_EQ(ErrorOf(store_->GetXattr(kAlice, file.handle, "user.x", {&byte, 1})), ERANGE);
   EXPECT_EQ(ErrorOf(store_->RemoveXattr(kBob, file.handle, "user.x")), EACCES);
@@ -93,8 +98,12 @@ TEST_P(StoreXattr, NamesThatCannotBeAreRefused) {
 TEST_P(StoreXattr, AnAccessAclGrantsAndIsShownInTheMode) {
   const StoreEntry file = MakeFile(kAlice, "f", "text", 0600);
   EXPECT_EQ(ErrorOf(store_->Open(kBob, file.handle, O_RDWR, false)), EACCES);
-  EXPECT_EQ(ErrorOf(store_->SetXattr(kBob, file.handle, "system.posix_acl_access", AclForBob(), 0, false)), EPERM);
-  ASSERT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, "system.posix_acl_access", AclForBob(), 0, false)), 0);
+  EXPECT_EQ(ErrorOf(store_->SetXattr(kBob, file.handle, "system.posix_acl_access", AclForBob(), 0,
+                                     false)),
+            EPERM);
+  ASSERT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, "system.posix_acl_access", AclForBob(), 0,
+                                     false)),
+            0);
   EXPECT_TRUE(store_->Open(kBob, file.handle, O_RDWR, false).ok());
   EXPECT_EQ(ModeOf(file.handle), 0770u);
   EXPECT_EQ(Read(kAlice, file.handle, "system.posix_acl_access").value(), AclForBob());
@@ -105,7 +114,9 @@ TEST_P(StoreXattr, AnAccessAclGrantsAndIsShownInTheMode) {
 TEST_P(StoreXattr, ADefaultAclIsInheritedInPlaceOfTheUmask) {
   const StoreEntry directory = MakeDir(kAlice, "d", 0755);
   const Identity strict{1001, 1001, 0077, {}};
-  ASSERT_EQ(ErrorOf(store_->SetXattr(kAlice, directory.handle, "system.posix_acl_default", AclForBob(), 0, false)), 0);
+  ASSERT_EQ(ErrorOf(store_->SetXattr(kAlice, directory.handle, "system.posix_acl_default",
+                                     AclForBob(), 0, false)),
+            0);
   auto file = store_->Create(strict, directory.handle, "f", O_RDWR, 0666, false);
   auto inner = store_->MkDir(strict, directory.handle, "inner", 0777);
   auto pipe = store_->MkNod(strict, directory.handle, "pipe", S_IFIFO | 0666, 0, 0);
@@ -122,7 +133,9 @@ TEST_P(StoreXattr, AnAclDropsSgidForThoseOutsideTheGroupAndWhereAsked) {
   const auto mode_after = [&](const Identity& as, bool kill) {
     HostChown("f", 1001, 5000);
     HostChmod("f", 02755);
-    EXPECT_EQ(ErrorOf(store_->SetXattr(as, file.handle, "system.posix_acl_access", AclForBob(), 0, kill)), 0);
+    EXPECT_EQ(
+        ErrorOf(store_->SetXattr(as, file.handle, "system.posix_acl_access", AclForBob(), 0, kill)),
+        0);
     return ModeOf(file.handle);
   };
   EXPECT_EQ(mode_after(kAlice, true), 0770u);

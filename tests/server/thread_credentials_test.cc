@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <linux/capability.h>
-#include <sys/prctl.h>
 #include <linux/securebits.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
