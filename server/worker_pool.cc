@@ -25,6 +25,18 @@ void WorkerPool::Queue(WorkItem& item) {
   if (idle_count_ != 0) there_is_work_.Signal();
 }
 
+bool WorkerPool::RunQueued() {
+  WorkItem* item;
+  {
+    absl::MutexLock lock(&mutex_);
+    item = queue_.Pop();
+    if (item == nullptr) return false;
+    --queued_count_;
+  }
+  item->run(*item);
+  return true;
+}
+
 void WorkerPool::Run() {
   if (prepare_thread_) prepare_thread_();
   while (true) {

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets: each operation as a client says it, and a few ways to go wrong.
+
+make_corpus.py DIRECTORY    (the targets' directories are made below it)
+"""
+import pathlib
+import struct
+import sys
+
+EXPORT = 7
+PAUSE, BIG, SET_UP, WRONG, CLOSE = 2, 4, 8, 1, 16
+SOURCE, SINK = 1, 2
+
+
+def handle(inode):
+    raw = struct.pack("<IIQ", EXPORT, 0, inode)
+    return struct.pack("<H", len(raw)) + raw
+
+
+ROOT, FILE = handle(1), handle(2)
+CALLER = struct.pack("<5I", 1000, 1000, 0o22, 1, 2) + struct.pack("<2I", 4, 24)
+
+
+def text(value):
+    return struct.pack("<H", len(value)) + value
+
+
+def message(opcode, body=b"", payload=b"", flags=PAUSE, slot=0, memory=0, remote=0):
+    return struct.pack("<4B3H", flags, opcode, slot, memory, remote, len(body), len(payload)) + body + payload
+
+
+def open_file(flags=2, open_id=5, target=FILE):
+    return message(30, CALLER + target + struct.pack("<QII", open_id, flags, 0))
+
+
+LOCK = struct.pack("<QQQQIIII", 5, 1, 0, 100, 1, 9, 1, 0)
+BODIES = {
+    "ping": message(3),
+    "retire": message(4, struct.pack("<II", 0, 1)),
+    "lookup": message(10, CALLER + ROOT + text(b"f")),
+    "getattr": message(11, CALLER + FILE + struct.pack("<Q", 0)),
+    "setattr": message(12, CALLER + FILE + struct.pack("<Q", 0) + bytes(48)),
+    "readlink": message(13, CALLER + FILE),
+    "mknod": message(14, CALLER + ROOT + text(b"n") + struct.pack("<III", 0o100644, 0, 0)),
+    "mkdir": message(15, CALLER + ROOT + text(b"d") + struct.pack("<I", 0o755)),
+    "unlink": message(16, CALLER + ROOT + text(b"f")),
+    "rmdir": message(17, CALLER + ROOT + text(b"d")),
+    "symlink": message(18, CALLER + ROOT + text(b"l"), b"target"),
+    "rename": message(19, CALLER + ROOT + text(b"f") + ROOT + text(b"g") + struct.pack("<I", 0)),
+    "link": message(20, CALLER + FILE + ROOT + text(b"g")),
+    "access": message(21, CALLER + FILE + struct.pack("<I", 4)),
+    "statfs": message(22, CALLER + ROOT),
+    "create": message(31, CALLER + ROOT + text(b"new") + struct.pack("<QIIII", 6, 2, 0o644, 0, 0)),
+    "tmpfile": message(32, CALLER + ROOT + struct.pack("<QII", 6, 2, 0o600)),
+    "release": open_file() + message(33, struct.pack("<Q", 5)),
+    "read": open_file() + message(34, struct.pack("<QQII", 5, 0, 100, 0)),
+    "read-large": open_file() + message(34, struct.pack("<QQII", 5, 0, 8192, 0), memory=SINK, remote=8192),
+    "write": open_file() + message(35, struct.pack("<QQIIII", 5, 0, 3, 0, 0, 0), b"abc"),
+    "write-large": open_file() + message(35, struct.pack("<QQIIII", 5, 0, 8192, 1, 0, 0),
+                                         memory=SOURCE | 200, remote=8192),
+    "append": open_file(0o2002) + b"".join(
+        message(35, struct.pack("<QQIIII", 5, 0, 3, 0, 0, 0), b"abc", slot=i, flags=0) for i in range(5)),
+    "fsync": open_file() + message(36, struct.pack("<QII", 5, 1, 0)),
+    "fallocate": open_file() + message(37, CALLER + struct.pack("<QQQII", 5, 0, 10, 0, 0)),
+    "seek": open_file() + message(38, struct.pack("<QQII", 5, 0, 3, 0)),
+    "copy": open_file() + message(39, CALLER + struct.pack("<QQQQQQ", 5, 0, 5, 100, 10, 0)),
+    "readdir": open_file(0o200000, 5, ROOT) +
+               message(40, CALLER + struct.pack("<QQII", 5, 0, 4096, 1), memory=SINK, remote=4096),
+    "syncfs": message(41, CALLER + ROOT),
+    "getxattr": message(50, CALLER + FILE + text(b"user.a") + struct.pack("<I", 100)),
+    "setxattr": message(51, CALLER + FILE + text(b"user.a") + struct.pack("<II", 0, 0), b"value"),
+    "listxattr": message(52, CALLER + FILE + struct.pack("<I", 0)),
+    "removexattr": message(53, CALLER + FILE + text(b"user.a")),
+    "getlock": open_file() + message(60, LOCK),
+    "setlock": open_file() + message(61, LOCK),
+    "lock-wait-cancel": open_file() + message(61, LOCK) +
+                        message(61, LOCK.replace(struct.pack("<Q", 1), struct.pack("<Q", 2), 1), slot=3) +
+                        message(62, struct.pack("<II", 3, 1)),
+    "releaseowner": open_file() + message(63, struct.pack("<QQ", 5, 1)),
+    "forget": message(70, FILE),
+    "pool-exhausted": open_file() + b"".join(
+        message(34, struct.pack("<QQII", 5, 0, 65536, 0), flags=BIG, slot=i, memory=SINK, remote=4096)
+        for i in range(4)),
+    "lost-during-work": open_file() + message(36, struct.pack("<QII", 5, 0, 0), flags=0) +
+                        message(35, struct.pack("<QQIIII", 5, 0, 8192, 0, 0, 0), flags=CLOSE, slot=1,
+                                memory=SOURCE, remote=8192),
+    "slot-in-use": open_file() + message(36, struct.pack("<QII", 5, 0, 0), flags=0, slot=1) +
+                   message(3, flags=0, slot=1),
+    "wrong-sequence": message(3, flags=WRONG, slot=1),
+    "second-hello": message(1, struct.pack("<IHHII2Q", 0x53464D52, 1, 0, 1 << 20, 0, 0, 0), flags=SET_UP),
+}
+HELLO = message(1, struct.pack("<IHHII2Q", 0x53464D52, 1, 0, 1 << 20, 0, 0, 0), flags=SET_UP | PAUSE)
+
+
+def even(data):
+    return data + bytes(len(data) % 2)
+
+
+def main():
+    base = pathlib.Path(sys.argv[1])
+    seeds = base / "dispatcher_fuzz"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for name, data in BODIES.items():
+        (seeds / name).write_bytes(even(data))
+    (seeds / "everything").write_bytes(even(b"".join(BODIES.values())))
+    hello = HELLO + message(2, CALLER, b"/export", flags=SET_UP | PAUSE) + BODIES["lookup"]
+    (seeds / "own-hello").write_bytes(hello + bytes(1 - len(hello) % 2))
+    seeds = base / "codec_fuzz"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(BODIES.values()):
+        (seeds / f"seed-{number}").write_bytes(bytes([number]) + data[10:])
+
+
+main()
