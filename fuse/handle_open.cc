@@ -41,9 +41,15 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
   if (decision.attributes_are_stale) InvalidateAttributes(context, node);
   uint32_t out = decision.keep_pages ? FOPEN_KEEP_CACHE : 0;
   const Settings& settings = context.settings();
-  // A shared mmap of a direct_io file needs Linux 6.6; O_DIRECT alone must not take it away.
-  if (settings.UsesDirectIo() || ((flags & O_DIRECT) != 0 && settings.direct_io_allows_mmap)) {
+  // A shared mmap of a direct_io file needs Linux 6.6: what is not mapped does not miss it.
+  const bool may_go_direct = settings.direct_io_allows_mmap || (flags & O_ACCMODE) == O_WRONLY;
+  if (settings.UsesDirectIo() || (may_go_direct && (flags & O_DIRECT) != 0)) {
     out |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+  } else if (may_go_direct && (flags & O_APPEND) != 0 && (flags & O_ACCMODE) != O_RDONLY &&
+             !settings.writeback) {
+    // Through the page cache the kernel cuts a write at the end of a page that it has not read, and
+    // another client's record comes between the halves; and it keeps the data at its own idea of the end.
+    out |= FOPEN_DIRECT_IO;
   }
   return out;
 }
