@@ -80,13 +80,13 @@ int LocalDirectory::PathFd(const FileHandle& handle) const {
 
 void LocalDirectory::AddOpen(OpenId id, UniqueFd fd) {
   absl::MutexLock lock(&mutex_);
-  open_[id] = std::move(fd);
+  open_[id] = std::make_shared<UniqueFd>(std::move(fd));
 }
 
-int LocalDirectory::OpenFd(OpenId id) const {
+LocalDirectory::UsedFd LocalDirectory::OpenFd(OpenId id) const {
   absl::MutexLock lock(&mutex_);
   auto found = open_.find(id);
-  return found == open_.end() ? -1 : found->second.get();
+  return UsedFd(found == open_.end() ? nullptr : found->second);
 }
 
 size_t LocalDirectory::open_count() const {

@@ -30,7 +30,16 @@ class LocalDirectory {
 
   OpenId NewOpenId() { return next_open_id_.fetch_add(1); }
   void AddOpen(OpenId id, UniqueFd fd);
-  int OpenFd(OpenId id) const;
+  // The open file's descriptor (-1: none), kept open while the result lives, whoever releases the file.
+  class UsedFd {
+   public:
+    explicit UsedFd(std::shared_ptr<UniqueFd> fd) : fd_(std::move(fd)) {}
+    operator int() const { return fd_ == nullptr ? -1 : fd_->get(); }  // NOLINT: used as one
+
+   private:
+    std::shared_ptr<UniqueFd> fd_;
+  };
+  UsedFd OpenFd(OpenId id) const;
   void Release(OpenId id);
   size_t open_count() const;
 
@@ -66,7 +75,7 @@ class LocalDirectory {
   mutable absl::Mutex mutex_;
   std::map<std::pair<dev_t, ino_t>, uint64_t> numbers_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, UniqueFd> objects_ ABSL_GUARDED_BY(mutex_);
-  std::unordered_map<OpenId, UniqueFd> open_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<OpenId, std::shared_ptr<UniqueFd>> open_ ABSL_GUARDED_BY(mutex_);
   std::list<Held> held_ ABSL_GUARDED_BY(mutex_);
   std::list<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   CancelToken next_token_ ABSL_GUARDED_BY(mutex_) = 1;

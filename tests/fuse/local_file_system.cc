@@ -103,7 +103,7 @@ void LocalFileSystem::Read(ReadRequest request, Reply<Payload> reply) {
 }
 
 void LocalFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
-  const int fd = directory_.OpenFd(request.open_id);
+  const LocalDirectory::UsedFd fd = directory_.OpenFd(request.open_id);
   const ssize_t n = ::pwrite(fd, request.source.bytes.data(), request.source.bytes.size(),
                              static_cast<off_t>(request.offset));
   if (n < 0) return reply.Complete(Errno(errno));
@@ -114,7 +114,7 @@ void LocalFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
 }
 
 void LocalFileSystem::Fsync(OpenId id, bool data_only, Reply<Unit> reply) {
-  const int fd = directory_.OpenFd(id);
+  const LocalDirectory::UsedFd fd = directory_.OpenFd(id);
   reply.Complete(Done(data_only ? ::fdatasync(fd) : ::fsync(fd)));
 }
 
@@ -140,7 +140,7 @@ void LocalFileSystem::CopyFileRange(const Caller&, const CopyFileRangeRequest& r
 }
 
 void LocalFileSystem::ReadDir(const Caller&, ReadDirRequest request, Reply<Payload> reply) {
-  const int fd = directory_.OpenFd(request.open_id);
+  const LocalDirectory::UsedFd fd = directory_.OpenFd(request.open_id);
   std::array<char, 32 * 1024> raw;
   absl::Span<std::byte> space = request.destination.bytes;
   size_t used = 0;

@@ -38,7 +38,7 @@ void LocalFileSystem::SetAttr(const Caller& caller, const FileHandle& handle, Op
   Result<std::string> path = PathOf(handle);
   if (!path.ok()) return reply.Complete(path.error());
   const char* const object = path->c_str();
-  const int open_fd = directory_.OpenFd(open_id);
+  const LocalDirectory::UsedFd open_fd = directory_.OpenFd(open_id);
   int result = 0;
   {
     ActingAs acting(caller);
