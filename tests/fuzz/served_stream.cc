@@ -1,0 +1,76 @@
+#include "tests/fuzz/served_stream.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cstdlib>
+
+#include "transport/base/unique_fd.h"
+
+namespace rdmafs::server {
+namespace {
+
+constexpr int kPatienceMs = 20000;
+
+void SendAll(int fd, const void* data, size_t size) {
+  const char* next = static_cast<const char*>(data);
+  while (size > 0) {
+    ssize_t n = send(fd, next, size, MSG_NOSIGNAL);
+    if (n <= 0) return;  // the server closed it: what it has seen was enough
+    next += n;
+    size -= static_cast<size_t>(n);
+  }
+}
+
+// Takes what comes; false at the end of the stream.
+bool Receive(int fd) {
+  pollfd waiting{fd, POLLIN, 0};
+  if (poll(&waiting, 1, kPatienceMs) != 1) abort();  // it hangs
+  char space[65536];
+  return recv(fd, space, sizeof space, 0) > 0;
+}
+
+std::string Greeting() {
+  std::byte space[wire::kMaxBodyBytes];
+  wire::HelloRequest hello;
+  hello.fixed = {wire::kMagic, wire::kVersion, 0, wire::kMaxPayloadBytes, 0, {0, 0}};
+  std::string text = ServedStream::Message(wire::Opcode::kHello, wire::kSetUpSlot, 1,
+                                           wire::Encode(hello, absl::MakeSpan(space)));
+  return text + ServedStream::Message(wire::Opcode::kAttach, wire::kSetUpSlot, 2,
+                                      wire::Encode(wire::AttachRequest{}, absl::MakeSpan(space)), "/export");
+}
+
+}  // namespace
+
+void ServedStream::Send(absl::Span<const uint8_t> stream) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(listener_->port());
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) abort();
+  const std::string greeting = Greeting();
+  SendAll(fd.get(), greeting.data(), greeting.size());
+  if (!Receive(fd.get())) return;
+  SendAll(fd.get(), stream.data(), stream.size());
+  shutdown(fd.get(), SHUT_WR);
+  while (Receive(fd.get())) {
+  }
+}
+
+std::string ServedStream::Message(wire::Opcode opcode, uint16_t slot, uint32_t sequence,
+                                  absl::Span<const std::byte> body, const std::string& inline_payload) {
+  wire::MessageHeader header{};
+  header.size = static_cast<uint32_t>(sizeof header + body.size() + inline_payload.size());
+  header.opcode = static_cast<uint16_t>(opcode);
+  header.slot = slot;
+  header.sequence = sequence;
+  header.inline_size = static_cast<uint32_t>(inline_payload.size());
+  std::string text(reinterpret_cast<const char*>(&header), sizeof header);
+  text.append(reinterpret_cast<const char*>(body.data()), body.size());
+  return text + inline_payload;
+}
+
+}  // namespace rdmafs::server
