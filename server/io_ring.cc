@@ -50,6 +50,14 @@ std::unique_ptr<IoRing> IoRing::Create(EventLoop& loop, std::string& why) {
   return ring;
 }
 
+std::string IoRing::FindObstacle() {
+  io_uring ring{};
+  const int error = Initialise(&ring);
+  if (error != 0) return absl::StrCat("io_uring_setup: ", Errno(-error).ToString());
+  io_uring_queue_exit(&ring);
+  return "";
+}
+
 IoRing::~IoRing() {
   if (ring_.ring_fd < 0) return;
   CHECK(in_flight_ == 0);

@@ -19,6 +19,8 @@ class IoRing {
   // On the loop's thread (the kernel ties the ring to it). nullptr, and the reason in `why`, where
   // io_uring is not allowed or not there.
   static std::unique_ptr<IoRing> Create(EventLoop& loop, std::string& why);
+  // Why there can be no ring in this process, "" when there can. Any thread.
+  static std::string FindObstacle();
   // Nothing may be in flight.
   ~IoRing();
 

@@ -16,6 +16,9 @@ inline constexpr size_t kMaxChannelsPerSession = 64;
 inline constexpr size_t kMaxAttachmentsPerSession = 16;
 inline constexpr size_t kMaxOpensPerSession = 65536;
 
+// off_t's end.
+inline constexpr uint64_t kMaxFileOffset = INT64_MAX;
+
 // A connection that has not said hello by then is closed.
 inline constexpr Nanoseconds kHelloTimeout = 5 * kSecond;
 // One CopyFileRange keeps a worker no longer than this takes; the count says how far it came.

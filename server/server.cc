@@ -70,9 +70,16 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .boot_id = ReadBootId()} {
   CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
   CHECK(blocks.options().payload_bytes >= wire::kMaxPayloadBytes);
+  bool use_io_uring = options.use_io_uring;
+  if (use_io_uring) {
+    if (const std::string obstacle = IoRing::FindObstacle(); !obstacle.empty()) {
+      Log(LogLevel::kNotice, "no io_uring here (", obstacle, "): workers read and write the disk");
+      use_io_uring = false;
+    }
+  }
   for (int i = 0; i < options.shard_count; ++i) {
     shards_.push_back(std::make_unique<Shard>(
-        context_, Shard::Options{options.use_io_uring, options.busy_poll, options.prepare_shard}));
+        context_, Shard::Options{use_io_uring, options.busy_poll, options.prepare_shard}));
   }
 }
 

@@ -42,7 +42,8 @@ class OpenFile {
   // A descriptor that io_uring may read and write, or -1.
   virtual int fd() const = 0;
 
-  // At once or EAGAIN when it would have to wait for the disk: for the shard's thread.
+  // At once or EAGAIN when it would have to wait for the disk: for the shard's thread. Short only at
+  // the end of the file.
   virtual Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) = 0;
   // EAGAIN when it might wait, or when the caller's identity decides (space, quota): Write() then. May
   // write less than given without an error: Write() goes on behind it. iov as for pwritev(2), 1 or 2

@@ -1,6 +1,7 @@
 // READ: out of the page cache at once, on the shard; what the disk has, through the ring or a
 // worker.
 #include "server/handlers/handlers.h"
+#include "server/limits.h"
 #include "server/server_context.h"
 #include "server/shard.h"
 
@@ -51,17 +52,17 @@ void ReadOnRing(Call& call) {
   }
 }
 
-// A short count is the end of the page cache's part or of the file: only the next one tells.
 void ReadAtOnce(Call& call) {
-  while (!Room(call).empty()) {
-    Result<uint64_t> count = call.file().ReadNoWait(Room(call), Position(call));
-    if (!count.ok()) {
-      if (count.error().value() == EAGAIN) return ReadOnRing(call);
-      return call.Fail(count.error());
-    }
-    if (*count == 0) break;
-    call.done += *count;
+  if (Room(call).empty()) {
+    AnswerRead(call);
+    return Call::Finish(call);
   }
+  Result<uint64_t> count = call.file().ReadNoWait(Room(call), Position(call));
+  if (!count.ok()) {
+    if (count.error().value() == EAGAIN) return ReadOnRing(call);
+    return call.Fail(count.error());
+  }
+  call.done = *count;
   AnswerRead(call);
   Call::Finish(call);
 }
@@ -71,6 +72,8 @@ void ReadAtOnce(Call& call) {
 void ServeRead(Call& call) {
   const auto& request = call.request<wire::ReadRequest>();
   if (!call.Address(request.open_id, false)) return;
+  // io_uring takes some offsets beyond for "where the file stands".
+  if (request.offset > kMaxFileOffset - request.size) return call.Fail(Errno(EINVAL));
   const ServerContext& context = call.context();
   call.WithBuffer(request.size <= wire::kMaxInlineBytes ? context.messages : context.blocks,
                   ReadAtOnce);

@@ -4,6 +4,7 @@
 
 #include "server/channel.h"
 #include "server/handlers/handlers.h"
+#include "server/limits.h"
 #include "server/server_context.h"
 #include "server/shard.h"
 
@@ -86,7 +87,11 @@ void TakePayload(Call& call) {
 
 void ServeWrite(Call& call) {
   if (!call.Address(call.request<wire::WriteRequest>().open_id, true)) return;
-  if ((call.file().flags() & O_APPEND) == 0) return TakePayload(call);
+  const auto& request = call.request<wire::WriteRequest>();
+  const bool append = (call.file().flags() & O_APPEND) != 0;
+  // io_uring takes some offsets beyond for "where the file stands".
+  if (!append && request.offset > kMaxFileOffset - request.size) return call.Fail(Errno(EINVAL));
+  if (!append) return TakePayload(call);
   if (call.WaitForAppend(TakePayload)) TakePayload(call);
 }
 

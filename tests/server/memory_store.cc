@@ -1,10 +1,14 @@
 #include "tests/server/memory_store.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "transport/base/unique_fd.h"
 
 namespace rdmafs::server {
 
@@ -47,13 +51,20 @@ class MemoryStore::File final : public OpenFile {
         node_(std::move(node)),
         flags_(flags) {
     store_.open_count.fetch_add(1);
+    if (!store_.with_descriptors) return;
+    UniqueFd memory(memfd_create("rdmafs-test", MFD_CLOEXEC));
+    CHECK(write(memory.get(), node_->content.data(), node_->content.size()) ==
+          static_cast<ssize_t>(node_->content.size()));
+    const std::string path = "/proc/self/fd/" + std::to_string(memory.get());
+    fd_.reset(open(path.c_str(), static_cast<int>(flags_ & O_ACCMODE) | O_CLOEXEC));
+    CHECK(fd_.valid());
   }
   ~File() override { store_.open_count.fetch_sub(1); }
 
   const wire::FileHandle& handle() const override { return handle_; }
   FileId id() const override { return {1, inode_}; }
   uint32_t flags() const override { return flags_; }
-  int fd() const override { return -1; }
+  int fd() const override { return fd_.get(); }
 
   Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) override {
     if (store_.no_wait_would_wait) return Errno(EAGAIN);
@@ -125,6 +136,7 @@ class MemoryStore::File final : public OpenFile {
   const uint64_t inode_;
   const std::shared_ptr<Node> node_;  // content: under store_.mutex_
   const uint32_t flags_;
+  UniqueFd fd_;
 };
 
 void MemoryStore::Put(const std::string& name, std::string content) {

@@ -67,6 +67,9 @@ TEST_F(ReadWriteTest, AReadOverTheEndIsShortAndOneBehindItIsEmpty) {
   EXPECT_EQ(Read(5, 5000, 8192), content.substr(5000));
   EXPECT_EQ(Read(5, 10000, 8192), "");
   EXPECT_EQ(Read(5, uint64_t{1} << 62, 100), "");
+  EXPECT_EQ(client_->Ask(wire::ReadRequest{5, UINT64_MAX, 100}).status(), Errno(EINVAL));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{5, UINT64_MAX, 3}, {.inline_payload = "abc"}).status(),
+            Errno(EINVAL));
   EXPECT_EQ(Read(5, 0, 0), "");
 }
 
@@ -95,6 +98,31 @@ TEST_F(ReadWriteTest, WhatWouldWaitIsDoneByAWorker) {
   EXPECT_EQ(Write(5, content.size(), "tail"), 4u);
   EXPECT_EQ(Read(5, 0, 100000), content);
   EXPECT_EQ(Read(5, 100000, 10), "tail");
+}
+
+// Where the ring is not allowed, the same by a worker; the gate tells them apart.
+TEST_F(ReadWriteTest, WhatWouldWaitIsDoneByTheRingWhereThereIsOne) {
+  const std::string content = Pattern(100000), more = Pattern(70000);
+  const bool ring = IoRing::FindObstacle().empty();
+  store_->with_descriptors = true;
+  store_->no_wait_would_wait = true;
+  OpenFile("f", content, 5);
+  if (ring) store_->gate.Close();
+  EXPECT_EQ(Read(5, 0, 4096), content.substr(0, 4096));
+  EXPECT_EQ(Read(5, 50000, 1 << 20), content.substr(50000));  // to the end
+  EXPECT_EQ(Read(5, 100000, 8192), "");
+  EXPECT_EQ(Write(5, 100000, more), more.size());
+  EXPECT_EQ(Write(5, 170000, "tail"), 4u);
+  EXPECT_EQ(Read(5, 0, 1 << 20), content + more + "tail");
+  store_->gate.Open();
+}
+
+TEST_F(ReadWriteTest, AnErrorOfTheRingIsTheSystemCallsToReport) {
+  store_->with_descriptors = true;
+  store_->no_wait_would_wait = true;
+  OpenFile("f", "abc", 5, O_WRONLY);
+  RawClient::Payload sink = Sink(8192);
+  EXPECT_EQ(client_->Ask(wire::ReadRequest{5, 0, 8192}, std::move(sink)).status(), Errno(EBADF));
 }
 
 TEST_F(ReadWriteTest, ErrorsOfTheFileReachTheClient) {
