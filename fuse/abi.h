@@ -1,4 +1,5 @@
-// The kernel's FUSE ABI: <linux/fuse.h>, and what kernels newer than the oldest supported headers added.
+// The kernel's FUSE ABI: <linux/fuse.h>, and what kernels newer than the oldest supported headers
+// added.
 #pragma once
 
 #include <linux/fuse.h>
@@ -17,18 +18,21 @@ inline constexpr uint32_t kNewestMinor = 38;
 // Newer than Debian 12's headers.
 inline constexpr uint64_t kInitDirectIoAllowMmap = uint64_t{1} << 36;  // 7.39
 
-// What stands before the data of a WRITE. A request is read to this far before a block's payload, so that
-// the data is page-aligned.
+// What stands before the data of a WRITE. A request is read to this far before a block's payload,
+// so that the data is page-aligned.
 inline constexpr size_t kWritePrefixBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 static_assert(kWritePrefixBytes == 80);
 
 inline constexpr uint32_t kMaxOpcode = 64;  // above FUSE_TMPFILE and what came since
 
-// The dev_t that the kernel and the device exchange (new_encode_dev): 12 bits of major, 20 of minor.
+// The dev_t that the kernel and the device exchange (new_encode_dev): 12 bits of major, 20 of
+// minor.
 constexpr uint32_t EncodeDevice(uint32_t major, uint32_t minor) {
   return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
 }
 constexpr uint32_t DeviceMajor(uint32_t device) { return (device & 0xfff00) >> 8; }
-constexpr uint32_t DeviceMinor(uint32_t device) { return (device & 0xff) | ((device >> 12) & 0xfff00); }
+constexpr uint32_t DeviceMinor(uint32_t device) {
+  return (device & 0xff) | ((device >> 12) & 0xfff00);
+}
 
 }  // namespace rdmafs::fuse

@@ -80,7 +80,8 @@ void AnswerEntry(Context& context, const Ticket& ticket, const Result<Entry>& re
     context.Answer(ticket, Errno(ENOMEM));
     return;
   }
-  if (!context.Answer(ticket, kOk, BytesOf(entry->out))) ForgetLookups(context, entry->out.nodeid, 1);
+  if (!context.Answer(ticket, kOk, BytesOf(entry->out)))
+    ForgetLookups(context, entry->out.nodeid, 1);
 }
 
 }  // namespace rdmafs::fuse

@@ -12,7 +12,8 @@ fuse_attr ToKernel(const Attributes& attributes);
 // The answer to GETATTR and SETATTR of `node`; remembers what the kernel is told.
 fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes);
 
-// An entry's node, counted as looked up, and what tells the kernel of it. nullopt: the node table is full.
+// An entry's node, counted as looked up, and what tells the kernel of it. nullopt: the node table
+// is full.
 struct EntryAnswer {
   Node* node;
   fuse_entry_out out;

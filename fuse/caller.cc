@@ -42,7 +42,8 @@ wire::Caller GroupCache::Find(const fuse_in_header& header, uint32_t umask, Nano
   caller.umask = umask;
   if (header.uid == 0 || header.pid == 0) return caller;
   Entry& entry = entries_[header.pid % kEntryCount];
-  if (entry.tid != header.pid || entry.uid != header.uid || entry.gid != header.gid || now >= entry.expires) {
+  if (entry.tid != header.pid || entry.uid != header.uid || entry.gid != header.gid ||
+      now >= entry.expires) {
     entry.count = reader_(static_cast<pid_t>(header.pid), absl::MakeSpan(entry.groups));
     entry.tid = header.pid;
     entry.uid = header.uid;

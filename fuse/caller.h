@@ -13,14 +13,14 @@
 
 namespace rdmafs::fuse {
 
-// The supplementary groups of thread `tid` as /proc tells them, at most groups.size(). Returns how many:
-// 0 when there are none, or the thread is not (or not in our pid namespace) there. Reads /proc, which
-// takes some 10 microseconds; never waits.
+// The supplementary groups of thread `tid` as /proc tells them, at most groups.size(). Returns how
+// many: 0 when there are none, or the thread is not (or not in our pid namespace) there. Reads
+// /proc, which takes some 10 microseconds; never waits.
 size_t ReadGroups(pid_t tid, absl::Span<uint32_t> groups);
 
-// Remembers the groups of threads for a moment, so that a run of requests costs one look into /proc. The
-// moment is short: the kernel checks permissions with the true groups before it asks us, so a list that
-// is 10 ms old never opens what is closed. Owned by one shard thread.
+// Remembers the groups of threads for a moment, so that a run of requests costs one look into
+// /proc. The moment is short: the kernel checks permissions with the true groups before it asks us,
+// so a list that is 10 ms old never opens what is closed. Owned by one shard thread.
 class GroupCache {
  public:
   using Reader = std::function<size_t(pid_t tid, absl::Span<uint32_t> groups)>;
@@ -28,8 +28,8 @@ class GroupCache {
 
   explicit GroupCache(Reader reader = ReadGroups) : reader_(std::move(reader)) {}
 
-  // The caller of a request that came at `now`. Its groups are a view that stands until the next call.
-  // Root has none looked up: it needs none.
+  // The caller of a request that came at `now`. Its groups are a view that stands until the next
+  // call. Root has none looked up: it needs none.
   wire::Caller Find(const fuse_in_header& header, uint32_t umask, Nanoseconds now);
 
  private:

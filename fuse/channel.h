@@ -26,8 +26,9 @@ class Channel {
   virtual Errno Start(RequestSink& sink) = 0;
   // No request is delivered any more; replies still go out. Idempotent.
   virtual void Stop() = 0;
-  // Answers a request with an error, or with `head` followed by `data`. Copied before it returns. ENOENT:
-  // nobody waits for the answer any more, and the kernel has not seen it; ENODEV: unmounted.
+  // Answers a request with an error, or with `head` followed by `data`. Copied before it returns.
+  // ENOENT: nobody waits for the answer any more, and the kernel has not seen it; ENODEV:
+  // unmounted.
   virtual Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                       absl::Span<const std::byte> data) = 0;
   // Tells the kernel something nobody asked for (FUSE_NOTIFY_*).

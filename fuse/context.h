@@ -24,8 +24,8 @@ absl::Span<const std::byte> BytesOf(const T& value) {
   return {reinterpret_cast<const std::byte*>(&value), sizeof value};
 }
 
-// Owned by one shard thread; outlives the replies that its FileSystem still owes. The tables are shared
-// by all shards.
+// Owned by one shard thread; outlives the replies that its FileSystem still owes. The tables are
+// shared by all shards.
 class Context {
  public:
   struct Parts {
@@ -69,8 +69,9 @@ class Context {
   void ReleaseAll();
   size_t releases_in_flight() const { return releases_in_flight_; }
 
-  // Answers a request of this shard's with EINTR, whatever becomes of its operation: for a caller that was
-  // interrupted while the server is away. Nothing happens when it is not one of this shard's.
+  // Answers a request of this shard's with EINTR, whatever becomes of its operation: for a caller
+  // that was interrupted while the server is away. Nothing happens when it is not one of this
+  // shard's.
   void GiveUp(uint64_t unique);
 
   // For requests that have no answer, and to count those that were answered by hand.

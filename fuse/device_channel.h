@@ -12,7 +12,8 @@ namespace rdmafs::fuse {
 // (FUSE_DEV_IOC_CLONE), non-blocking.
 absl::StatusOr<UniqueFd> CloneDevice(int fd);
 
-// See Channel. Takes up to 16 requests per round of the loop, each to 80 bytes before its block's payload.
+// See Channel. Takes up to 16 requests per round of the loop, each to 80 bytes before its block's
+// payload.
 class DeviceChannel final : public Channel {
  public:
   // `fd` is non-blocking, and INIT has been answered. `loop` and `pool` must outlive the channel.

@@ -47,8 +47,8 @@ void ForgetRecords(Context& context, absl::Span<const std::byte> records) {
   while (records.size() >= FUSE_NAME_OFFSET_DIRENTPLUS) {
     std::memcpy(&record, records.data(), FUSE_NAME_OFFSET_DIRENTPLUS);
     if (record.entry_out.nodeid != 0) ForgetLookups(context, record.entry_out.nodeid, 1);
-    records.remove_prefix(
-        std::min(records.size(), FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + record.dirent.namelen)));
+    records.remove_prefix(std::min(
+        records.size(), FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + record.dirent.namelen)));
   }
 }
 

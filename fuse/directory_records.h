@@ -16,8 +16,8 @@ struct DirectoryRecord {
   std::string_view name;
 };
 
-// Walks the records of a ReadDir payload. They came from a peer: one that does not fit ends the walk, and
-// ok() tells.
+// Walks the records of a ReadDir payload. They came from a peer: one that does not fit ends the
+// walk, and ok() tells.
 class DirectoryReader {
  public:
   explicit DirectoryReader(absl::Span<const std::byte> records) : records_(records) {}

@@ -74,15 +74,18 @@ constexpr std::array<Row, kMaxOpcode> kTable = [] {
 
 }  // namespace
 
-const char* OpcodeName(uint32_t opcode) { return opcode < kMaxOpcode ? kTable[opcode].name : nullptr; }
+const char* OpcodeName(uint32_t opcode) {
+  return opcode < kMaxOpcode ? kTable[opcode].name : nullptr;
+}
 
 void Dispatcher::OnRequest(Request& request) {
   const uint32_t opcode = request.header.opcode;
   const Handler handler = opcode < kMaxOpcode ? kTable[opcode].handler : nullptr;
   if (LogEnabled(LogLevel::kDebug)) {
     const char* name = OpcodeName(opcode);
-    Log(LogLevel::kDebug, "request ", request.header.unique, " ", name != nullptr ? name : "?", " (", opcode,
-        ") node ", request.header.nodeid, ", ", request.header.len, " bytes, pid ", request.header.pid);
+    Log(LogLevel::kDebug, "request ", request.header.unique, " ", name != nullptr ? name : "?",
+        " (", opcode, ") node ", request.header.nodeid, ", ", request.header.len, " bytes, pid ",
+        request.header.pid);
   }
   if (handler == nullptr) {
     context_.Answer(request.ticket, Errno(ENOSYS));
@@ -109,8 +112,8 @@ OpenId FindOpenFile(Context& context, const Request& request, uint64_t number) {
 
 void AnswerMalformed(Context& context, const Request& request, const Arguments& arguments) {
   if (arguments.error() == Errno(EINVAL)) {
-    Log(LogLevel::kWarning, "request ", request.header.unique, " (opcode ", request.header.opcode, ", ",
-        request.header.len, " bytes) cannot be read");
+    Log(LogLevel::kWarning, "request ", request.header.unique, " (opcode ", request.header.opcode,
+        ", ", request.header.len, " bytes) cannot be read");
   }
   context.Answer(request.ticket, arguments.error());
 }

@@ -19,8 +19,9 @@ class FileSystemSource {
 
   virtual ~FileSystemSource() = default;
 
-  // Connects and attaches: blocks for a bounded time; one clear sentence in the status when it fails.
-  // Called once, after the last fork. Each loop is a shard's and runs until after Shutdown().
+  // Connects and attaches: blocks for a bounded time; one clear sentence in the status when it
+  // fails. Called once, after the last fork. Each loop is a shard's and runs until after
+  // Shutdown().
   virtual absl::StatusOr<Attached> Connect(absl::Span<EventLoop* const> loops) = 0;
   // For the thread of that shard's loop only; until Shutdown().
   virtual FileSystem& file_system(size_t shard) = 0;

@@ -18,11 +18,16 @@ Reply<Attributes> AttributesReply(Context& context, const Request& request, Node
 
 SetAttributes ToServer(const fuse_setattr_in& in) {
   constexpr std::pair<uint32_t, uint32_t> kBits[] = {
-      {FATTR_MODE, wire::kSetMode},           {FATTR_UID, wire::kSetUid},
-      {FATTR_GID, wire::kSetGid},             {FATTR_SIZE, wire::kSetSize},
-      {FATTR_ATIME, wire::kSetAtime},         {FATTR_MTIME, wire::kSetMtime},
-      {FATTR_ATIME_NOW, wire::kSetAtimeNow},  {FATTR_MTIME_NOW, wire::kSetMtimeNow},
-      {FATTR_CTIME, wire::kSetCtime},         {FATTR_KILL_SUIDGID, wire::kSetKillSuidGid},
+      {FATTR_MODE, wire::kSetMode},
+      {FATTR_UID, wire::kSetUid},
+      {FATTR_GID, wire::kSetGid},
+      {FATTR_SIZE, wire::kSetSize},
+      {FATTR_ATIME, wire::kSetAtime},
+      {FATTR_MTIME, wire::kSetMtime},
+      {FATTR_ATIME_NOW, wire::kSetAtimeNow},
+      {FATTR_MTIME_NOW, wire::kSetMtimeNow},
+      {FATTR_CTIME, wire::kSetCtime},
+      {FATTR_KILL_SUIDGID, wire::kSetKillSuidGid},
   };
   SetAttributes changes{};
   for (auto [from, to] : kBits) {

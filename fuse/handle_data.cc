@@ -1,4 +1,5 @@
-// READ and WRITE, the hot path: no allocation, no copy; and FSYNC, FALLOCATE, LSEEK, COPY_FILE_RANGE.
+// READ and WRITE, the hot path: no allocation, no copy; and FSYNC, FALLOCATE, LSEEK,
+// COPY_FILE_RANGE.
 #include "fuse/caller.h"
 #include "fuse/handlers.h"
 
@@ -7,16 +8,19 @@ namespace rdmafs::fuse {
 void HandleRead(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_read_in in;
-  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes) return AnswerMalformed(context, request, arguments);
+  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes)
+    return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   ReadRequest read{open_id, in.offset, in.size, {}};
-  // A small read's data comes in the answer's own message, so its block is free for the next request.
+  // A small read's data comes in the answer's own message, so its block is free for the next
+  // request.
   if (in.size > wire::kMaxInlineBytes) {
     read.destination.bytes = request.block.payload().first(in.size);
     read.destination.hold = std::move(request.block);
   }
-  auto reply = [context = &context, ticket = request.ticket, size = in.size](Result<Payload> result) {
+  auto reply = [context = &context, ticket = request.ticket,
+                size = in.size](Result<Payload> result) {
     if (!result.ok()) {
       context->Answer(ticket, result.error());
     } else if (result->bytes.size() > size) {
@@ -32,7 +36,8 @@ void HandleRead(Context& context, Request& request) {
 void HandleWrite(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_write_in in;
-  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes || in.size != arguments.rest().size()) {
+  if (!arguments.Take(in) || in.size > wire::kMaxPayloadBytes ||
+      in.size != arguments.rest().size()) {
     return AnswerMalformed(context, request, arguments);
   }
   const OpenId open_id = FindOpenFile(context, request, in.fh);
@@ -41,7 +46,8 @@ void HandleWrite(Context& context, Request& request) {
   if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) write.options = wire::kWriteKillSuidGid;
   write.source.bytes = request.arguments.last(in.size);
   write.source.hold = std::move(request.block);
-  auto reply = [context = &context, ticket = request.ticket, size = in.size](Result<uint64_t> result) {
+  auto reply = [context = &context, ticket = request.ticket,
+                size = in.size](Result<uint64_t> result) {
     if (!result.ok() || *result > size) {
       context->Answer(ticket, result.ok() ? Errno(EIO) : result.error());
       return;
@@ -78,8 +84,8 @@ void HandleFallocate(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
-  context.file_system().Fallocate(CallerWithoutGroups(request.header), open_id, in.offset, in.length,
-                                  in.mode, UnitReply(context, request));
+  context.file_system().Fallocate(CallerWithoutGroups(request.header), open_id, in.offset,
+                                  in.length, in.mode, UnitReply(context, request));
 }
 
 void HandleSeek(Context& context, Request& request) {
@@ -88,14 +94,15 @@ void HandleSeek(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
-  context.file_system().Seek(open_id, in.offset, in.whence,
-                             [context = &context, ticket = request.ticket](Result<uint64_t> result) {
-                               if (!result.ok()) {
-                                 context->Answer(ticket, result.error());
-                                 return;
-                               }
-                               context->Answer(ticket, kOk, BytesOf(fuse_lseek_out{*result}));
-                             });
+  context.file_system().Seek(
+      open_id, in.offset, in.whence,
+      [context = &context, ticket = request.ticket](Result<uint64_t> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        context->Answer(ticket, kOk, BytesOf(fuse_lseek_out{*result}));
+      });
 }
 
 void HandleCopyFileRange(Context& context, Request& request) {

@@ -41,8 +41,8 @@ class RecordWriter {
   size_t used_ = 0;
 };
 
-// The kernel's node of an entry; node 0, which it then looks up when asked, when there is nothing to tell
-// or it is "." or "..", whose lookups are never counted.
+// The kernel's node of an entry; node 0, which it then looks up when asked, when there is nothing
+// to tell or it is "." or "..", whose lookups are never counted.
 fuse_entry_out EntryOf(Context& context, const DirectoryRecord& record) {
   fuse_entry_out out{};
   if (!record.entry || record.name == "." || record.name == "..") return out;
@@ -65,7 +65,8 @@ void AnswerListing(const Listing& listing, const Payload& payload) {
   DirectoryReader reader(payload.bytes);
   while (auto record = reader.Next()) {
     const size_t head_size = listing.plus ? sizeof(fuse_entry_out) : 0;
-    if (RecordWriter::Size(head_size, *record) > writer.left()) break;  // comes with the next request
+    if (RecordWriter::Size(head_size, *record) > writer.left())
+      break;  // comes with the next request
     if (listing.plus) {
       const fuse_entry_out entry = EntryOf(context, *record);
       writer.Append(BytesOf(entry), *record);

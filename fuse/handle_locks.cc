@@ -39,14 +39,15 @@ void HandleGetLock(Context& context, Request& request) {
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   const uint32_t flags = (in.lk_flags & FUSE_LK_FLOCK) != 0 ? uint32_t{wire::kLockFlock} : 0;
-  context.file_system().GetLock(open_id, ToServer(in), flags,
-                                [context = &context, ticket = request.ticket](Result<LockRange> result) {
-                                  if (!result.ok()) {
-                                    context->Answer(ticket, result.error());
-                                    return;
-                                  }
-                                  context->Answer(ticket, kOk, BytesOf(ToKernel(*result)));
-                                });
+  context.file_system().GetLock(
+      open_id, ToServer(in), flags,
+      [context = &context, ticket = request.ticket](Result<LockRange> result) {
+        if (!result.ok()) {
+          context->Answer(ticket, result.error());
+          return;
+        }
+        context->Answer(ticket, kOk, BytesOf(ToKernel(*result)));
+      });
 }
 
 void HandleSetLock(Context& context, Request& request) {
@@ -89,10 +90,10 @@ void HandleFlush(Context& context, Request& request) {
   }
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
-  context.file_system().ReleaseOwner(open_id, in.lock_owner,
-                                     [context = &context, ticket = request.ticket](Result<Unit> result) {
-                                       context->Answer(ticket, result);
-                                     });
+  context.file_system().ReleaseOwner(
+      open_id, in.lock_owner, [context = &context, ticket = request.ticket](Result<Unit> result) {
+        context->Answer(ticket, result);
+      });
 }
 
 // Has no answer. A lock's wait is given up; any other request only when the server is away.

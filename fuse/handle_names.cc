@@ -38,8 +38,8 @@ void Rename(Context& context, Request& request, Arguments& arguments, uint64_t n
   if (parent == nullptr) return;
   Node* new_parent = FindNode(context, request, new_directory);
   if (new_parent == nullptr) return;
-  context.file_system().Rename(context.CallerOf(request), parent->handle, name,
-                               new_parent->handle, new_name, flags, UnitReply(context, request));
+  context.file_system().Rename(context.CallerOf(request), parent->handle, name, new_parent->handle,
+                               new_name, flags, UnitReply(context, request));
 }
 
 }  // namespace
@@ -60,18 +60,21 @@ void HandleMkNod(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_mknod_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
+  if (!arguments.Take(in) || !arguments.TakeName(name))
+    return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().MkNod(context.CallerOf(request, in.umask), parent->handle, name, in.mode,
-                              DeviceMajor(in.rdev), DeviceMinor(in.rdev), EntryReply(context, request));
+                              DeviceMajor(in.rdev), DeviceMinor(in.rdev),
+                              EntryReply(context, request));
 }
 
 void HandleMkDir(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_mkdir_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
+  if (!arguments.Take(in) || !arguments.TakeName(name))
+    return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().MkDir(context.CallerOf(request, in.umask), parent->handle, name, in.mode,
@@ -81,7 +84,8 @@ void HandleMkDir(Context& context, Request& request) {
 void HandleSymLink(Context& context, Request& request) {
   Arguments arguments = request.reader();
   std::string_view name, target;
-  if (!arguments.TakeName(name) || !arguments.TakeString(target)) return AnswerMalformed(context, request, arguments);
+  if (!arguments.TakeName(name) || !arguments.TakeString(target))
+    return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().SymLink(context.CallerOf(request), parent->handle, name, target,
@@ -92,7 +96,8 @@ void HandleLink(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_link_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
+  if (!arguments.Take(in) || !arguments.TakeName(name))
+    return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   Node* node = FindNode(context, request, in.oldnodeid);

@@ -9,13 +9,15 @@ namespace rdmafs::fuse {
 namespace {
 
 // What of open(2)'s flags means something to the server; the rest is the kernel's own business.
-constexpr uint32_t kServerFlags = O_ACCMODE | O_APPEND | O_TRUNC | O_CREAT | O_EXCL | O_SYNC | O_DSYNC |
-                                  O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_NONBLOCK;
+constexpr uint32_t kServerFlags = O_ACCMODE | O_APPEND | O_TRUNC | O_CREAT | O_EXCL | O_SYNC |
+                                  O_DSYNC | O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME |
+                                  O_NONBLOCK;
 
 uint32_t FlagsForServer(const Settings& settings, uint32_t flags) {
   flags &= kServerFlags;
   if (!settings.writeback || (flags & O_DIRECTORY) != 0) return flags;
-  // The kernel writes whole pages back: it reads what it has not, and knows itself where the end is.
+  // The kernel writes whole pages back: it reads what it has not, and knows itself where the end
+  // is.
   if ((flags & O_ACCMODE) == O_WRONLY) flags = (flags & ~uint32_t{O_ACCMODE}) | O_RDWR;
   return flags & ~uint32_t{O_APPEND};
 }
@@ -48,13 +50,15 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
   } else if (may_go_direct && (flags & O_APPEND) != 0 && (flags & O_ACCMODE) != O_RDONLY &&
              !settings.writeback) {
     // Through the page cache the kernel cuts a write at the end of a page that it has not read, and
-    // another client's record comes between the halves; and it keeps the data at its own idea of the end.
+    // another client's record comes between the halves; and it keeps the data at its own idea of
+    // the end.
     out |= FOPEN_DIRECT_IO;
   }
   return out;
 }
 
-// Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take it.
+// Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take
+// it.
 void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, uint32_t open_flags,
                   const fuse_entry_out* entry) {
   struct {
@@ -85,8 +89,8 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
     context.Answer(ticket, Errno(ENOMEM));
     return;
   }
-  AnswerOpened(context, ticket, open_id, OpenFlags(context, *entry->node, result->attributes, flags),
-               &entry->out);
+  AnswerOpened(context, ticket, open_id,
+               OpenFlags(context, *entry->node, result->attributes, flags), &entry->out);
 }
 
 }  // namespace
@@ -98,17 +102,18 @@ void HandleOpen(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
-  context.file_system().Open(
-      context.CallerOf(request), node->handle, open_id,
-      FlagsForServer(context.settings(), in.flags), OpenOptions(in.open_flags),
-      [context = &context, ticket = request.ticket, node, open_id,
-       flags = in.flags](Result<Attributes> result) {
-        if (!result.ok()) {
-          context->Answer(ticket, result.error());
-          return;
-        }
-        AnswerOpened(*context, ticket, open_id, OpenFlags(*context, *node, *result, flags), nullptr);
-      });
+  context.file_system().Open(context.CallerOf(request), node->handle, open_id,
+                             FlagsForServer(context.settings(), in.flags),
+                             OpenOptions(in.open_flags),
+                             [context = &context, ticket = request.ticket, node, open_id,
+                              flags = in.flags](Result<Attributes> result) {
+                               if (!result.ok()) {
+                                 context->Answer(ticket, result.error());
+                                 return;
+                               }
+                               AnswerOpened(*context, ticket, open_id,
+                                            OpenFlags(*context, *node, *result, flags), nullptr);
+                             });
 }
 
 void HandleOpenDir(Context& context, Request& request) {
@@ -133,16 +138,16 @@ void HandleCreate(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_create_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeName(name)) return AnswerMalformed(context, request, arguments);
+  if (!arguments.Take(in) || !arguments.TakeName(name))
+    return AnswerMalformed(context, request, arguments);
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   const OpenId open_id = context.file_system().NewOpenId();
   context.file_system().Create(
       context.CallerOf(request, in.umask), parent->handle, name, open_id,
       FlagsForServer(context.settings(), in.flags), in.mode, OpenOptions(in.open_flags),
-      [context = &context, ticket = request.ticket, open_id, flags = in.flags](Result<Entry> result) {
-        AnswerCreated(*context, ticket, open_id, flags, result);
-      });
+      [context = &context, ticket = request.ticket, open_id, flags = in.flags](
+          Result<Entry> result) { AnswerCreated(*context, ticket, open_id, flags, result); });
 }
 
 void HandleTmpFile(Context& context, Request& request) {
@@ -155,9 +160,8 @@ void HandleTmpFile(Context& context, Request& request) {
   context.file_system().TmpFile(
       context.CallerOf(request, in.umask), parent->handle, open_id,
       FlagsForServer(context.settings(), in.flags), in.mode,
-      [context = &context, ticket = request.ticket, open_id, flags = in.flags](Result<Entry> result) {
-        AnswerCreated(*context, ticket, open_id, flags, result);
-      });
+      [context = &context, ticket = request.ticket, open_id, flags = in.flags](
+          Result<Entry> result) { AnswerCreated(*context, ticket, open_id, flags, result); });
 }
 
 void HandleRelease(Context& context, Request& request) {

@@ -19,13 +19,14 @@ void AnswerValue(Context& context, const Ticket& ticket, uint32_t asked_size,
 }
 
 Reply<FileSystem::XattrValue> ValueReply(Context& context, const Request& request, uint32_t size) {
-  return [context = &context, ticket = request.ticket, size](Result<FileSystem::XattrValue> result) {
-    AnswerValue(*context, ticket, size, result);
-  };
+  return
+      [context = &context, ticket = request.ticket, size](Result<FileSystem::XattrValue> result) {
+        AnswerValue(*context, ticket, size, result);
+      };
 }
 
-// Where a value of up to `size` bytes lands: the request's own block, behind the name that stands in it. A
-// small one comes in the answer's message.
+// Where a value of up to `size` bytes lands: the request's own block, behind the name that stands
+// in it. A small one comes in the answer's message.
 PayloadMemory Destination(Request& request, uint32_t size) {
   PayloadMemory memory;
   if (size <= wire::kMaxInlineBytes) return memory;
@@ -40,7 +41,8 @@ void HandleGetXattr(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_getxattr_in in;
   std::string_view name;
-  if (!arguments.Take(in) || !arguments.TakeString(name)) return AnswerMalformed(context, request, arguments);
+  if (!arguments.Take(in) || !arguments.TakeString(name))
+    return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
@@ -84,9 +86,8 @@ void HandleSetXattr(Context& context, Request& request) {
   value.bytes = request.arguments.last(in.size);
   value.hold = std::move(request.block);
   context.file_system().SetXattr(caller, node->handle, name, std::move(value), in.flags, options,
-                                 [context = &context, ticket = request.ticket](Result<Unit> result) {
-                                   context->Answer(ticket, result);
-                                 });
+                                 [context = &context, ticket = request.ticket](
+                                     Result<Unit> result) { context->Answer(ticket, result); });
 }
 
 void HandleRemoveXattr(Context& context, Request& request) {
@@ -96,9 +97,8 @@ void HandleRemoveXattr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   context.file_system().RemoveXattr(context.CallerOf(request), node->handle, name,
-                                    [context = &context, ticket = request.ticket](Result<Unit> result) {
-                                      context->Answer(ticket, result);
-                                    });
+                                    [context = &context, ticket = request.ticket](
+                                        Result<Unit> result) { context->Answer(ticket, result); });
 }
 
 }  // namespace rdmafs::fuse

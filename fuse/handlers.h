@@ -6,7 +6,8 @@
 
 namespace rdmafs::fuse {
 
-// Begins a request's work. It is answered now or later on this thread, exactly once (FORGET: never).
+// Begins a request's work. It is answered now or later on this thread, exactly once (FORGET:
+// never).
 using Handler = void (*)(Context& context, Request& request);
 
 // handle_names.cc

@@ -19,12 +19,12 @@ namespace {
 constexpr uint32_t kPageBytes = 4096;
 constexpr uint16_t kMaxBackground = 256;
 
-constexpr uint64_t kWanted =
-    FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS |
-    FUSE_READDIRPLUS_AUTO | FUSE_ATOMIC_O_TRUNC | FUSE_CACHE_SYMLINKS | FUSE_AUTO_INVAL_DATA |
-    FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_POSIX_ACL | FUSE_HANDLE_KILLPRIV_V2 | FUSE_DONT_MASK |
-    FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_SETXATTR_EXT | uint64_t{FUSE_INIT_EXT} |
-    kInitDirectIoAllowMmap;
+constexpr uint64_t kWanted = FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
+                             FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ATOMIC_O_TRUNC |
+                             FUSE_CACHE_SYMLINKS | FUSE_AUTO_INVAL_DATA | FUSE_POSIX_LOCKS |
+                             FUSE_FLOCK_LOCKS | FUSE_POSIX_ACL | FUSE_HANDLE_KILLPRIV_V2 |
+                             FUSE_DONT_MASK | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_SETXATTR_EXT |
+                             uint64_t{FUSE_INIT_EXT} | kInitDirectIoAllowMmap;
 
 constexpr uint64_t Flags(const fuse_init_in& offer) {
   const bool extended = (offer.flags & FUSE_INIT_EXT) != 0;
@@ -35,9 +35,9 @@ constexpr uint64_t Flags(const fuse_init_in& offer) {
 
 absl::StatusOr<fuse_init_out> Negotiate(const fuse_init_in& offer, const Settings& settings) {
   if (offer.major != kMajor || offer.minor < kOldestMinor) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the kernel speaks FUSE ", offer.major, ".", offer.minor, "; ", kMajor, ".",
-                     kOldestMinor, " (Linux 5.4) or newer is needed"));
+    return absl::FailedPreconditionError(absl::StrCat("the kernel speaks FUSE ", offer.major, ".",
+                                                      offer.minor, "; ", kMajor, ".", kOldestMinor,
+                                                      " (Linux 5.4) or newer is needed"));
   }
   uint64_t wanted = kWanted;
   if (settings.writeback) wanted |= FUSE_WRITEBACK_CACHE;
@@ -82,10 +82,11 @@ absl::Status AnswerInit(int fd, Settings& settings, Nanoseconds deadline) {
     header.len += sizeof *answer;
     parts[1] = {&*answer, sizeof *answer};
     settings.writeback = (answer->flags & FUSE_WRITEBACK_CACHE) != 0;
-    settings.direct_io_allows_mmap = ((uint64_t{answer->flags2} << 32) & kInitDirectIoAllowMmap) != 0;
+    settings.direct_io_allows_mmap =
+        ((uint64_t{answer->flags2} << 32) & kInitDirectIoAllowMmap) != 0;
     settings.setxattr_extended = (answer->flags & FUSE_SETXATTR_EXT) != 0;
-    Log(LogLevel::kDebug, "FUSE ", offer.major, ".", offer.minor, ", flags 0x", absl::Hex(answer->flags),
-        " 0x", absl::Hex(answer->flags2));
+    Log(LogLevel::kDebug, "FUSE ", offer.major, ".", offer.minor, ", flags 0x",
+        absl::Hex(answer->flags), " 0x", absl::Hex(answer->flags2));
   }
   if (::writev(fd, parts.data(), answer.ok() ? 2 : 1) < 0) {
     return absl::UnavailableError(absl::StrCat("/dev/fuse: ", std::strerror(errno)));

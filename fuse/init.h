@@ -12,8 +12,8 @@ namespace rdmafs::fuse {
 // kernel's protocol is too old.
 absl::StatusOr<fuse_init_out> Negotiate(const fuse_init_in& offer, const Settings& settings);
 
-// Waits for the kernel's INIT on the device `fd` of a new mount, and answers it. Blocks until `deadline`
-// at most (CLOCK_MONOTONIC). Sets in `settings` what the kernel can: writeback,
+// Waits for the kernel's INIT on the device `fd` of a new mount, and answers it. Blocks until
+// `deadline` at most (CLOCK_MONOTONIC). Sets in `settings` what the kernel can: writeback,
 // direct_io_allows_mmap.
 absl::Status AnswerInit(int fd, Settings& settings, Nanoseconds deadline);
 

@@ -18,11 +18,13 @@
 namespace rdmafs::fuse {
 namespace {
 
-// While it lives, what libfuse and fusermount3 write to standard error is kept, to be told in one line.
+// While it lives, what libfuse and fusermount3 write to standard error is kept, to be told in one
+// line.
 class CapturedStandardError {
  public:
   CapturedStandardError()
-      : memory_(::memfd_create("stderr", MFD_CLOEXEC)), saved_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
+      : memory_(::memfd_create("stderr", MFD_CLOEXEC)),
+        saved_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
     if (memory_.valid() && saved_.valid()) ::dup2(memory_.get(), STDERR_FILENO);
   }
   ~CapturedStandardError() { Restore(); }
@@ -59,22 +61,25 @@ absl::Status CheckMountPoint(const std::string& path) {
   struct stat status;
   if (::stat(path.c_str(), &status) != 0) {
     const std::string hint = errno == ENOTCONN ? " (a dead mount is there; umount it first)" : "";
-    return absl::InvalidArgumentError(absl::StrCat("mount point ", path, ": ", std::strerror(errno), hint));
+    return absl::InvalidArgumentError(
+        absl::StrCat("mount point ", path, ": ", std::strerror(errno), hint));
   }
   if (!S_ISDIR(status.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat("mount point ", path, " is not a directory"));
   }
   if (::geteuid() != 0 && ::access(path.c_str(), W_OK) != 0) {
-    return absl::PermissionDeniedError(absl::StrCat("mount point ", path, ": ", std::strerror(errno)));
+    return absl::PermissionDeniedError(
+        absl::StrCat("mount point ", path, ": ", std::strerror(errno)));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<KernelMount>> KernelMount::Mount(const std::string& mount_point,
-                                                                absl::Span<const std::string> options) {
+absl::StatusOr<std::unique_ptr<KernelMount>> KernelMount::Mount(
+    const std::string& mount_point, absl::Span<const std::string> options) {
   std::vector<std::string> words = {"rdmafs"};
   for (const std::string& option : options) {
-    if (::geteuid() == 0 || AllowedForUsers(option)) words.push_back(absl::StrCat("-o", Escape(option)));
+    if (::geteuid() == 0 || AllowedForUsers(option))
+      words.push_back(absl::StrCat("-o", Escape(option)));
   }
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -104,7 +109,9 @@ KernelMount::~KernelMount() {
 
 absl::StatusOr<int> KernelMount::DuplicateDevice() const {
   const int fd = ::fcntl(fuse_session_fd(session_), F_DUPFD_CLOEXEC, 3);
-  if (fd < 0) return absl::ResourceExhaustedError(absl::StrCat("cannot duplicate the device: ", std::strerror(errno)));
+  if (fd < 0)
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot duplicate the device: ", std::strerror(errno)));
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
   return fd;
 }

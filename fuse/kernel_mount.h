@@ -29,8 +29,8 @@ class KernelMount {
   // The device of the mount, non-blocking; a duplicate, so that it outlives this.
   absl::StatusOr<int> DuplicateDevice() const;
 
-  // Takes the mount out of the tree at once, also when it is busy or gone already. Files that are open
-  // on it still work as long as the device is served.
+  // Takes the mount out of the tree at once, also when it is busy or gone already. Files that are
+  // open on it still work as long as the device is served.
   void Unmount();
 
  private:

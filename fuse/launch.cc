@@ -89,7 +89,8 @@ bool Launch::Report(const absl::Status& verdict) {
   }
   std::string text(1, verdict.ok() ? kGood : kBad);
   if (!verdict.ok()) text.append(verdict.message().data(), verdict.message().size());
-  const bool told = ::write(pipe_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  const bool told =
+      ::write(pipe_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
   pipe_.reset();
   if (!verdict.ok() || !told) return told;
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));

@@ -11,12 +11,12 @@ namespace rdmafs::fuse {
 class Launch {
  public:
   // Forks unless `foreground`, before any thread exists. The process that was started waits for the
-  // verdict, `patience` at most, and exits: 0 when it was good, else 1 and one line on standard error. Only
-  // the background process (or the one, in the foreground) returns from here.
+  // verdict, `patience` at most, and exits: 0 when it was good, else 1 and one line on standard
+  // error. Only the background process (or the one, in the foreground) returns from here.
   static Launch Begin(bool foreground, Nanoseconds patience);
 
-  // Gives the verdict, once. False when nobody waits for it any more: then there should be no mount.
-  // A good one in the background also lets go of the terminal.
+  // Gives the verdict, once. False when nobody waits for it any more: then there should be no
+  // mount. A good one in the background also lets go of the terminal.
   bool Report(const absl::Status& verdict);
 
  private:

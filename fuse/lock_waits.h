@@ -14,8 +14,9 @@
 
 namespace rdmafs::fuse {
 
-// Thread-safe. An interrupt may come, on another shard, before the wait that it is for is known here; and
-// most are for other requests. Those without a wait are remembered, the last kEarlyCount of them.
+// Thread-safe. An interrupt may come, on another shard, before the wait that it is for is known
+// here; and most are for other requests. Those without a wait are remembered, the last kEarlyCount
+// of them.
 class LockWaits {
  public:
   static constexpr size_t kEarlyCount = 256;
@@ -41,7 +42,8 @@ class LockWaits {
     absl::MutexLock lock(&mutex_);
     waits_.erase(unique);
   }
-  // The requests that were interrupted and are no waits for locks, as far as is remembered; forgets them.
+  // The requests that were interrupted and are no waits for locks, as far as is remembered; forgets
+  // them.
   std::vector<uint64_t> TakeInterrupted() {
     absl::MutexLock lock(&mutex_);
     std::vector<uint64_t> uniques;

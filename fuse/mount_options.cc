@@ -19,7 +19,8 @@ absl::Status BadValue(absl::string_view name, Value value, absl::string_view wan
 }
 
 template <typename T>
-absl::Status ParseNumber(absl::string_view name, Value value, uint64_t least, uint64_t most, T& out) {
+absl::Status ParseNumber(absl::string_view name, Value value, uint64_t least, uint64_t most,
+                         T& out) {
   uint64_t number;
   if (!absl::SimpleAtoi(value, &number) || number < least || number > most) {
     return BadValue(name, value, absl::StrCat("a number from ", least, " to ", most));
@@ -28,7 +29,8 @@ absl::Status ParseNumber(absl::string_view name, Value value, uint64_t least, ui
   return absl::OkStatus();
 }
 
-absl::Status ParseSize(absl::string_view name, Value value, uint64_t least, uint64_t most, size_t& out) {
+absl::Status ParseSize(absl::string_view name, Value value, uint64_t least, uint64_t most,
+                       size_t& out) {
   constexpr absl::string_view kSuffixes = "KMGT";
   const std::string wanted = absl::StrCat("a size like 64M, from ", least, " to ", most, " bytes,");
   if (value.empty()) return BadValue(name, value, wanted);
@@ -112,22 +114,16 @@ constexpr ValueOption kValueOptions[] = {
                                             {"tcp", TransportChoice::kTcp}},
                                            o.transport);
      }},
-    {"port",
-     [](absl::string_view name, Value value, MountOptions& o) {
-       return ParseNumber(name, value, 1, 65535, o.port);
-     }},
-    {"nconnect",
-     [](absl::string_view name, Value value, MountOptions& o) {
-       return ParseNumber(name, value, 1, 16, o.nconnect);
-     }},
+    {"port", [](absl::string_view name, Value value,
+                MountOptions& o) { return ParseNumber(name, value, 1, 65535, o.port); }},
+    {"nconnect", [](absl::string_view name, Value value,
+                    MountOptions& o) { return ParseNumber(name, value, 1, 16, o.nconnect); }},
     {"pool_size",
      [](absl::string_view name, Value value, MountOptions& o) {
        return ParseSize(name, value, uint64_t{4} << 20, uint64_t{1} << 40, o.pool_bytes);
      }},
-    {"shards",
-     [](absl::string_view name, Value value, MountOptions& o) {
-       return ParseNumber(name, value, 1, 64, o.shards);
-     }},
+    {"shards", [](absl::string_view name, Value value,
+                  MountOptions& o) { return ParseNumber(name, value, 1, 64, o.shards); }},
     {"timeout",
      [](absl::string_view name, Value value, MountOptions& o) {
        absl::Status status = ParseSeconds(name, value, o.timeout);
@@ -163,19 +159,26 @@ constexpr FlagOption kFlagOptions[] = {
 
 // Handed on to libfuse, which knows what the kernel makes of them.
 constexpr absl::string_view kKernelOptions[] = {
-    "allow_other", "default_permissions", "auto_unmount", "suid",  "nosuid", "dev",     "nodev",
-    "exec",        "noexec",              "async",        "sync",  "atime",  "noatime", "dirsync",
+    "allow_other",  "default_permissions",
+    "auto_unmount", "suid",
+    "nosuid",       "dev",
+    "nodev",        "exec",
+    "noexec",       "async",
+    "sync",         "atime",
+    "noatime",      "dirsync",
 };
-constexpr absl::string_view kKernelValueOptions[] = {"context", "fscontext", "defcontext", "rootcontext"};
+constexpr absl::string_view kKernelValueOptions[] = {"context", "fscontext", "defcontext",
+                                                     "rootcontext"};
 
 // Meant for mount(8), systemd or fstab(5), or without a meaning for a FUSE file system.
 constexpr absl::string_view kIgnoredOptions[] = {
-    "defaults", "auto",     "noauto",     "user",        "nouser",        "users",    "owner",    "group",
-    "nofail",   "_netdev",  "relatime",   "norelatime",  "strictatime",   "lazytime", "nolazytime",
-    "diratime", "nodiratime", "iversion", "noiversion",  "nostrictatime", "mand",     "nomand",
-    "silent",   "loud",
+    "defaults",    "auto",          "noauto",     "user",     "nouser",     "users",
+    "owner",       "group",         "nofail",     "_netdev",  "relatime",   "norelatime",
+    "strictatime", "lazytime",      "nolazytime", "diratime", "nodiratime", "iversion",
+    "noiversion",  "nostrictatime", "mand",       "nomand",   "silent",     "loud",
 };
-constexpr absl::string_view kIgnoredValueOptions[] = {"comment", "uhelper", "helper", "fsname", "subtype"};
+constexpr absl::string_view kIgnoredValueOptions[] = {"comment", "uhelper", "helper", "fsname",
+                                                      "subtype"};
 
 template <typename List>
 bool Contains(const List& list, absl::string_view name) {
@@ -185,7 +188,8 @@ bool Contains(const List& list, absl::string_view name) {
 absl::Status ParseOption(absl::string_view option, MountOptions& options) {
   const size_t equals = option.find('=');
   const absl::string_view name = option.substr(0, equals);
-  if (option.empty() || name.substr(0, 2) == "x-" || name.substr(0, 2) == "X-") return absl::OkStatus();
+  if (option.empty() || name.substr(0, 2) == "x-" || name.substr(0, 2) == "X-")
+    return absl::OkStatus();
   if (equals == absl::string_view::npos) {
     for (const FlagOption& flag : kFlagOptions) {
       if (flag.name == name) {
@@ -211,7 +215,8 @@ absl::Status ParseOption(absl::string_view option, MountOptions& options) {
       return absl::OkStatus();
     }
   }
-  return absl::InvalidArgumentError(absl::StrCat("unknown option '", option, "'; see rdmafs --help"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown option '", option, "'; see rdmafs --help"));
 }
 
 absl::Status ParseOptionList(absl::string_view list, MountOptions& options) {
@@ -255,7 +260,8 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
     } else if (argument.substr(0, 2) == "-o") {
       status = ParseOptionList(argument.substr(2), options);
     } else if (argument.size() > 1 && argument[0] == '-') {
-      status = absl::InvalidArgumentError(absl::StrCat("unknown argument '", argument, "'; see rdmafs --help"));
+      status = absl::InvalidArgumentError(
+          absl::StrCat("unknown argument '", argument, "'; see rdmafs --help"));
     } else {
       operands.push_back(argument);
     }
@@ -263,7 +269,8 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
   }
   if (options.help || options.version) return options;
   if (operands.size() != 2) {
-    return absl::InvalidArgumentError("usage: rdmafs HOST:DIR MOUNTPOINT [-f] [-d] [-o options]; see rdmafs --help");
+    return absl::InvalidArgumentError(
+        "usage: rdmafs HOST:DIR MOUNTPOINT [-f] [-d] [-o options]; see rdmafs --help");
   }
   options.mount_point = std::string(operands[1]);
   absl::Status status = ParseSource(operands[0], options);
@@ -292,9 +299,11 @@ absl::Status ParseSource(absl::string_view source, MountOptions& options) {
   rest.remove_prefix(1);
   if (rest.empty() || rest[0] != '/') {
     return absl::InvalidArgumentError(absl::StrCat(
-        "'", source, "': the directory after HOST: must be absolute (write an IPv6 address as [ADDRESS])"));
+        "'", source,
+        "': the directory after HOST: must be absolute (write an IPv6 address as [ADDRESS])"));
   }
-  if (rest.size() > wire::kMaxPathBytes) return absl::InvalidArgumentError("the directory's name is too long");
+  if (rest.size() > wire::kMaxPathBytes)
+    return absl::InvalidArgumentError("the directory's name is too long");
   options.host = std::string(host);
   options.directory = std::string(rest);
   return absl::OkStatus();

@@ -14,8 +14,8 @@
 namespace rdmafs::fuse {
 
 struct MountOptions {
-  std::string source;  // "HOST:DIR" as it was given
-  std::string host;    // name or numeric address, without brackets
+  std::string source;     // "HOST:DIR" as it was given
+  std::string host;       // name or numeric address, without brackets
   std::string directory;  // absolute
   std::string mount_point;
 
@@ -31,8 +31,8 @@ struct MountOptions {
   uint16_t port = 20490;
   uint32_t nconnect = 4;
   size_t pool_bytes = size_t{64} << 20;
-  uint32_t shards = 0;           // 0: min(cores, 4)
-  bool soft = false;             // give up after `timeout`; otherwise wait for the server
+  uint32_t shards = 0;  // 0: min(cores, 4)
+  bool soft = false;    // give up after `timeout`; otherwise wait for the server
   Nanoseconds timeout = 60 * kSecond;
   LogLevel log_level = LogLevel::kNotice;
 };

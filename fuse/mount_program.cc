@@ -1,9 +1,9 @@
 #include "fuse/mount_program.h"
 
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -41,7 +41,9 @@ size_t ShardCount(const MountOptions& options) {
 class MountedFileSystem {
  public:
   MountedFileSystem(const MountOptions& options, const SourceFactory& make_source)
-      : options_(options), settings_(options.settings), source_(make_source(options, arena_, clock_)) {}
+      : options_(options),
+        settings_(options.settings),
+        source_(make_source(options, arena_, clock_)) {}
   ~MountedFileSystem() { End(); }
 
   absl::Status Connect();
@@ -82,10 +84,11 @@ absl::Status MountedFileSystem::Connect() {
   for (size_t i = 0; i < count; ++i) {
     shards_.push_back(std::make_unique<Shard>(
         arena_, clock_,
-        Shard::Options{.index = i,
-                       .pool_bytes = options_.pool_bytes / count,
-                       // Polling pays only where there is a core to spare for it.
-                       .busy_poll = std::thread::hardware_concurrency() < 4 ? 0 : 20 * kMicrosecond}));
+        Shard::Options{
+            .index = i,
+            .pool_bytes = options_.pool_bytes / count,
+            // Polling pays only where there is a core to spare for it.
+            .busy_poll = std::thread::hardware_concurrency() < 4 ? 0 : 20 * kMicrosecond}));
     loops.push_back(&shards_.back()->loop());
   }
   absl::StatusOr<FileSystemSource::Attached> attached = source_->Connect(loops);
@@ -154,19 +157,21 @@ void MountedFileSystem::OnClosed(Errno reason) {
   loop_.Stop();
 }
 
-// On a shard's thread. A lock that waits is given up at once. Other requests have their answer soon, unless
-// the server is lost; then, too, a caller must not be held for ever.
+// On a shard's thread. A lock that waits is given up at once. Other requests have their answer
+// soon, unless the server is lost; then, too, a caller must not be held for ever.
 void MountedFileSystem::OnInterrupt(uint64_t unique) {
   if (auto wait = tables_->lock_waits.Interrupt(unique)) {
     shards_[wait->shard]->CancelWait(wait->token);
     return;
   }
   loop_.Post([this] {
-    if (std::exchange(looks_left_, kLooksForLoss) == 0) loop_.After(kLookInterval, [this] { FreeInterrupted(); });
+    if (std::exchange(looks_left_, kLooksForLoss) == 0)
+      loop_.After(kLookInterval, [this] { FreeInterrupted(); });
   });
 }
 
-// Looks, for as long as a loss may take to be noticed, whether the interrupted ones wait for a lost server.
+// Looks, for as long as a loss may take to be noticed, whether the interrupted ones wait for a lost
+// server.
 void MountedFileSystem::FreeInterrupted() {
   --looks_left_;
   if (source_->IsLost()) {
@@ -210,12 +215,14 @@ void MountedFileSystem::End() {
   shards_.clear();
 }
 
-absl::Status MountAndServe(const MountOptions& options, const SourceFactory& make_source, Launch& launch) {
+absl::Status MountAndServe(const MountOptions& options, const SourceFactory& make_source,
+                           Launch& launch) {
   if (absl::Status status = CheckMountPoint(options.mount_point); !status.ok()) return status;
   MountedFileSystem mounted(options, make_source);
   if (absl::Status status = mounted.Connect(); !status.ok()) return status;
   if (absl::Status status = mounted.Mount(); !status.ok()) return status;
-  if (!launch.Report(absl::OkStatus())) return absl::CancelledError("whoever started the mount has gone");
+  if (!launch.Report(absl::OkStatus()))
+    return absl::CancelledError("whoever started the mount has gone");
   mounted.Serve();
   return absl::OkStatus();
 }
@@ -230,7 +237,8 @@ int RunMount(const MountOptions& given, const SourceFactory& make_source) {
     ::free(absolute);
   }
   Launch launch = Launch::Begin(options.foreground, kLaunchPatience);
-  OpenLog("rdmafs", options.foreground ? LogTarget::kStandardError : LogTarget::kSyslog, options.log_level);
+  OpenLog("rdmafs", options.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
+          options.log_level);
   const absl::Status status = MountAndServe(options, make_source, launch);
   if (status.ok()) return 0;
   if (!options.foreground) Log(LogLevel::kError, status.message());

@@ -17,7 +17,8 @@ void Add(BufferPool::Statistics& sum, const BufferPool::Statistics& pool) {
 
 }  // namespace
 
-ProgramStatus DescribeMount(const MountOptions& options, const std::vector<std::unique_ptr<Shard>>& shards,
+ProgramStatus DescribeMount(const MountOptions& options,
+                            const std::vector<std::unique_ptr<Shard>>& shards,
                             const FileSystemSource& source, Nanoseconds uptime) {
   ProgramStatus status;
   status.program = "rdmafs";
@@ -33,8 +34,8 @@ ProgramStatus DescribeMount(const MountOptions& options, const std::vector<std::
     Add(pool, shard->pool_statistics());
     for (uint32_t opcode = 0; opcode < kMaxOpcode; ++opcode) {
       const char* name = OpcodeName(opcode);
-      shard->statistics().AddTo(opcode,
-                                status.operations[name != nullptr ? name : absl::StrCat("OPCODE_", opcode)]);
+      shard->statistics().AddTo(
+          opcode, status.operations[name != nullptr ? name : absl::StrCat("OPCODE_", opcode)]);
     }
   }
   source.Describe(status);

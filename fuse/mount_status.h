@@ -11,7 +11,8 @@
 namespace rdmafs::fuse {
 
 // Thread-safe towards the running shards.
-ProgramStatus DescribeMount(const MountOptions& options, const std::vector<std::unique_ptr<Shard>>& shards,
+ProgramStatus DescribeMount(const MountOptions& options,
+                            const std::vector<std::unique_ptr<Shard>>& shards,
                             const FileSystemSource& source, Nanoseconds uptime);
 
 }  // namespace rdmafs::fuse

@@ -45,7 +45,8 @@ std::optional<NodeTable::Lookup> NodeTable::Remember(const wire::FileHandle& han
 std::optional<wire::FileHandle> NodeTable::Forget(uint64_t id, uint64_t count) {
   Node* node = Find(id);
   if (node == nullptr || id == kRootId) return std::nullopt;
-  // The kernel holds the lookups that it gives back here, so the handle stands until we take the lock.
+  // The kernel holds the lookups that it gives back here, so the handle stands until we take the
+  // lock.
   const wire::FileHandle handle = node->handle;
   Bucket& bucket = BucketOf(handle.view());
   absl::MutexLock lock(&bucket.mutex);

@@ -33,7 +33,8 @@ struct Node {
   uint64_t lookups_ = 0;  // guarded by its handle's bucket
 };
 
-// Thread-safe. Find() takes no lock. The same handle is the same node as long as the kernel remembers it.
+// Thread-safe. Find() takes no lock. The same handle is the same node as long as the kernel
+// remembers it.
 class NodeTable {
  public:
   static constexpr uint64_t kRootId = 1;

@@ -23,9 +23,10 @@ struct FileStamp {
   friend bool operator==(const FileStamp&, const FileStamp&) = default;
 };
 
-// One file's. The pages that the kernel has were read after the last open that dropped them. They still
-// stand if no open and no attributes since showed another stamp: then a change, ours or another
-// client's, has not happened. What is not known for sure drops the pages. A value; its owner locks.
+// One file's. The pages that the kernel has were read after the last open that dropped them. They
+// still stand if no open and no attributes since showed another stamp: then a change, ours or
+// another client's, has not happened. What is not known for sure drops the pages. A value; its
+// owner locks.
 class PageCachePolicy {
  public:
   struct OpenDecision {
@@ -37,7 +38,8 @@ class PageCachePolicy {
   // An open whose reply said `stamp`.
   OpenDecision OnOpen(const FileStamp& stamp, CacheMode mode) {
     OpenDecision decision;
-    decision.keep_pages = mode == CacheMode::kAlways || (mode == CacheMode::kAuto && pages_ == stamp);
+    decision.keep_pages =
+        mode == CacheMode::kAlways || (mode == CacheMode::kAuto && pages_ == stamp);
     decision.attributes_are_stale = mode != CacheMode::kAlways && told_ != stamp;
     pages_ = stamp;
     return decision;

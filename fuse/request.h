@@ -1,4 +1,5 @@
-// Request: one request of the kernel as a channel delivers it, and the checked reader of its arguments.
+// Request: one request of the kernel as a channel delivers it, and the checked reader of its
+// arguments.
 #pragma once
 
 #include <cstring>
@@ -38,7 +39,8 @@ class Arguments {
   }
   // A NUL-terminated string, without its NUL; a view of the request.
   [[nodiscard]] bool TakeString(std::string_view& text);
-  // A string that is one component of a path: not empty, no '/', not "." or ".."; at most 255 bytes.
+  // A string that is one component of a path: not empty, no '/', not "." or ".."; at most 255
+  // bytes.
   [[nodiscard]] bool TakeName(std::string_view& name);
   // What to answer when something could not be taken: EINVAL, or ENAMETOOLONG.
   Errno error() const { return error_; }
@@ -51,7 +53,8 @@ class Arguments {
 };
 
 // A request in its block: the header (a copy), and the arguments before and in the block's payload.
-// Whoever needs the block beyond the call moves it out; otherwise the channel reads the next into it.
+// Whoever needs the block beyond the call moves it out; otherwise the channel reads the next into
+// it.
 struct Request {
   fuse_in_header header{};
   absl::Span<std::byte> arguments;

@@ -14,10 +14,10 @@ struct Settings {
   Nanoseconds entry_timeout = kSecond;
   Nanoseconds negative_timeout = 0;  // 0: names that do not exist are asked for each time
   CacheMode cache = CacheMode::kAuto;
-  bool direct_io = false;            // as cache=none, by the name other file systems have for it
+  bool direct_io = false;  // as cache=none, by the name other file systems have for it
   bool writeback = false;
-  bool direct_io_allows_mmap = false;  // agreed with the kernel
-  bool setxattr_extended = false;      // agreed with the kernel: SETXATTR has flags
+  bool direct_io_allows_mmap = false;              // agreed with the kernel
+  bool setxattr_extended = false;                  // agreed with the kernel: SETXATTR has flags
   uint32_t max_io_bytes = wire::kMaxPayloadBytes;  // of one READ or WRITE
 
   bool UsesDirectIo() const { return direct_io || cache == CacheMode::kNone; }

@@ -78,7 +78,8 @@ void Shard::StopServing(Nanoseconds patience) {
   loop_.Post([this, stopping] {
     if (serving_ == nullptr) return stopping->done.Notify();
     serving_->channel.Stop();
-    // What the kernel did not close any more. The first shard speaks for all: the files are the session's.
+    // What the kernel did not close any more. The first shard speaks for all: the files are the
+    // session's.
     if (index_ == 0) serving_->context.ReleaseAll();
     Stop(stopping);
   });

@@ -20,8 +20,8 @@ struct Tables {
   LockWaits lock_waits;
 };
 
-// A Shard is used by the main thread: made (which starts its thread), told to serve, to stop serving, and
-// destroyed, in this order.
+// A Shard is used by the main thread: made (which starts its thread), told to serve, to stop
+// serving, and destroyed, in this order.
 class Shard {
  public:
   struct Options {

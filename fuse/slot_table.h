@@ -35,8 +35,8 @@ class SlotTable {
     return chunk == nullptr ? nullptr : &chunk[index % kSlotsPerChunk];
   }
 
-  // Takes a slot: false when all are in use. The lowest number that was never used, or the one that was
-  // given back last.
+  // Takes a slot: false when all are in use. The lowest number that was never used, or the one that
+  // was given back last.
   bool Take(uint64_t& index) {
     absl::MutexLock lock(&mutex_);
     if (!free_.empty()) {

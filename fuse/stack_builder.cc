@@ -24,11 +24,14 @@ RemoteSource::RemoteSource(const MountOptions& options, Arena& arena, const Cloc
 
 RemoteSource::~RemoteSource() { Shutdown(); }
 
-absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(absl::Span<EventLoop* const> loops) {
+absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
+    absl::Span<EventLoop* const> loops) {
   tcp_ = std::make_unique<TcpTransport>(resources_);
-  if (options_.transport != TransportChoice::kTcp) rdma_ = std::make_unique<RdmaTransport>(resources_);
-  connector_ = std::make_unique<Connector>(Endpoint{options_.host, options_.port}, options_.transport,
-                                           tcp_.get(), rdma_.get(), wire::kDefaultCredits);
+  if (options_.transport != TransportChoice::kTcp)
+    rdma_ = std::make_unique<RdmaTransport>(resources_);
+  connector_ =
+      std::make_unique<Connector>(Endpoint{options_.host, options_.port}, options_.transport,
+                                  tcp_.get(), rdma_.get(), wire::kDefaultCredits);
   ClientOptions client_options;
   client_options.path = options_.directory;
   client_options.connection_count = static_cast<int>(options_.nconnect);

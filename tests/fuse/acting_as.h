@@ -10,8 +10,8 @@
 
 namespace rdmafs {
 
-// While it lives, the thread's file accesses are the caller's. By system call: the C library's would
-// change all threads.
+// While it lives, the thread's file accesses are the caller's. By system call: the C library's
+// would change all threads.
 class ActingAs {
  public:
   explicit ActingAs(const wire::Caller& caller) {

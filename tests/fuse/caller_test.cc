@@ -1,8 +1,8 @@
 // Whose groups a request comes with.
 #include "fuse/caller.h"
 
-#include <gtest/gtest.h>
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -1,6 +1,6 @@
 // Requests of the kernel, whole and broken, against a channel that remembers the answers.
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -82,7 +82,8 @@ class HandlersTest : public ::testing::Test {
   RecordingChannel::Answer OnlyAnswer(uint64_t unique) {
     EXPECT_EQ(channel_.answers.count(unique), 1u);
     auto found = channel_.answers.find(unique);
-    return found == channel_.answers.end() ? RecordingChannel::Answer{Errno(ENODATA), ""} : found->second;
+    return found == channel_.answers.end() ? RecordingChannel::Answer{Errno(ENODATA), ""}
+                                           : found->second;
   }
   template <typename T>
   T As(const RecordingChannel::Answer& answer) {
@@ -124,10 +125,12 @@ constexpr std::string_view kNameX("x\0", 2);
 TEST_F(HandlersTest, ARequestCutOffAnywhereIsAnsweredOnceAndHarmsNothing) {
   const std::string full(200, '\1');  // no NUL, no number that names anything
   for (uint32_t opcode = 0; opcode <= kMaxOpcode + 1; ++opcode) {
-    const bool silent = opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
+    const bool silent =
+        opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
     for (size_t size = 0; size < full.size(); size += 3) {
       const uint64_t unique = Send(opcode, NodeTable::kRootId, full.substr(0, size));
-      ASSERT_EQ(channel_.answers.count(unique), silent ? 0u : 1u) << "opcode " << opcode << " size " << size;
+      ASSERT_EQ(channel_.answers.count(unique), silent ? 0u : 1u)
+          << "opcode " << opcode << " size " << size;
     }
   }
   EXPECT_EQ(pool_.statistics().used_count, 0u);
@@ -157,7 +160,8 @@ TEST_F(HandlersTest, NamesThatAreNoComponentOfAPathAreRefused) {
 
 TEST_F(HandlersTest, AnUnknownNodeIsStaleAndAnUnknownFileIsBad) {
   EXPECT_EQ(OnlyAnswer(Send(FUSE_LOOKUP, 4711, kNameX)).error, Errno(ESTALE));
-  EXPECT_EQ(OnlyAnswer(Send(FUSE_READ, 1, Bytes(fuse_read_in{.fh = 4711, .size = 10}))).error, Errno(EBADF));
+  EXPECT_EQ(OnlyAnswer(Send(FUSE_READ, 1, Bytes(fuse_read_in{.fh = 4711, .size = 10}))).error,
+            Errno(EBADF));
 }
 
 TEST_F(HandlersTest, AnUnknownRequestIsNotImplemented) {
@@ -222,8 +226,8 @@ TEST_F(HandlersTest, DotAndDotDotAreListedWithoutANode) {
 class HandlersOnAFile : public HandlersTest {
  protected:
   HandlersOnAFile() {
-    const auto created = As<Created>(OnlyAnswer(
-        Send(FUSE_CREATE, 1, Bytes(fuse_create_in{.flags = O_RDWR, .mode = S_IFREG | 0644}, kNameX))));
+    const auto created = As<Created>(OnlyAnswer(Send(
+        FUSE_CREATE, 1, Bytes(fuse_create_in{.flags = O_RDWR, .mode = S_IFREG | 0644}, kNameX))));
     node_ = created.entry.nodeid;
     fh_ = created.open.fh;
   }
@@ -234,7 +238,8 @@ class HandlersOnAFile : public HandlersTest {
 };
 
 TEST_F(HandlersOnAFile, AWriteWhoseSizeIsNotThatOfItsDataIsRefused) {
-  for (uint32_t size : {0u, 2u, 4u, ~0u}) EXPECT_EQ(OnlyAnswer(Write("abc", size)).error, Errno(EINVAL));
+  for (uint32_t size : {0u, 2u, 4u, ~0u})
+    EXPECT_EQ(OnlyAnswer(Write("abc", size)).error, Errno(EINVAL));
   EXPECT_EQ(As<fuse_write_out>(OnlyAnswer(Write("abc", 3))).size, 3u);
 }
 
@@ -242,15 +247,16 @@ TEST_F(HandlersOnAFile, ReadsOfEverySizeGiveTheBytesAndTheirBlocksBack) {
   const std::string data(100'000, 'z');
   ASSERT_EQ(As<fuse_write_out>(OnlyAnswer(Write(data, 100'000))).size, 100'000u);
   for (uint32_t size : {1u, 4096u, 4097u, 100'000u, wire::kMaxPayloadBytes}) {
-    const auto answer = OnlyAnswer(Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = fh_, .size = size})));
+    const auto answer =
+        OnlyAnswer(Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = fh_, .size = size})));
     EXPECT_EQ(answer.bytes, data.substr(0, size));
   }
   EXPECT_EQ(pool_.statistics().used_count, 0u);
 }
 
 TEST_F(HandlersOnAFile, AReadOfMoreThanWeEverOfferIsRefused) {
-  const auto answer =
-      OnlyAnswer(Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = fh_, .size = wire::kMaxPayloadBytes + 1})));
+  const auto answer = OnlyAnswer(
+      Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = fh_, .size = wire::kMaxPayloadBytes + 1})));
   EXPECT_EQ(answer.error, Errno(EINVAL));
 }
 
@@ -258,8 +264,11 @@ TEST_F(HandlersOnAFile, AnAttributeOfAnyLengthComesBackAsItWasSet) {
   for (size_t size : {size_t{0}, size_t{1}, size_t{4096}, size_t{4097}, size_t{20'000}}) {
     const std::string value(size, 'v');
     const fuse_setxattr_in in{.size = static_cast<uint32_t>(size)};
-    ASSERT_TRUE(OnlyAnswer(Send(FUSE_SETXATTR, node_, Bytes(in, std::string("trusted.a\0", 10) + value))).error.ok());
-    const std::string ask = Bytes(fuse_getxattr_in{.size = 65536}, std::string_view("trusted.a\0", 10));
+    ASSERT_TRUE(
+        OnlyAnswer(Send(FUSE_SETXATTR, node_, Bytes(in, std::string("trusted.a\0", 10) + value)))
+            .error.ok());
+    const std::string ask =
+        Bytes(fuse_getxattr_in{.size = 65536}, std::string_view("trusted.a\0", 10));
     EXPECT_EQ(OnlyAnswer(Send(FUSE_GETXATTR, node_, ask)).bytes, value);
     const std::string ask_size = Bytes(fuse_getxattr_in{}, std::string_view("trusted.a\0", 10));
     EXPECT_EQ(As<fuse_getxattr_out>(OnlyAnswer(Send(FUSE_GETXATTR, node_, ask_size))).size, size);
@@ -298,7 +307,8 @@ TEST_F(HandlersOnAFile, AFlushGivesTheOwnersLocksUp) {
 
 TEST_F(HandlersOnAFile, AFileThatChangedElsewhereMakesTheKernelAskAgainAtOpen) {
   const std::string open = Bytes(fuse_open_in{.flags = O_RDONLY});
-  EXPECT_EQ(As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, open))).open_flags, uint32_t{FOPEN_KEEP_CACHE});
+  EXPECT_EQ(As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, open))).open_flags,
+            uint32_t{FOPEN_KEEP_CACHE});
   EXPECT_EQ(channel_.notifications[FUSE_NOTIFY_INVAL_INODE], 0);
   ASSERT_EQ(::truncate((path_ + "/x").c_str(), 1234), 0);
   EXPECT_EQ(As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, open))).open_flags, 0u);
@@ -312,7 +322,8 @@ TEST(Negotiate, AnOldKernelIsRefusedInOneSentence) {
 }
 
 TEST(Negotiate, OnlyWhatIsOfferedIsAskedFor) {
-  const auto answer = Negotiate(fuse_init_in{.major = 7, .minor = 31, .flags = FUSE_ASYNC_READ}, Settings());
+  const auto answer =
+      Negotiate(fuse_init_in{.major = 7, .minor = 31, .flags = FUSE_ASYNC_READ}, Settings());
   EXPECT_EQ(answer->flags, uint32_t{FUSE_ASYNC_READ});
   EXPECT_EQ(answer->flags2, 0u);
   EXPECT_EQ(answer->minor, 31u);
@@ -321,8 +332,8 @@ TEST(Negotiate, OnlyWhatIsOfferedIsAskedFor) {
 TEST(Negotiate, OfAllThatIsOfferedSplicingAndTheWritebackCacheAreLeftOut) {
   const fuse_init_in offer{.major = 7, .minor = 45, .flags = ~0u, .flags2 = ~0u};
   const auto answer = Negotiate(offer, Settings());
-  EXPECT_EQ(answer->flags & (FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_WRITEBACK_CACHE |
-                             FUSE_HANDLE_KILLPRIV | FUSE_NO_OPEN_SUPPORT),
+  EXPECT_EQ(answer->flags & (FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE |
+                             FUSE_WRITEBACK_CACHE | FUSE_HANDLE_KILLPRIV | FUSE_NO_OPEN_SUPPORT),
             0u);
   EXPECT_NE(answer->flags & FUSE_HANDLE_KILLPRIV_V2, 0u);
   EXPECT_EQ(answer->minor, kNewestMinor);

@@ -37,7 +37,9 @@ FileHandle ToHandle(uint64_t number) {
   return handle;
 }
 
-bool Overlap(const LockRange& a, const LockRange& b) { return a.start <= b.end && b.start <= a.end; }
+bool Overlap(const LockRange& a, const LockRange& b) {
+  return a.start <= b.end && b.start <= a.end;
+}
 
 }  // namespace
 
@@ -119,9 +121,10 @@ LockRange LocalDirectory::GetLock(OpenId id, const LockRange& range, bool flock)
 const LocalDirectory::Held* LocalDirectory::FindConflict(const Held& wanted) const {
   if (wanted.range.type == wire::LockType::kUnlock) return nullptr;
   for (const Held& held : held_) {
-    if (held.ino == wanted.ino && held.flock == wanted.flock && held.range.owner != wanted.range.owner &&
-        Overlap(held.range, wanted.range) &&
-        (held.range.type == wire::LockType::kWrite || wanted.range.type == wire::LockType::kWrite)) {
+    if (held.ino == wanted.ino && held.flock == wanted.flock &&
+        held.range.owner != wanted.range.owner && Overlap(held.range, wanted.range) &&
+        (held.range.type == wire::LockType::kWrite ||
+         wanted.range.type == wire::LockType::kWrite)) {
       return &held;
     }
   }
@@ -130,8 +133,8 @@ const LocalDirectory::Held* LocalDirectory::FindConflict(const Held& wanted) con
 
 void LocalDirectory::Apply(const Held& held) {
   std::erase_if(held_, [&](const Held& other) {
-    return other.ino == held.ino && other.flock == held.flock && other.range.owner == held.range.owner &&
-           Overlap(other.range, held.range);
+    return other.ino == held.ino && other.flock == held.flock &&
+           other.range.owner == held.range.owner && Overlap(other.range, held.range);
   });
   if (held.range.type != wire::LockType::kUnlock) held_.push_back(held);
   WakeWaiting();
@@ -139,7 +142,8 @@ void LocalDirectory::Apply(const Held& held) {
 
 void LocalDirectory::Finish(Waiting waiting, Errno error) {
   EventLoop* loop = waiting.loop;
-  loop->Post([reply = std::move(waiting.reply), error]() mutable { reply.Complete(ToResult(error)); });
+  loop->Post(
+      [reply = std::move(waiting.reply), error]() mutable { reply.Complete(ToResult(error)); });
 }
 
 void LocalDirectory::WakeWaiting() {
@@ -154,8 +158,8 @@ void LocalDirectory::WakeWaiting() {
   }
 }
 
-CancelToken LocalDirectory::SetLock(EventLoop& loop, OpenId id, const LockRange& range, uint32_t flags,
-                                    Reply<Unit> reply) {
+CancelToken LocalDirectory::SetLock(EventLoop& loop, OpenId id, const LockRange& range,
+                                    uint32_t flags, Reply<Unit> reply) {
   const Held wanted{InodeOf(id), id, range, (flags & wire::kLockFlock) != 0};
   Errno error;
   {

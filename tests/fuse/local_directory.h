@@ -30,7 +30,8 @@ class LocalDirectory {
 
   OpenId NewOpenId() { return next_open_id_.fetch_add(1); }
   void AddOpen(OpenId id, UniqueFd fd);
-  // The open file's descriptor (-1: none), kept open while the result lives, whoever releases the file.
+  // The open file's descriptor (-1: none), kept open while the result lives, whoever releases the
+  // file.
   class UsedFd {
    public:
     explicit UsedFd(std::shared_ptr<UniqueFd> fd) : fd_(std::move(fd)) {}
@@ -49,7 +50,8 @@ class LocalDirectory {
 
   // The subset of fcntl and flock locks that tests need: whole-range conflicts between owners.
   LockRange GetLock(OpenId id, const LockRange& range, bool flock);
-  CancelToken SetLock(EventLoop& loop, OpenId id, const LockRange& range, uint32_t flags, Reply<Unit> reply);
+  CancelToken SetLock(EventLoop& loop, OpenId id, const LockRange& range, uint32_t flags,
+                      Reply<Unit> reply);
   void CancelLock(CancelToken token);
   void ReleaseOwner(OpenId id, uint64_t owner);
 

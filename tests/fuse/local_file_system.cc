@@ -48,20 +48,22 @@ bool AppendRecord(absl::Span<std::byte> space, size_t& used, const struct dirent
 
 }  // namespace
 
-Errno LocalFileSystem::OpenAs(OpenId id, int at, const std::string& path, uint32_t flags, uint32_t mode) {
+Errno LocalFileSystem::OpenAs(OpenId id, int at, const std::string& path, uint32_t flags,
+                              uint32_t mode) {
   UniqueFd fd(::openat(at, path.c_str(), OpenFlags(flags), mode));
   if (!fd.valid()) return Errno(errno);
   directory_.AddOpen(id, std::move(fd));
   return kOk;
 }
 
-void LocalFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenId id, uint32_t flags,
-                           uint32_t options, Reply<Attributes> reply) {
+void LocalFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenId id,
+                           uint32_t flags, uint32_t options, Reply<Attributes> reply) {
   Result<std::string> path = PathOf(handle);
   if (!path.ok()) return reply.Complete(path.error());
   {
     ActingAs acting(caller);
-    if (Errno error = OpenAs(id, AT_FDCWD, *path, flags, 0); !error.ok()) return reply.Complete(error);
+    if (Errno error = OpenAs(id, AT_FDCWD, *path, flags, 0); !error.ok())
+      return reply.Complete(error);
   }
   if ((options & wire::kOpenKillSuidGid) != 0) KillSuidGid(path->c_str());
   GetAttr(caller, handle, id, std::move(reply));
@@ -71,16 +73,17 @@ void LocalFileSystem::Create(const Caller& caller, const FileHandle& parent, std
                              OpenId id, uint32_t flags, uint32_t mode, uint32_t options,
                              Reply<Entry> reply) {
   ActingAs acting(caller);
-  const Errno error = OpenAs(id, directory_.PathFd(parent), std::string(name), flags | O_CREAT | O_NOFOLLOW,
-                             mode & ~caller.umask);
+  const Errno error = OpenAs(id, directory_.PathFd(parent), std::string(name),
+                             flags | O_CREAT | O_NOFOLLOW, mode & ~caller.umask);
   if (!error.ok()) return reply.Complete(error);
   reply.Complete(directory_.Find(parent, name));
 }
 
-void LocalFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, OpenId id, uint32_t flags,
-                              uint32_t mode, Reply<Entry> reply) {
+void LocalFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, OpenId id,
+                              uint32_t flags, uint32_t mode, Reply<Entry> reply) {
   ActingAs acting(caller);
-  const Errno error = OpenAs(id, directory_.PathFd(parent), ".", flags | O_TMPFILE, mode & ~caller.umask);
+  const Errno error =
+      OpenAs(id, directory_.PathFd(parent), ".", flags | O_TMPFILE, mode & ~caller.umask);
   if (!error.ok()) return reply.Complete(error);
   const std::string path = "/proc/self/fd/" + std::to_string(directory_.OpenFd(id));
   const UniqueFd object(::open(path.c_str(), O_PATH | O_CLOEXEC));
@@ -98,8 +101,8 @@ void LocalFileSystem::Read(ReadRequest request, Reply<Payload> reply) {
   const ssize_t n = ::pread(directory_.OpenFd(request.open_id), space.data(), request.size,
                             static_cast<off_t>(request.offset));
   if (n < 0) return reply.Complete(Errno(errno));
-  reply.Complete(
-      Payload{space.first(static_cast<size_t>(n)), std::move(request.destination.hold), ReceivedMessage()});
+  reply.Complete(Payload{space.first(static_cast<size_t>(n)), std::move(request.destination.hold),
+                         ReceivedMessage()});
 }
 
 void LocalFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
@@ -118,14 +121,15 @@ void LocalFileSystem::Fsync(OpenId id, bool data_only, Reply<Unit> reply) {
   reply.Complete(Done(data_only ? ::fdatasync(fd) : ::fsync(fd)));
 }
 
-void LocalFileSystem::Fallocate(const Caller&, OpenId id, uint64_t offset, uint64_t length, uint32_t mode,
-                                Reply<Unit> reply) {
-  reply.Complete(Done(::fallocate(directory_.OpenFd(id), static_cast<int>(mode), static_cast<off_t>(offset),
-                                  static_cast<off_t>(length))));
+void LocalFileSystem::Fallocate(const Caller&, OpenId id, uint64_t offset, uint64_t length,
+                                uint32_t mode, Reply<Unit> reply) {
+  reply.Complete(Done(::fallocate(directory_.OpenFd(id), static_cast<int>(mode),
+                                  static_cast<off_t>(offset), static_cast<off_t>(length))));
 }
 
 void LocalFileSystem::Seek(OpenId id, uint64_t offset, uint32_t whence, Reply<uint64_t> reply) {
-  const off_t at = ::lseek(directory_.OpenFd(id), static_cast<off_t>(offset), static_cast<int>(whence));
+  const off_t at =
+      ::lseek(directory_.OpenFd(id), static_cast<off_t>(offset), static_cast<int>(whence));
   if (at < 0) return reply.Complete(Errno(errno));
   reply.Complete(static_cast<uint64_t>(at));
 }
@@ -145,7 +149,8 @@ void LocalFileSystem::ReadDir(const Caller&, ReadDirRequest request, Reply<Paylo
   absl::Span<std::byte> space = request.destination.bytes;
   size_t used = 0;
   // Entries that do not fit are read again by their cookie.
-  if (::lseek(fd, static_cast<off_t>(request.cookie), SEEK_SET) < 0) return reply.Complete(Errno(errno));
+  if (::lseek(fd, static_cast<off_t>(request.cookie), SEEK_SET) < 0)
+    return reply.Complete(Errno(errno));
   const ssize_t n = ::getdents64(fd, raw.data(), raw.size());
   if (n < 0) return reply.Complete(Errno(errno));
   for (ssize_t at = 0; at < n;) {
@@ -157,7 +162,8 @@ void LocalFileSystem::ReadDir(const Caller&, ReadDirRequest request, Reply<Paylo
     if (!AppendRecord(space, used, *dirent, entry.ok() ? &*entry : nullptr)) break;
     at += dirent->d_reclen;
   }
-  reply.Complete(Payload{space.first(used), std::move(request.destination.hold), ReceivedMessage()});
+  reply.Complete(
+      Payload{space.first(used), std::move(request.destination.hold), ReceivedMessage()});
 }
 
 void LocalFileSystem::GetXattr(const Caller&, const FileHandle& handle, std::string_view name,
@@ -174,7 +180,8 @@ void LocalFileSystem::GetXattr(const Caller&, const FileHandle& handle, std::str
   const ssize_t n = ::getxattr(path->c_str(), text.c_str(), space, size);
   if (n < 0) return reply.Complete(Errno(errno));
   const auto count = static_cast<size_t>(n);
-  Payload payload{absl::MakeConstSpan(space, size == 0 ? 0 : count), std::move(destination.hold), {}};
+  Payload payload{
+      absl::MakeConstSpan(space, size == 0 ? 0 : count), std::move(destination.hold), {}};
   reply.Complete(XattrValue{std::move(payload), count});
 }
 
@@ -186,7 +193,8 @@ void LocalFileSystem::ListXattr(const Caller&, const FileHandle& handle, uint32_
   const ssize_t n = ::listxattr(path->c_str(), reinterpret_cast<char*>(space), size);
   if (n < 0) return reply.Complete(Errno(errno));
   const auto count = static_cast<size_t>(n);
-  Payload payload{absl::MakeConstSpan(space, size == 0 ? 0 : count), std::move(destination.hold), {}};
+  Payload payload{
+      absl::MakeConstSpan(space, size == 0 ? 0 : count), std::move(destination.hold), {}};
   reply.Complete(XattrValue{std::move(payload), count});
 }
 
@@ -205,11 +213,13 @@ void LocalFileSystem::RemoveXattr(const Caller&, const FileHandle& handle, std::
   reply.Complete(Done(::removexattr(path->c_str(), std::string(name).c_str())));
 }
 
-void LocalFileSystem::GetLock(OpenId id, const LockRange& range, uint32_t flags, Reply<LockRange> reply) {
+void LocalFileSystem::GetLock(OpenId id, const LockRange& range, uint32_t flags,
+                              Reply<LockRange> reply) {
   reply.Complete(directory_.GetLock(id, range, (flags & wire::kLockFlock) != 0));
 }
 
-CancelToken LocalFileSystem::SetLock(OpenId id, const LockRange& range, uint32_t flags, Reply<Unit> reply) {
+CancelToken LocalFileSystem::SetLock(OpenId id, const LockRange& range, uint32_t flags,
+                                     Reply<Unit> reply) {
   return directory_.SetLock(loop_, id, range, flags, std::move(reply));
 }
 

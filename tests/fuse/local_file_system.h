@@ -1,5 +1,5 @@
-// LocalFileSystem: a FileSystem on a directory of this machine, by system calls, answered at once. The
-// double that the FUSE side is tested on; it needs root, to act as its callers.
+// LocalFileSystem: a FileSystem on a directory of this machine, by system calls, answered at once.
+// The double that the FUSE side is tested on; it needs root, to act as its callers.
 #pragma once
 
 #include "client/file_system.h"
@@ -10,12 +10,15 @@ namespace rdmafs {
 // See FileSystem. One for each shard, on a LocalDirectory that outlives them.
 class LocalFileSystem final : public FileSystem {
  public:
-  LocalFileSystem(LocalDirectory& directory, EventLoop& loop) : directory_(directory), loop_(loop) {}
+  LocalFileSystem(LocalDirectory& directory, EventLoop& loop)
+      : directory_(directory), loop_(loop) {}
 
-  void Lookup(const Caller&, const FileHandle& parent, std::string_view name, Reply<Entry>) override;
+  void Lookup(const Caller&, const FileHandle& parent, std::string_view name,
+              Reply<Entry>) override;
   void Forget(const FileHandle&) override {}
   void GetAttr(const Caller&, const FileHandle&, OpenId, Reply<Attributes>) override;
-  void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&, Reply<Attributes>) override;
+  void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&,
+               Reply<Attributes>) override;
   void ReadLink(const Caller&, const FileHandle&, Reply<Payload>) override;
   void MkNod(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
              uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry>) override;
@@ -23,12 +26,13 @@ class LocalFileSystem final : public FileSystem {
              Reply<Entry>) override;
   void Unlink(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
   void RmDir(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
-  void SymLink(const Caller&, const FileHandle& parent, std::string_view name, std::string_view target,
-               Reply<Entry>) override;
-  void Rename(const Caller&, const FileHandle& parent, std::string_view name, const FileHandle& new_parent,
-              std::string_view new_name, uint32_t flags, Reply<Unit>) override;
-  void Link(const Caller&, const FileHandle&, const FileHandle& new_parent, std::string_view new_name,
-            Reply<Entry>) override;
+  void SymLink(const Caller&, const FileHandle& parent, std::string_view name,
+               std::string_view target, Reply<Entry>) override;
+  void Rename(const Caller&, const FileHandle& parent, std::string_view name,
+              const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
+              Reply<Unit>) override;
+  void Link(const Caller&, const FileHandle&, const FileHandle& new_parent,
+            std::string_view new_name, Reply<Entry>) override;
   void Access(const Caller&, const FileHandle&, uint32_t mask, Reply<Unit>) override;
   void StatFs(const Caller&, const FileHandle&, Reply<FileSystemStatistics>) override;
   void SyncFs(const Caller&, const FileHandle&, Reply<Unit>) override;
@@ -36,15 +40,16 @@ class LocalFileSystem final : public FileSystem {
   OpenId NewOpenId() override { return directory_.NewOpenId(); }
   void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
             Reply<Attributes>) override;
-  void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId, uint32_t flags,
-              uint32_t mode, uint32_t options, Reply<Entry>) override;
+  void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
+              uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) override;
   void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags, uint32_t mode,
                Reply<Entry>) override;
   void Release(OpenId, Reply<Unit>) override;
   void Read(ReadRequest, Reply<Payload>) override;
   void Write(WriteRequest, Reply<uint64_t>) override;
   void Fsync(OpenId, bool data_only, Reply<Unit>) override;
-  void Fallocate(const Caller&, OpenId, uint64_t offset, uint64_t length, uint32_t mode, Reply<Unit>) override;
+  void Fallocate(const Caller&, OpenId, uint64_t offset, uint64_t length, uint32_t mode,
+                 Reply<Unit>) override;
   void Seek(OpenId, uint64_t offset, uint32_t whence, Reply<uint64_t>) override;
   void CopyFileRange(const Caller&, const CopyFileRangeRequest&, Reply<uint64_t>) override;
   void ReadDir(const Caller&, ReadDirRequest, Reply<Payload>) override;
@@ -53,8 +58,8 @@ class LocalFileSystem final : public FileSystem {
                 PayloadMemory destination, Reply<XattrValue>) override;
   void ListXattr(const Caller&, const FileHandle&, uint32_t size, PayloadMemory destination,
                  Reply<XattrValue>) override;
-  void SetXattr(const Caller&, const FileHandle&, std::string_view name, PayloadMemory value, uint32_t flags,
-                uint32_t options, Reply<Unit>) override;
+  void SetXattr(const Caller&, const FileHandle&, std::string_view name, PayloadMemory value,
+                uint32_t flags, uint32_t options, Reply<Unit>) override;
   void RemoveXattr(const Caller&, const FileHandle&, std::string_view name, Reply<Unit>) override;
 
   void GetLock(OpenId, const LockRange&, uint32_t flags, Reply<LockRange>) override;

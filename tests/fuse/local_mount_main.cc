@@ -1,5 +1,5 @@
-// rdmafs-local: the mount program over a directory of this machine, for tests. HOST is "local", DIR the
-// directory.
+// rdmafs-local: the mount program over a directory of this machine, for tests. HOST is "local", DIR
+// the directory.
 #include "fuse/mount_program.h"
 #include "tests/fuse/local_file_system.h"
 
@@ -8,7 +8,8 @@ namespace {
 
 class LocalSource final : public fuse::FileSystemSource {
  public:
-  explicit LocalSource(std::string host, std::string path) : host_(std::move(host)), path_(std::move(path)) {}
+  explicit LocalSource(std::string host, std::string path)
+      : host_(std::move(host)), path_(std::move(path)) {}
 
   absl::StatusOr<Attached> Connect(absl::Span<EventLoop* const> loops) override {
     if (host_ != "local") return absl::UnavailableError(host_ + " cannot be reached");

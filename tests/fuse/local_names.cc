@@ -26,7 +26,8 @@ void LocalFileSystem::Lookup(const Caller& caller, const FileHandle& parent, std
   reply.Complete(directory_.Find(parent, name));
 }
 
-void LocalFileSystem::GetAttr(const Caller&, const FileHandle& handle, OpenId, Reply<Attributes> reply) {
+void LocalFileSystem::GetAttr(const Caller&, const FileHandle& handle, OpenId,
+                              Reply<Attributes> reply) {
   Result<Entry> entry = directory_.Find(handle, "");
   if (!entry.ok()) return reply.Complete(entry.error());
   reply.Complete(entry->attributes);
@@ -46,7 +47,8 @@ void LocalFileSystem::SetAttr(const Caller& caller, const FileHandle& handle, Op
       result = ::fchownat(fd, "", (changes.valid & wire::kSetUid) != 0 ? changes.uid : -1u,
                           (changes.valid & wire::kSetGid) != 0 ? changes.gid : -1u, AT_EMPTY_PATH);
     }
-    if (result == 0 && (changes.valid & wire::kSetMode) != 0) result = ::chmod(object, changes.mode & 07777);
+    if (result == 0 && (changes.valid & wire::kSetMode) != 0)
+      result = ::chmod(object, changes.mode & 07777);
     if (result == 0 && (changes.valid & wire::kSetSize) != 0) {
       result = open_fd >= 0 ? ::ftruncate(open_fd, static_cast<off_t>(changes.size))
                             : ::truncate(object, static_cast<off_t>(changes.size));
@@ -55,10 +57,14 @@ void LocalFileSystem::SetAttr(const Caller& caller, const FileHandle& handle, Op
         wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
     if (result == 0 && (changes.valid & times) != 0) {
       timespec spec[2] = {{changes.atime_s, changes.atime_ns}, {changes.mtime_s, changes.mtime_ns}};
-      if ((changes.valid & wire::kSetAtimeNow) != 0) spec[0].tv_nsec = UTIME_NOW;
-      else if ((changes.valid & wire::kSetAtime) == 0) spec[0].tv_nsec = UTIME_OMIT;
-      if ((changes.valid & wire::kSetMtimeNow) != 0) spec[1].tv_nsec = UTIME_NOW;
-      else if ((changes.valid & wire::kSetMtime) == 0) spec[1].tv_nsec = UTIME_OMIT;
+      if ((changes.valid & wire::kSetAtimeNow) != 0)
+        spec[0].tv_nsec = UTIME_NOW;
+      else if ((changes.valid & wire::kSetAtime) == 0)
+        spec[0].tv_nsec = UTIME_OMIT;
+      if ((changes.valid & wire::kSetMtimeNow) != 0)
+        spec[1].tv_nsec = UTIME_NOW;
+      else if ((changes.valid & wire::kSetMtime) == 0)
+        spec[1].tv_nsec = UTIME_OMIT;
       result = ::utimensat(AT_FDCWD, object, spec, 0);
     }
   }
@@ -68,14 +74,15 @@ void LocalFileSystem::SetAttr(const Caller& caller, const FileHandle& handle, Op
 }
 
 void LocalFileSystem::ReadLink(const Caller&, const FileHandle& handle, Reply<Payload> reply) {
-  const ssize_t n = ::readlinkat(directory_.PathFd(handle), "", reinterpret_cast<char*>(small_.data()),
-                                 small_.size());
+  const ssize_t n = ::readlinkat(directory_.PathFd(handle), "",
+                                 reinterpret_cast<char*>(small_.data()), small_.size());
   if (n < 0) return reply.Complete(Errno(errno));
   reply.Complete(Payload{absl::MakeConstSpan(small_.data(), static_cast<size_t>(n)), {}, {}});
 }
 
 void LocalFileSystem::MkNod(const Caller& caller, const FileHandle& parent, std::string_view name,
-                            uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry> reply) {
+                            uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor,
+                            Reply<Entry> reply) {
   ActingAs acting(caller);
   const std::string text(name);
   if (::mknodat(directory_.PathFd(parent), text.c_str(), mode & ~caller.umask,
@@ -103,32 +110,36 @@ void LocalFileSystem::Unlink(const Caller& caller, const FileHandle& parent, std
 void LocalFileSystem::RmDir(const Caller& caller, const FileHandle& parent, std::string_view name,
                             Reply<Unit> reply) {
   ActingAs acting(caller);
-  reply.Complete(Done(::unlinkat(directory_.PathFd(parent), std::string(name).c_str(), AT_REMOVEDIR)));
+  reply.Complete(
+      Done(::unlinkat(directory_.PathFd(parent), std::string(name).c_str(), AT_REMOVEDIR)));
 }
 
 void LocalFileSystem::SymLink(const Caller& caller, const FileHandle& parent, std::string_view name,
                               std::string_view target, Reply<Entry> reply) {
   ActingAs acting(caller);
-  if (::symlinkat(std::string(target).c_str(), directory_.PathFd(parent), std::string(name).c_str()) != 0) {
+  if (::symlinkat(std::string(target).c_str(), directory_.PathFd(parent),
+                  std::string(name).c_str()) != 0) {
     return reply.Complete(Errno(errno));
   }
   reply.Complete(directory_.Find(parent, name));
 }
 
 void LocalFileSystem::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,
-                             const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
-                             Reply<Unit> reply) {
+                             const FileHandle& new_parent, std::string_view new_name,
+                             uint32_t flags, Reply<Unit> reply) {
   ActingAs acting(caller);
-  reply.Complete(Done(::renameat2(directory_.PathFd(parent), std::string(name).c_str(),
-                                  directory_.PathFd(new_parent), std::string(new_name).c_str(), flags)));
+  reply.Complete(
+      Done(::renameat2(directory_.PathFd(parent), std::string(name).c_str(),
+                       directory_.PathFd(new_parent), std::string(new_name).c_str(), flags)));
 }
 
-void LocalFileSystem::Link(const Caller& caller, const FileHandle& handle, const FileHandle& new_parent,
-                           std::string_view new_name, Reply<Entry> reply) {
+void LocalFileSystem::Link(const Caller& caller, const FileHandle& handle,
+                           const FileHandle& new_parent, std::string_view new_name,
+                           Reply<Entry> reply) {
   Result<std::string> path = PathOf(handle);
   if (!path.ok()) return reply.Complete(path.error());
-  if (::linkat(AT_FDCWD, path->c_str(), directory_.PathFd(new_parent), std::string(new_name).c_str(),
-               AT_SYMLINK_FOLLOW) != 0) {
+  if (::linkat(AT_FDCWD, path->c_str(), directory_.PathFd(new_parent),
+               std::string(new_name).c_str(), AT_SYMLINK_FOLLOW) != 0) {
     return reply.Complete(Errno(errno));
   }
   reply.Complete(directory_.Find(handle, ""));
@@ -142,7 +153,8 @@ void LocalFileSystem::Access(const Caller& caller, const FileHandle& handle, uin
   reply.Complete(Done(::faccessat(AT_FDCWD, path->c_str(), static_cast<int>(mask), AT_EACCESS)));
 }
 
-void LocalFileSystem::StatFs(const Caller&, const FileHandle& handle, Reply<FileSystemStatistics> reply) {
+void LocalFileSystem::StatFs(const Caller&, const FileHandle& handle,
+                             Reply<FileSystemStatistics> reply) {
   struct statvfs from;
   if (::fstatvfs(directory_.PathFd(handle), &from) != 0) return reply.Complete(Errno(errno));
   FileSystemStatistics to{};

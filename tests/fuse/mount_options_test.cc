@@ -11,7 +11,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-absl::StatusOr<MountOptions> Parse(std::vector<std::string> arguments) { return ParseArguments(arguments); }
+absl::StatusOr<MountOptions> Parse(std::vector<std::string> arguments) {
+  return ParseArguments(arguments);
+}
 
 absl::StatusOr<MountOptions> WithOptions(std::string list) {
   return Parse({"host:/dir", "/mnt", "-o", std::move(list)});
@@ -50,8 +52,8 @@ TEST_P(BadSource, IsRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(MountOptions, BadSource,
-                         ::testing::Values("", "server", ":/dir", "server:", "server:relative", "[::1:/dir",
-                                           "[::1]/dir", "[]:/dir", "fe80::1:/dir"));
+                         ::testing::Values("", "server", ":/dir", "server:", "server:relative",
+                                           "[::1:/dir", "[::1]/dir", "[]:/dir", "fe80::1:/dir"));
 
 TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
   const auto options = Parse({"host:/dir", "/mnt"});
@@ -64,12 +66,14 @@ TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
   EXPECT_EQ(options->settings.negative_timeout, 0);
   EXPECT_EQ(options->settings.cache, CacheMode::kAuto);
   EXPECT_EQ(options->transport, TransportChoice::kAuto);
-  EXPECT_FALSE(options->soft || options->read_only || options->foreground || options->settings.writeback);
+  EXPECT_FALSE(options->soft || options->read_only || options->foreground ||
+               options->settings.writeback);
 }
 
 TEST(MountOptions, EveryOptionIsUnderstood) {
   const auto options = WithOptions(
-      "ro,direct_io,writeback,attr_timeout=0.5,entry_timeout=2,negative_timeout=3,cache=none,transport=tcp,"
+      "ro,direct_io,writeback,attr_timeout=0.5,entry_timeout=2,negative_timeout=3,cache=none,"
+      "transport=tcp,"
       "port=1,nconnect=16,pool_size=1G,shards=3,soft,timeout=7,log_level=debug");
   ASSERT_TRUE(options.ok()) << ErrorOf(options);
   EXPECT_TRUE(options->read_only && options->settings.direct_io && options->settings.writeback);
@@ -125,10 +129,29 @@ TEST(MountOptions, HelpAndVersionNeedNoOperands) {
 }
 
 TEST(MountOptions, TheHelpTextNamesEveryOption) {
-  for (const char* name :
-       {"ro", "allow_other", "default_permissions", "direct_io", "max_read", "attr_timeout", "entry_timeout",
-        "negative_timeout", "cache", "writeback", "transport", "port", "nconnect", "pool_size", "shards",
-        "hard", "soft", "timeout", "log_level", "-f", "-d", "--help", "--version"}) {
+  for (const char* name : {"ro",
+                           "allow_other",
+                           "default_permissions",
+                           "direct_io",
+                           "max_read",
+                           "attr_timeout",
+                           "entry_timeout",
+                           "negative_timeout",
+                           "cache",
+                           "writeback",
+                           "transport",
+                           "port",
+                           "nconnect",
+                           "pool_size",
+                           "shards",
+                           "hard",
+                           "soft",
+                           "timeout",
+                           "log_level",
+                           "-f",
+                           "-d",
+                           "--help",
+                           "--version"}) {
     EXPECT_THAT(HelpText(), HasSubstr(name));
   }
 }

@@ -178,7 +178,8 @@ TEST(CloseToOpen, ASharedMappingSeesItAfterTheNextOpen) {
   EXPECT_EQ(ReadFile(mounted.below("f"))[5000], 'c');
 }
 
-// --- Data, whatever the options ---------------------------------------------------------------------
+// --- Data, whatever the options
+// ---------------------------------------------------------------------
 
 class DataWith : public ::testing::TestWithParam<const char*> {};
 
@@ -203,9 +204,11 @@ TEST_P(DataWith, ManyThreadsWithMoreInFlightThanThereAreBlocksAllFinish) {
       void* memory = std::aligned_alloc(4096, kBytes);
       for (int round = 0; round < 3; ++round) {
         std::memset(memory, 'a' + t, kBytes);
-        EXPECT_EQ(::pwrite(fd.get(), memory, kBytes, static_cast<off_t>(t * kBytes)), ssize_t{kBytes});
+        EXPECT_EQ(::pwrite(fd.get(), memory, kBytes, static_cast<off_t>(t * kBytes)),
+                  ssize_t{kBytes});
         std::memset(memory, 0, kBytes);
-        EXPECT_EQ(::pread(fd.get(), memory, kBytes, static_cast<off_t>(t * kBytes)), ssize_t{kBytes});
+        EXPECT_EQ(::pread(fd.get(), memory, kBytes, static_cast<off_t>(t * kBytes)),
+                  ssize_t{kBytes});
         EXPECT_EQ(static_cast<char*>(memory)[kBytes - 1], 'a' + t);
       }
       std::free(memory);
@@ -229,8 +232,9 @@ TEST_P(DataWith, AppendingWritersDoNotOverwriteEachOther) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Mount, DataWith,
-                         ::testing::Values("", "direct_io", "cache=none", "cache=always", "writeback",
-                                           "max_read=64K", "shards=1", "shards=4,pool_size=4M", "sync"));
+                         ::testing::Values("", "direct_io", "cache=none", "cache=always",
+                                           "writeback", "max_read=64K", "shards=1",
+                                           "shards=4,pool_size=4M", "sync"));
 
 }  // namespace
 }  // namespace rdmafs::fuse

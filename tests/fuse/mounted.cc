@@ -56,12 +56,14 @@ Ran RunProgram(const std::vector<std::string>& arguments) {
   // What went to the background has let go of the pipe, so this ends.
   std::string error;
   char text[512];
-  for (ssize_t n; (n = ::read(ends[0], text, sizeof text)) > 0;) error.append(text, static_cast<size_t>(n));
+  for (ssize_t n; (n = ::read(ends[0], text, sizeof text)) > 0;)
+    error.append(text, static_cast<size_t>(n));
   ::close(ends[0]);
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), error};
 }
 
-Mounted::Mounted(const std::string& options) : directory_(MakeDirectory()), mount_point_(MakeDirectory()) {
+Mounted::Mounted(const std::string& options)
+    : directory_(MakeDirectory()), mount_point_(MakeDirectory()) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::vector<std::string> arguments = {RDMAFS_LOCAL, "local:" + directory_, mount_point_};
   if (!options.empty()) arguments.insert(arguments.end(), {"-o", options});

@@ -17,8 +17,8 @@ struct Ran {
 };
 Ran RunProgram(const std::vector<std::string>& arguments);
 
-// A directory, and a mount of it by the program under test, which becomes this process's child. Needs
-// root and /dev/fuse. Unmounted at the end, whatever happened.
+// A directory, and a mount of it by the program under test, which becomes this process's child.
+// Needs root and /dev/fuse. Unmounted at the end, whatever happened.
 class Mounted {
  public:
   // Fails the test when it does not mount.

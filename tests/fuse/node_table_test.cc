@@ -37,7 +37,8 @@ TEST_F(NodeTableTest, TheSameHandleIsTheSameNode) {
 }
 
 TEST_F(NodeTableTest, HandlesThatDifferInLengthOnlyAreTwoObjects) {
-  EXPECT_NE(table_.Remember(Handle(std::string_view("a\0", 2)))->node, table_.Remember(Handle("a"))->node);
+  EXPECT_NE(table_.Remember(Handle(std::string_view("a\0", 2)))->node,
+            table_.Remember(Handle("a"))->node);
 }
 
 TEST_F(NodeTableTest, ANodeGoesWithTheLastOfItsLookups) {
@@ -103,7 +104,8 @@ TEST(SlotTable, ManySlotsKeepTheirAddresses) {
   uint64_t index;
   ASSERT_TRUE(table.Take(index));
   uint64_t* const first = table.Find(index);
-  for (uint64_t i = 1; i < 3 * SlotTable<uint64_t>::kSlotsPerChunk; ++i) ASSERT_TRUE(table.Take(index));
+  for (uint64_t i = 1; i < 3 * SlotTable<uint64_t>::kSlotsPerChunk; ++i)
+    ASSERT_TRUE(table.Take(index));
   EXPECT_EQ(table.Find(0), first);
   EXPECT_EQ(table.Find(index), table.Find(index));
   EXPECT_NE(table.Find(index), nullptr);
@@ -130,7 +132,8 @@ TEST(OpenFiles, NoMoreThanTheBoundAreOpen) {
 
 TEST(OpenFiles, NumbersThatWereNeverGivenNameNothing) {
   const OpenFiles files;
-  for (uint64_t number : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}}) EXPECT_EQ(files.Find(number), 0u);
+  for (uint64_t number : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}})
+    EXPECT_EQ(files.Find(number), 0u);
 }
 
 TEST(LockWaits, AnInterruptFindsTheWait) {

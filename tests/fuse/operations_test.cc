@@ -1,18 +1,17 @@
 // What a program expects of a directory, on a real mount.
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/falloc.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
-
-#include <grp.h>
 
 #include <cstring>
 #include <functional>
@@ -44,7 +43,8 @@ class Operations : public ::testing::Test {
   static int As(uid_t uid, gid_t gid, std::vector<gid_t> groups, const std::function<int()>& run) {
     const pid_t child = ::fork();
     if (child == 0) {
-      if (::setgroups(groups.size(), groups.data()) != 0 || ::setgid(gid) != 0 || ::setuid(uid) != 0) {
+      if (::setgroups(groups.size(), groups.data()) != 0 || ::setgid(gid) != 0 ||
+          ::setuid(uid) != 0) {
         ::_exit(255);
       }
       ::_exit(run() == 0 ? 0 : errno);
@@ -77,9 +77,11 @@ TEST_F(Operations, NamesAreMadeLinkedRenamedAndRemoved) {
 TEST_F(Operations, RenameKnowsNoReplaceAndExchange) {
   WriteFile(at("r1"), "one");
   WriteFile(at("r2"), "two");
-  EXPECT_EQ(::renameat2(AT_FDCWD, at("r1").c_str(), AT_FDCWD, at("r2").c_str(), RENAME_NOREPLACE), -1);
+  EXPECT_EQ(::renameat2(AT_FDCWD, at("r1").c_str(), AT_FDCWD, at("r2").c_str(), RENAME_NOREPLACE),
+            -1);
   EXPECT_EQ(errno, EEXIST);
-  ASSERT_EQ(::renameat2(AT_FDCWD, at("r1").c_str(), AT_FDCWD, at("r2").c_str(), RENAME_EXCHANGE), 0);
+  ASSERT_EQ(::renameat2(AT_FDCWD, at("r1").c_str(), AT_FDCWD, at("r2").c_str(), RENAME_EXCHANGE),
+            0);
   EXPECT_EQ(ReadFile(at("r1")), "two");
   EXPECT_EQ(ReadFile(at("r2")), "one");
 }
@@ -234,16 +236,18 @@ TEST_F(Operations, PermissionsAreThoseOfTheCallerWithHisGroups) {
   EXPECT_EQ(As(1000, 1000, {}, create), EACCES);
   EXPECT_EQ(As(1000, 1000, {5, 4242}, create), 0);
   EXPECT_EQ(Stat(below("p/f")).st_uid, 1000u);
-  EXPECT_EQ(As(1001, 1001, {4242}, [&] { return ::open(file.c_str(), O_RDONLY) < 0 ? -1 : 0; }), EACCES);
+  EXPECT_EQ(As(1001, 1001, {4242}, [&] { return ::open(file.c_str(), O_RDONLY) < 0 ? -1 : 0; }),
+            EACCES);
 }
 
 TEST_F(Operations, AWriteByAnotherUserClearsTheSuidAndSgidBits) {
   WriteFile(at("suid"), "x");
   ASSERT_EQ(::chmod(at("suid").c_str(), 06777), 0);
-  EXPECT_EQ(As(1000, 1000, {}, [&] {
-              const int fd = ::open(at("suid").c_str(), O_WRONLY);
-              return ::write(fd, "y", 1) == 1 ? 0 : -1;
-            }),
+  EXPECT_EQ(As(1000, 1000, {},
+               [&] {
+                 const int fd = ::open(at("suid").c_str(), O_WRONLY);
+                 return ::write(fd, "y", 1) == 1 ? 0 : -1;
+               }),
             0);
   EXPECT_EQ(Stat(below("suid")).st_mode & 07777, 0777u);
   EXPECT_EQ(Stat(at("suid")).st_mode & 07777, 0777u);
@@ -251,11 +255,15 @@ TEST_F(Operations, AWriteByAnotherUserClearsTheSuidAndSgidBits) {
 
 TEST_F(Operations, FcntlLocksKeepProcessesApartAndGoWithTheirOwner) {
   UniqueFd fd = Open("l", O_CREAT | O_RDWR);
-  struct flock lock {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 10};
+  struct flock lock {
+    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 10
+  };
   ASSERT_EQ(::fcntl(fd.get(), F_SETLK, &lock), 0);
   const auto try_lock = [&] {
     UniqueFd other = Open("l", O_RDWR);
-    struct flock wanted {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 15, .l_len = 1};
+    struct flock wanted {
+      .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 15, .l_len = 1
+    };
     return ::fcntl(other.get(), F_SETLK, &wanted);
   };
   EXPECT_EQ(As(0, 0, {}, try_lock), EAGAIN);
@@ -265,7 +273,9 @@ TEST_F(Operations, FcntlLocksKeepProcessesApartAndGoWithTheirOwner) {
 
 TEST_F(Operations, AnOpenFileDescriptionsLockGoesWithItsLastClose) {
   UniqueFd one = Open("ofd", O_CREAT | O_RDWR), two = Open("ofd", O_RDWR);
-  struct flock lock {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+  struct flock lock {
+    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0
+  };
   ASSERT_EQ(::fcntl(one.get(), F_OFD_SETLK, &lock), 0);
   EXPECT_EQ(::fcntl(two.get(), F_OFD_SETLK, &lock), -1);
   EXPECT_EQ(errno, EAGAIN);
@@ -285,7 +295,9 @@ TEST_F(Operations, FlockIsHeldByTheOpenFile) {
 
 TEST_F(Operations, AWaitingLockIsGivenUpOnASignal) {
   UniqueFd fd = Open("w", O_CREAT | O_RDWR);
-  struct flock lock {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+  struct flock lock {
+    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0
+  };
   ASSERT_EQ(::fcntl(fd.get(), F_SETLK, &lock), 0);
   EXPECT_EQ(As(0, 0, {},
                [&] {
@@ -295,7 +307,9 @@ TEST_F(Operations, AWaitingLockIsGivenUpOnASignal) {
                  // Again and again, as the first may come before the wait.
                  const itimerval soon{{0, 20'000}, {0, 20'000}};
                  ::setitimer(ITIMER_REAL, &soon, nullptr);
-                 struct flock wanted {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+                 struct flock wanted {
+                   .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0
+                 };
                  return ::fcntl(fd.get(), F_SETLKW, &wanted);
                }),
             EINTR);

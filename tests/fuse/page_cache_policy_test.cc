@@ -43,12 +43,11 @@ TEST_P(AnyChange, SeenInAttributesDropsThePagesAtTheNextOpenEvenIfItIsUndone) {
   EXPECT_FALSE(policy.OnOpen(kOld, CacheMode::kAuto).keep_pages);
 }
 
-INSTANTIATE_TEST_SUITE_P(PageCachePolicy, AnyChange,
-                         ::testing::Values([](FileStamp& s) { ++s.size; }, [](FileStamp& s) { ++s.mtime_s; },
-                                           [](FileStamp& s) { ++s.mtime_ns; },
-                                           [](FileStamp& s) { ++s.ctime_s; },
-                                           [](FileStamp& s) { ++s.ctime_ns; },
-                                           [](FileStamp& s) { --s.mtime_s; }));
+INSTANTIATE_TEST_SUITE_P(
+    PageCachePolicy, AnyChange,
+    ::testing::Values([](FileStamp& s) { ++s.size; }, [](FileStamp& s) { ++s.mtime_s; },
+                      [](FileStamp& s) { ++s.mtime_ns; }, [](FileStamp& s) { ++s.ctime_s; },
+                      [](FileStamp& s) { ++s.ctime_ns; }, [](FileStamp& s) { --s.mtime_s; }));
 
 TEST(PageCachePolicy, AlwaysKeepsWhateverChanged) {
   PageCachePolicy policy;
