@@ -20,6 +20,7 @@ void MemoryStore::Gate::Close() {
 void MemoryStore::Gate::Open() {
   absl::MutexLock lock(&mutex_);
   closed_ = false;
+  changed_.SignalAll();
 }
 
 int MemoryStore::Gate::waiting_count() const {
@@ -27,17 +28,17 @@ int MemoryStore::Gate::waiting_count() const {
   return waiting_;
 }
 
-void MemoryStore::Gate::AwaitWaiting(int count) const {
-  auto enough = [this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return waiting_ >= count; };
+void MemoryStore::Gate::AwaitWaiting(int count) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
   absl::MutexLock lock(&mutex_);
-  CHECK(mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(20)));
+  while (waiting_ < count) CHECK(!changed_.WaitWithDeadline(&mutex_, deadline));
 }
 
 void MemoryStore::Gate::Pass() {
-  auto open = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !closed_; };
   absl::MutexLock lock(&mutex_);
   ++waiting_;
-  mutex_.Await(absl::Condition(&open));
+  changed_.SignalAll();
+  while (closed_) changed_.Wait(&mutex_);
   --waiting_;
 }
 

@@ -27,11 +27,12 @@ class MemoryStore final : public Store {
     // How many wait at it now.
     int waiting_count() const;
     // Blocks until `count` wait at it.
-    void AwaitWaiting(int count) const;
+    void AwaitWaiting(int count);
     void Pass();
 
    private:
     mutable absl::Mutex mutex_;
+    absl::CondVar changed_;
     bool closed_ ABSL_GUARDED_BY(mutex_) = false;
     int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   };
