@@ -131,6 +131,25 @@ TEST_P(TransportContract, TwoHundredAndFiftySixCallsMayBeInFlight) {
 
 // A server keeps what it has not handled yet: up to its credits nothing is lost and nobody is cut
 // off.
+TEST_P(TransportContract, TheSetUpSlotTakesACallWhateverTheCreditsAre) {
+  ASSERT_NO_FATAL_FAILURE(ConnectAndStart());
+  Buffer sink = client_host.blocks.Take();
+  ASSERT_EQ(client.Post(SinkCall(wire::kSetUpSlot, sink, 8192)), kOk);
+  ASSERT_TRUE(Until([&] { return server.held.size() == 1; }));
+  const wire::MessageHeader header = server.held[0].header();
+  EXPECT_EQ(header.slot, wire::kSetUpSlot);
+  server.held.clear();
+  Buffer data = server_host.Filled(8192, 5);
+  Outgoing reply;
+  reply.push = data.payload().first(8192);
+  reply.request_header = &header;
+  reply.hold = data;
+  server.Answer(header, std::move(reply));
+  ASSERT_TRUE(Until([&] { return client.held.size() == 1; }));
+  EXPECT_EQ(client.held[0].header().slot, wire::kSetUpSlot);
+  EXPECT_TRUE(HasPattern(sink.payload().first(8192), 5));
+}
+
 TEST_P(TransportContract, AServerMayHoldAsManyMessagesAsItGaveCredits) {
   ASSERT_NO_FATAL_FAILURE(ConnectAndStart());
   std::string bodies[wire::kDefaultCredits];

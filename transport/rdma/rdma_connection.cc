@@ -36,7 +36,7 @@ RdmaConnection::RdmaConnection(Parts parts)
       peer_(SocketAddress(rdma_get_peer_addr(id_.get())).ToString()),
       device_(ibv_get_device_name(id_->verbs->device)) {
   credits_ = parts.credits;
-  slots_.resize(credits_);
+  slots_.resize(wire::kMaxCredits);
 }
 
 RdmaConnection::~RdmaConnection() {
@@ -99,7 +99,7 @@ Errno RdmaConnection::Post(Outgoing message) {
 
 // Client: fills in where the exposed memory is.
 Errno RdmaConnection::PrepareCall(const Outgoing& message, SendQueue::Message& send) {
-  CHECK(message.header.slot < credits_ && !slots_[message.header.slot].in_flight);
+  CHECK(HasSlot(message.header.slot) && !slots_[message.header.slot].in_flight);
   CHECK(message.push.empty());
   send.header.remote_size = static_cast<uint32_t>(message.exposed.size());
   if (message.exposed.empty()) return kOk;
@@ -128,7 +128,7 @@ Errno RdmaConnection::PrepareReply(const Outgoing& message, SendQueue::Message& 
   CHECK(message.push.size() <= message.request_header->remote_size);
   // The rkey would let us write all over the slab: what we received counts, not what we believe by
   // now.
-  if (message.header.slot >= credits_ ||
+  if (!HasSlot(message.header.slot) ||
       message.push.size() > slots_[message.header.slot].exposed_size) {
     Close(absl::InternalError(absl::StrCat(peer_, ": a reply larger than its sink")));
     return kOk;
@@ -234,7 +234,7 @@ const char* RdmaConnection::FindFault(const wire::MessageHeader& header, size_t 
   const char* fault = wire::FindHeaderFault(header, !server_);
   if (fault != nullptr) return fault;
   if (header.size != size_bytes) return "not of the size it says";
-  if (header.slot >= credits_) return "slot number";
+  if (!HasSlot(header.slot)) return "slot number";
   if (server_) return nullptr;
   if (!slots_[header.slot].in_flight) return "a reply to no call";
   if (header.remote_size > slots_[header.slot].exposed_size)

@@ -49,6 +49,8 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   bool Busy() const override;
   bool Arm() override;
 
+  // Set-up has a slot of its own, beyond the credits; it is over before they are used.
+  bool HasSlot(uint16_t slot) const { return slot < credits_ || slot == wire::kSetUpSlot; }
   Errno PrepareCall(const Outgoing& message, SendQueue::Message& send);
   Errno PrepareReply(const Outgoing& message, SendQueue::Message& send);
   Errno CheckPosted();
