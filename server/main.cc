@@ -54,12 +54,6 @@ ServerOptions OptionsOf(const ServerConfiguration& configuration) {
       configuration.workers != 0 ? configuration.workers : std::max(4, 2 * CoreCount());
   options.use_io_uring = configuration.io_uring;
   options.busy_poll = CoreCount() >= kCoresForBusyPoll ? kBusyPoll : 0;
-  options.prepare_shard = [] {
-    // Without it root's own limits hold for what is written: more than a caller may, never less.
-    if (Errno error = ThreadCredentials::OfThisThread().AssumeDataWriter(); !error.ok()) {
-      Log(LogLevel::kDebug, "shards write with the server's own rights: ", error.ToString());
-    }
-  };
   return options;
 }
 
@@ -86,6 +80,7 @@ class Program {
 
  private:
   absl::Status WatchSignals();
+  void AssumeDataWriter();
   absl::Status OpenControlSocket();
   void OnSignal();
   void Reload();
@@ -113,18 +108,30 @@ absl::Status Program::Start() {
   auto exports = ExportDirectory::Open(configuration_, clock_);
   if (!exports.ok()) return exports.status();
   exports_ = std::move(*exports);
+  if (absl::Status status = OpenControlSocket(); !status.ok()) {
+    Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
+  }
   server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom,
                                      OptionsOf(configuration_));
+  AssumeDataWriter();
   auto open = Listen(
       configuration_, tcp_, rdma_, loop_,
       [this](std::unique_ptr<Connection> connection) { server_->Accept(std::move(connection)); });
   if (!open.ok()) return open.status();
   open_ = std::move(*open);
-  if (absl::Status status = OpenControlSocket(); !status.ok()) {
-    Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
-  }
   server_->Start();
   return absl::OkStatus();
+}
+
+// Shards write under the ids of nobody: with root's, quotas and reserved blocks would not hold for
+// anyone. They inherit them from this thread, and neither ever changes them: rdma_cm, and the
+// drivers whose doorbell is a write(2) (rxe, siw), refuse (EACCES) a thread whose credentials are not
+// the very ones that opened the descriptor. So this comes after the workers, which take on their
+// callers' ids, and before RDMA's first descriptor.
+void Program::AssumeDataWriter() {
+  if (Errno error = ThreadCredentials::OfThisThread().AssumeDataWriter(); !error.ok()) {
+    Log(LogLevel::kDebug, "shards write with the server's own rights: ", error.ToString());
+  }
 }
 
 absl::Status Program::WatchSignals() {
