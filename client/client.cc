@@ -29,9 +29,10 @@ void RunOn(EventLoop& loop, Task task) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, const ClientOptions& options,
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, BufferPool& messages,
+                                                        const ClientOptions& options,
                                                         std::vector<EventLoop*> loops) {
-  std::unique_ptr<Client> client(new Client(connector, options, std::move(loops)));
+  std::unique_ptr<Client> client(new Client(connector, messages, options, std::move(loops)));
   if (absl::Status status = client->Establish(); !status.ok()) {
     client->Shutdown();
     return status;
@@ -43,8 +44,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, co
   return client;
 }
 
-Client::Client(Connector& connector, const ClientOptions& options, std::vector<EventLoop*> loops)
-    : connector_(connector), options_(options) {
+Client::Client(Connector& connector, BufferPool& messages, const ClientOptions& options,
+               std::vector<EventLoop*> loops)
+    : connector_(connector), messages_(messages), options_(options) {
   CHECK(!loops.empty());
   const int shard_count = static_cast<int>(loops.size());
   const int per_shard = std::max(1, options.connection_count / shard_count);
@@ -53,7 +55,7 @@ Client::Client(Connector& connector, const ClientOptions& options, std::vector<E
     Shard& shard = shards_[i];
     shard.loop = loops[i];
     shard.file_system = std::make_unique<RemoteFileSystem>(*loops[i], static_cast<CallChannel::Owner&>(*this),
-                                                           open_table_, per_shard);
+                                                           messages, open_table_, per_shard);
     shard.answers_seen.resize(per_shard);
     shard.alive.resize(per_shard);
     shard.pinged.resize(per_shard);
@@ -66,8 +68,8 @@ Client::~Client() { CHECK(shards_.empty()); }
 // --- Setting up ------------------------------------------------------------------------------------
 
 template <typename Message, typename Take>
-absl::Status Client::CallFirst(size_t index, const Message& message,
-                               absl::Span<const std::byte> inline_payload, absl::Time deadline, Take take) {
+absl::Status Client::CallFirst(size_t index, const Message& message, CallPayload payload,
+                               absl::Time deadline, Take take) {
   struct Outcome {
     absl::Mutex mutex;
     bool done ABSL_GUARDED_BY(mutex) = false;
@@ -76,8 +78,6 @@ absl::Status Client::CallFirst(size_t index, const Message& message,
   auto outcome = std::make_shared<Outcome>();
   CallChannel* channel = channels_[index].channel;
   RunOn(*shards_[channels_[index].shard].loop, [&] {
-    CallPayload payload;
-    payload.inline_payload = inline_payload;
     channel->StartFirst(message, std::move(payload), [outcome, take](Answer answer) {
       absl::Status status = take(answer);
       absl::MutexLock lock(&outcome->mutex);
@@ -145,9 +145,11 @@ absl::Status Client::AttachRoot(absl::Time deadline) {
   auto reply = std::make_shared<wire::EntryReply>();
   auto path = std::make_shared<std::string>(options_.path);
   const std::string host = connector_.server().host;
+  if (path->size() > wire::kMaxPathBytes) return absl::InvalidArgumentError("the path is too long");
+  CallPayload text = InlineText(messages_, *path);
+  if (!text.hold) return absl::ResourceExhaustedError("no memory for a message");
   absl::Status status = CallFirst(
-      0, wire::AttachRequest{},
-      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(path->data()), path->size()), deadline,
+      0, wire::AttachRequest{}, std::move(text), deadline,
       [reply, path, host](const Answer& answer) {
         auto decoded = DecodeAnswer<wire::EntryReply>(answer);
         if (decoded.ok()) {

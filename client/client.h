@@ -43,9 +43,12 @@ class Client final : private CallChannel::Owner {
     size_t connection_count = 0;
   };
 
+  // `messages`: registered memory for small payload of the client's own (the path, targets of symlinks),
+  // blocks of at least wire::kMaxInlineBytes; outlives the client.
   // Connects, says hello, attaches `options.path`; blocks. One clear sentence when it fails: who could
   // not be reached and why, or that the server has no such export or does not let us in.
-  static absl::StatusOr<std::unique_ptr<Client>> Connect(Connector& connector, const ClientOptions& options,
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(Connector& connector, BufferPool& messages,
+                                                         const ClientOptions& options,
                                                          std::vector<EventLoop*> loops);
   // Shutdown() was called.
   ~Client() override;
@@ -73,7 +76,8 @@ class Client final : private CallChannel::Owner {
     std::vector<bool> pinged;
   };
 
-  Client(Connector& connector, const ClientOptions& options, std::vector<EventLoop*> loops);
+  Client(Connector& connector, BufferPool& messages, const ClientOptions& options,
+         std::vector<EventLoop*> loops);
   void OnChannelLost(CallChannel& channel, const absl::Status& reason) override;
 
   // The set-up thread's (the caller of Connect, then the supervisor).
@@ -91,10 +95,11 @@ class Client final : private CallChannel::Owner {
 
   size_t channel_count() const { return channels_.size(); }
   template <typename Message, typename Take>
-  absl::Status CallFirst(size_t index, const Message& message, absl::Span<const std::byte> inline_payload,
-                         absl::Time deadline, Take take);
+  absl::Status CallFirst(size_t index, const Message& message, CallPayload payload, absl::Time deadline,
+                         Take take);
 
   Connector& connector_;
+  BufferPool& messages_;
   const ClientOptions options_;
   OpenTable open_table_;
   std::vector<Shard> shards_;

@@ -1,14 +1,24 @@
 #include "client/remote_file_system.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "client/answers.h"
 
 namespace rdmafs {
 
-RemoteFileSystem::RemoteFileSystem(EventLoop& loop, CallChannel::Owner& owner, OpenTable& open_table,
-                                   int channel_count)
-    : open_table_(open_table) {
+CallPayload InlineText(BufferPool& messages, std::string_view text) {
+  CHECK(text.size() <= wire::kMaxInlineBytes && messages.options().payload_bytes >= text.size());
+  CallPayload payload{.hold = messages.Take()};
+  if (!payload.hold) return {};
+  std::memcpy(payload.hold.data(), text.data(), text.size());
+  payload.inline_payload = payload.hold.payload().first(text.size());
+  return payload;
+}
+
+RemoteFileSystem::RemoteFileSystem(EventLoop& loop, CallChannel::Owner& owner, BufferPool& messages,
+                                   OpenTable& open_table, int channel_count)
+    : messages_(messages), open_table_(open_table) {
   CHECK(channel_count > 0);
   for (int i = 0; i < channel_count; ++i) channels_.push_back(std::make_unique<CallChannel>(loop, owner));
 }
@@ -92,14 +102,10 @@ void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent, s
                                std::string_view target, Reply<Entry> reply) {
   if (target.empty()) return reply.Complete(Errno(ENOENT));
   if (target.size() > wire::kMaxPathBytes) return reply.Complete(Errno(ENAMETOOLONG));
-  // The text must stay until the message is sent, and the asker's does not: it goes along.
-  auto text = std::make_shared<std::string>(target);
-  CallPayload payload;
-  payload.inline_payload = absl::MakeConstSpan(reinterpret_cast<const std::byte*>(text->data()), text->size());
+  CallPayload payload = InlineText(messages_, target);
+  if (!payload.hold) return reply.Complete(Errno(ENOMEM));
   Small().Start(wire::SymLinkRequest{caller, parent, name}, std::move(payload), OnLoss::kFail,
-                [reply = std::move(reply), text](Answer answer) mutable {
-                  ToEntry(std::move(reply))(std::move(answer));
-                });
+                ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,

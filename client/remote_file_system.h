@@ -10,13 +10,18 @@
 
 namespace rdmafs {
 
+// `text` as inline payload, in a block of `messages`: a device only sends out of registered memory, and the
+// text need not stay. No `hold` when there is no block.
+CallPayload InlineText(BufferPool& messages, std::string_view text);
+
 // Owned by one shard thread (see FileSystem). Its channels are connected and resumed by Client.
 class RemoteFileSystem final : public FileSystem {
  public:
   // `open_table` is shared by the shards of a mount and outlives them. At least one channel; with
   // several, payload over wire::kMaxInlineBytes goes over all but the first, so that small messages do
   // not queue behind it.
-  RemoteFileSystem(EventLoop& loop, CallChannel::Owner& owner, OpenTable& open_table, int channel_count);
+  RemoteFileSystem(EventLoop& loop, CallChannel::Owner& owner, BufferPool& messages,
+                   OpenTable& open_table, int channel_count);
   ~RemoteFileSystem() override;
 
   CallChannel& channel(size_t index) { return *channels_[index]; }
@@ -83,6 +88,7 @@ class RemoteFileSystem final : public FileSystem {
   CallPayload Sink(uint32_t size, PayloadMemory destination);
   CallPayload Source(PayloadMemory source);
 
+  BufferPool& messages_;
   OpenTable& open_table_;
   std::vector<std::unique_ptr<CallChannel>> channels_;
   size_t next_bulk_ = 0;

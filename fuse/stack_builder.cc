@@ -36,7 +36,7 @@ absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
   client_options.path = options_.directory;
   client_options.connection_count = static_cast<int>(options_.nconnect);
   client_options.soft_timeout = options_.soft ? options_.timeout : 0;
-  auto client = Client::Connect(*connector_, client_options, {loops.begin(), loops.end()});
+  auto client = Client::Connect(*connector_, messages_, client_options, {loops.begin(), loops.end()});
   if (!client.ok()) return client.status();
   client_ = *std::move(client);
   return Attached{client_->root(), client_->read_only()};
