@@ -13,7 +13,7 @@ SUITES = [suite, direct]
 @suite.check("a large tree is copied in and out with the same sums", 300)
 def tree(site):
     directory, backing = site.case_directories()
-    made = make_tree(backing, files=600, largest=400_000)
+    made = make_tree(backing, files=300, largest=2_000_000)
     before = digest(made)
     shell(f"cp -a '{made}' '{directory}/'", 200 * site.where.slow)
     equal("the tree on the mount", digest(directory / "tree"), before)
