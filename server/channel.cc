@@ -55,12 +55,19 @@ Channel::Channel(Shard& shard, uint64_t number, std::unique_ptr<Connection> conn
 Channel::~Channel() { DCHECK(references_ == 0); }
 
 void Channel::Start() {
+  AwaitHello();
+  connection_->Start(shard_.loop(), *this);
+}
+
+void Channel::AwaitHello() {
+  HelloCame();
   hello_timer_ = shard_.loop().After(kHelloTimeout, [this] {
     hello_timer_ = 0;
     Breach("no hello in time");
   });
-  connection_->Start(shard_.loop(), *this);
 }
+
+void Channel::HelloCame() { shard_.loop().Cancel(std::exchange(hello_timer_, 0)); }
 
 bool Channel::Enter(std::shared_ptr<Session> session) {
   if (!session->AddConnection(number_,
@@ -69,7 +76,6 @@ bool Channel::Enter(std::shared_ptr<Session> session) {
     return false;
   }
   session_ = std::move(session);
-  shard_.loop().Cancel(std::exchange(hello_timer_, 0));
   return true;
 }
 
@@ -124,7 +130,7 @@ Call* Channel::FindCall(uint32_t number, uint32_t sequence) {
 
 void Channel::OnClosed(Connection&, const absl::Status& reason) {
   open_ = false;
-  shard_.loop().Cancel(std::exchange(hello_timer_, 0));
+  HelloCame();
   // Nobody is left to be told that a lock came free, or to ask that the wait ends.
   for (const Slot& slot : slots_) CancelWait(slot);
   CancelWait(set_up_slot_);

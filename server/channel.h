@@ -36,6 +36,9 @@ class Channel final : public ConnectionHandler {
   const std::string& peer_host() const { return peer_host_; }
 
   const std::shared_ptr<Session>& session() const { return session_; }
+  // Gives the peer kHelloTimeout from now, and ends that when a hello came.
+  void AwaitHello();
+  void HelloCame();
   // The hello succeeded. False when the session is being ended meanwhile.
   bool Enter(std::shared_ptr<Session> session);
   // The hello was answered with an error; how often that happened.

@@ -55,7 +55,7 @@ void Refuse(Call& call, Errno error) {
   Channel& channel = call.channel();
   Log(LogLevel::kNotice, "client ", channel.peer(), ": hello refused: ", error.ToString());
   if (channel.CountFailedHello() > kMaxFailedHellos) return call.Breach("too many failed hellos");
-  // The connection may say another hello, until its time for that is over.
+  channel.AwaitHello();  // it may say another
   call.Fail(error);
 }
 
@@ -78,6 +78,7 @@ void Begin(Call& call) {
 
 void ServeHello(Call& call) {
   const auto& hello = call.request<wire::HelloRequest>();
+  call.channel().HelloCame();
   if (hello.fixed.magic != wire::kMagic) return call.Breach("hello without the magic number");
   if (hello.fixed.version != wire::kVersion) return Refuse(call, Errno(EPROTONOSUPPORT));
   std::shared_ptr<Session> lost;
