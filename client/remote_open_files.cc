@@ -65,8 +65,11 @@ void RemoteFileSystem::Read(ReadRequest request, Reply<Payload> reply) {
 void RemoteFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
   if (open_table_.IsStale(request.open_id)) return reply.Complete(Errno(ESTALE));
   const uint32_t size = static_cast<uint32_t>(request.source.bytes.size());
-  const OnLoss on_loss = open_table_.IsAppend(request.open_id) ? OnLoss::kFail : OnLoss::kRepeat;
-  For(size).Start(wire::WriteRequest{request.open_id, request.offset, size, request.options, request.uid,
+  const bool append = open_table_.IsAppend(request.open_id);
+  const OnLoss on_loss = append ? OnLoss::kFail : OnLoss::kRepeat;
+  // Appends have no offsets that would put them in order: one channel does.
+  CallChannel& channel = append ? Small() : For(size);
+  channel.Start(wire::WriteRequest{request.open_id, request.offset, size, request.options, request.uid,
                                      request.gid},
                   Source(std::move(request.source)), on_loss, ToCount(std::move(reply)));
 }
