@@ -1,5 +1,6 @@
 """One fio measurement, and medians and tables of many."""
 import json
+import os
 import statistics
 
 from harness.processes import Failed, run
@@ -47,7 +48,8 @@ def table(heads, rows):
 
 def machine():
     """What the figures were taken on, in one line."""
-    text = run(["bash", "-c", "uname -r; nproc; sed -n 's/model name.*: //p' /proc/cpuinfo | head -1; "
-                "sed -n 's/MemTotal: *//p' /proc/meminfo"]).stdout.split("\n")
-    kernel, cpus, model, memory = text[:4]
-    return f"Linux {kernel}, {cpus} x {model}, {memory}"
+    def field(path, name):
+        with open(path, encoding="utf-8") as file:
+            return next((line.split(":")[1].strip() for line in file if line.startswith(name)), "unknown")
+    return (f"Linux {os.uname().release}, {os.cpu_count()} x {field('/proc/cpuinfo', 'model name')}, "
+            f"{field('/proc/meminfo', 'MemTotal')}")
