@@ -185,7 +185,11 @@ void Program::OnSignal() {
 
 void Program::Reload() {
   notify_.Reloading();
-  if (absl::Status status = exports_->Reload(); status.ok()) {
+  // On a thread that ends with it: opening a store may change the credentials of the thread that does,
+  // and this one's must stay what RDMA's descriptors were opened with.
+  absl::Status status;
+  std::thread([&] { status = exports_->Reload(); }).join();
+  if (status.ok()) {
     Log(LogLevel::kNotice, "read the exports again: ", exports_->Summary());
     server_->ReviewAttachments();
   } else {

@@ -79,7 +79,7 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
   }
   for (int i = 0; i < options.shard_count; ++i) {
     shards_.push_back(std::make_unique<Shard>(
-        context_, Shard::Options{use_io_uring, options.busy_poll, options.prepare_shard}));
+        context_, Shard::Options{use_io_uring, options.busy_poll}));
   }
 }
 

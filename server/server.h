@@ -17,8 +17,6 @@ struct ServerOptions {
   int worker_count = 4;
   bool use_io_uring = true;
   Nanoseconds busy_poll = 0;  // of the shards' loops
-  std::function<void()>
-      prepare_shard;  // first on each shard's thread: whose quota its writes count for
   std::function<void()> prepare_worker;
 };
 

@@ -25,7 +25,6 @@ Shard::~Shard() {
 void Shard::Start() {
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "rdmafsd-shard");
-    if (options_.prepare_thread) options_.prepare_thread();
     Prepare();
     loop_.Run();
     ring_.reset();

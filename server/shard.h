@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -28,7 +27,6 @@ class Shard {
   struct Options {
     bool use_io_uring = true;
     Nanoseconds busy_poll = 0;
-    std::function<void()> prepare_thread;  // runs first on the shard's
   };
   Shard(const ServerContext& context, const Options& options);
   // After the thread has ended, or when there was none.
