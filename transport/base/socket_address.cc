@@ -110,6 +110,17 @@ socklen_t SocketAddress::size() const {
   return 0;
 }
 
+bool SocketAddress::IsLoopback() const {
+  if (family() == AF_INET) {
+    const auto& address = reinterpret_cast<const sockaddr_in&>(storage_);
+    return (ntohl(address.sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+  }
+  if (family() != AF_INET6) return false;
+  const in6_addr& address = reinterpret_cast<const sockaddr_in6&>(storage_).sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&address)) return address.s6_addr[12] == IN_LOOPBACKNET;
+  return IN6_IS_ADDR_LOOPBACK(&address);
+}
+
 uint16_t SocketAddress::port() const {
   if (family() == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in&>(storage_).sin_port);
   if (family() == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(storage_).sin6_port);

@@ -28,6 +28,8 @@ class SocketAddress {
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const;
   int family() const { return storage_.ss_family; }
+  // Of 127.0.0.0/8 (also mapped into IPv6), or ::1.
+  bool IsLoopback() const;
   uint16_t port() const;
   void set_port(uint16_t port);
   // "10.77.0.1", "fd00::1"; an IPv4 address mapped into IPv6 is written as IPv4. "" when empty.

@@ -52,6 +52,18 @@ void SetOption(int fd, int level, int name, int value) {
   [[maybe_unused]] int result = setsockopt(fd, level, name, &value, sizeof value);
 }
 
+SocketAddress PeerAddress(int fd) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return SocketAddress();
+  return SocketAddress(reinterpret_cast<const sockaddr*>(&storage));
+}
+
+bool StaysOnThisHost(int fd) {
+  const SocketAddress peer = PeerAddress(fd);
+  return peer.IsLoopback() || (peer.size() != 0 && peer.host() == LocalAddress(fd).host());
+}
+
 }  // namespace
 
 absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
@@ -107,6 +119,12 @@ void ConfigureStream(int fd) {
   SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveIntervalSeconds);
   SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
   SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(kUserTimeoutMilliseconds));
+  if (StaysOnThisHost(fd)) {
+    // There is no link whose capacity would have to be found out. An algorithm that paces (bbr) sets a
+    // timer for nearly every segment: 295 us of CPU time for 1 MiB sent to this host, against 118.
+    // reno is built into every kernel.
+    [[maybe_unused]] int result = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+  }
 }
 
 SocketAddress LocalAddress(int fd) {

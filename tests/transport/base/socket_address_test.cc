@@ -27,6 +27,21 @@ TEST(SocketAddress, NumericHostsAreReadAndWrittenBack) {
   }
 }
 
+TEST(SocketAddress, LoopbackAddressesAreToldFromOthers) {
+  struct {
+    const char* host;
+    bool loopback;
+  } const cases[] = {{"127.0.0.1", true}, {"127.8.9.10", true},      {"::1", true},
+                     {"::ffff:127.0.0.1", true}, {"128.0.0.1", false}, {"::ffff:10.127.0.1", false},
+                     {"::", false},     {"fd00::1", false}};
+  for (const auto& c : cases) {
+    auto found = SocketAddress::Resolve(c.host, 1, kSecond);
+    ASSERT_TRUE(found.ok()) << c.host;
+    EXPECT_EQ(found->front().IsLoopback(), c.loopback) << c.host;
+  }
+  EXPECT_FALSE(SocketAddress().IsLoopback());
+}
+
 TEST(SocketAddress, NoHostIsEveryAddressOfBothFamilies) {
   auto found = SocketAddress::Resolve("", 7, kSecond);
   ASSERT_TRUE(found.ok());

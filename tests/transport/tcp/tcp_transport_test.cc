@@ -2,12 +2,14 @@
 #include "transport/tcp/tcp_transport.h"
 
 #include <dirent.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 #include <functional>
 #include <vector>
 
 #include "tests/transport/tcp/tcp_pair.h"
+#include "transport/tcp/socket.h"
 
 namespace rdmafs {
 namespace {
@@ -50,6 +52,16 @@ TEST_F(TcpTransportTest, AnEmptyHostListensForIPv4AndIPv6) {
   ASSERT_TRUE(Until([&] { return accepted.size() == 2; }));
   EXPECT_EQ(accepted[0]->peer().substr(0, 10), "127.0.0.1:");
   EXPECT_EQ(accepted[1]->peer().substr(0, 6), "[::1]:");
+}
+
+// What a paced algorithm costs on loopback is in transport/tcp/socket.cc.
+TEST(ConfigureStream, AConnectionWithinTheHostIsNotPaced) {
+  TcpPair pair = MakeTcpPair();
+  ConfigureStream(pair.ours.get());
+  char name[16] = {};
+  socklen_t size = sizeof name - 1;
+  ASSERT_EQ(getsockopt(pair.ours.get(), IPPROTO_TCP, TCP_CONGESTION, name, &size), 0);
+  EXPECT_STREQ(name, "reno");
 }
 
 TEST_F(TcpTransportTest, ANameIsLookedUp) {
