@@ -59,7 +59,11 @@ Client::Client(Connector& connector, BufferPool& messages, const ClientOptions& 
     shard.answers_seen.resize(per_shard);
     shard.alive.resize(per_shard);
     shard.pinged.resize(per_shard);
-    for (int k = 0; k < per_shard; ++k) channels_.push_back({&shard.file_system->channel(k), i});
+  }
+  // Each shard's first, then each one's second: a server hands connections to its shards in turn, so
+  // what the second ones carry (bulk data) is not all at one of them.
+  for (int k = 0; k < per_shard; ++k) {
+    for (size_t i = 0; i < loops.size(); ++i) channels_.push_back({&shards_[i].file_system->channel(k), i});
   }
 }
 

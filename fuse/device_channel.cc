@@ -48,10 +48,24 @@ Errno DeviceChannel::Watch() {
 }
 
 void DeviceChannel::OnReadable() {
-  for (int i = 0; i < kRequestsPerRound; ++i) {
+  // Where requests come one at a time, a second look only delays the first on its way: it comes when
+  // that was sent.
+  const bool alone = taken_ <= 1;
+  taken_ = 0;
+  Take(alone ? 1 : kRequestsPerRound);
+  if (alone && taken_ == 1 && watching_) {
+    loop_.Defer([this] {
+      if (watching_) Take(kRequestsPerRound - 1);
+    });
+  }
+}
+
+void DeviceChannel::Take(int limit) {
+  for (int i = 0; i < limit; ++i) {
     if (!spare_) spare_ = pool_.Take();
     if (!spare_) return WaitForBlock();
     if (!ReadOne() || !watching_) return;
+    ++taken_;
   }
 }
 

@@ -29,6 +29,7 @@ class DeviceChannel final : public Channel {
  private:
   Errno Watch();
   void OnReadable();
+  void Take(int limit);
   bool ReadOne();
   void WaitForBlock();
   void Close(Errno reason);
@@ -38,7 +39,8 @@ class DeviceChannel final : public Channel {
   BufferPool& pool_;
   RequestSink* sink_ = nullptr;
   bool watching_ = false;
-  Buffer spare_;  // the next request is read into it
+  int taken_ = 0;  // requests of the last round
+  Buffer spare_;   // the next request is read into it
 };
 
 }  // namespace rdmafs::fuse

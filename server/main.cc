@@ -23,6 +23,7 @@
 #include "server/server.h"
 #include "server/service_notify.h"
 #include "server/thread_credentials.h"
+#include "transport/base/check.h"
 #include "transport/base/log.h"
 #include "transport/control/control_path.h"
 #include "transport/control/control_socket.h"
@@ -271,5 +272,6 @@ int Main(absl::Span<const std::string> arguments) {
 }  // namespace rdmafs::server
 
 int main(int argc, char** argv) {
+  rdmafs::ChooseMutexChecks();
   return rdmafs::server::Main(std::vector<std::string>(argv + 1, argv + argc));
 }
