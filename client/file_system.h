@@ -157,6 +157,9 @@ class FileSystem {
   // (0 when it completed already or cannot be cancelled).
   virtual CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) = 0;
   virtual void CancelLock(CancelToken) = 0;
+  // An operation whose payload lies in `memory` and which waits for a lost server answers EINTR. One that
+  // the server has is answered as ever.
+  virtual void GiveUp(absl::Span<const std::byte> memory) = 0;
   // A process closed a descriptor of the file: its fcntl locks on it go.
   virtual void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) = 0;
 };

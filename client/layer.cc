@@ -123,6 +123,7 @@ CancelToken Layer::SetLock(OpenId open_id, const LockRange& range, uint32_t flag
   return next_.SetLock(open_id, range, flags, std::move(reply));
 }
 void Layer::CancelLock(CancelToken token) { next_.CancelLock(token); }
+void Layer::GiveUp(absl::Span<const std::byte> memory) { next_.GiveUp(memory); }
 void Layer::ReleaseOwner(OpenId open_id, uint64_t owner, Reply<Unit> reply) {
   next_.ReleaseOwner(open_id, owner, std::move(reply));
 }

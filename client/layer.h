@@ -62,6 +62,7 @@ class Layer : public FileSystem {
   void GetLock(OpenId, const LockRange&, uint32_t flags, Reply<LockRange>) override;
   CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) override;
   void CancelLock(CancelToken) override;
+  void GiveUp(absl::Span<const std::byte> memory) override;
   void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) override;
 
  protected:

@@ -151,6 +151,12 @@ void RemoteFileSystem::CancelLock(CancelToken token) {
   Small().Start(wire::CancelRequest{slot, sequence}, {}, OnLoss::kFail, [](Answer) {});
 }
 
+void RemoteFileSystem::GiveUp(absl::Span<const std::byte> memory) {
+  for (const std::unique_ptr<CallChannel>& channel : channels_) {
+    channel->WithdrawPayload(memory, Errno(EINTR));
+  }
+}
+
 void RemoteFileSystem::ReleaseOwner(OpenId open_id, uint64_t owner, Reply<Unit> reply) {
   open_table_.ForgetOwner(open_id, owner);
   if (open_table_.IsStale(open_id)) return reply.Complete(Unit{});

@@ -31,8 +31,14 @@ class Channel {
   // unmounted.
   virtual Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                       absl::Span<const std::byte> data) = 0;
+  // Answers request `unique` with EINTR although its operation is still under way; `answered` says whether
+  // that was done. It is not when the request is not one of this channel's, and not when its answer has to
+  // come in the memory that the operation may still use: that memory is what is returned.
+  virtual absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) = 0;
   // Tells the kernel something nobody asked for (FUSE_NOTIFY_*).
   virtual Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) = 0;
+  // Payload bytes that were copied to hand them to the kernel. Any thread.
+  virtual uint64_t copied_bytes() const { return 0; }
 };
 
 }  // namespace rdmafs::fuse

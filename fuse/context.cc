@@ -25,10 +25,10 @@ bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::by
 }
 
 void Context::GiveUp(uint64_t unique) {
-  Ticket ticket;
-  ticket.unique = unique;
-  // ENOENT: another shard's, or answered meanwhile.
-  if (parts_.channel.Reply(ticket, Errno(EINTR), {}, {}).ok()) given_up_.insert(unique);
+  bool answered = false;
+  const absl::Span<const std::byte> held = parts_.channel.GiveUp(unique, answered);
+  if (answered) given_up_.insert(unique);
+  if (!held.empty()) parts_.file_system.GiveUp(held);
 }
 
 void Context::Release(OpenId open_id) {

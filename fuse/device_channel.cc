@@ -121,6 +121,14 @@ Errno DeviceChannel::Reply(const Ticket& ticket, Errno error, absl::Span<const s
   return n < 0 ? Errno(errno) : Errno(EIO);
 }
 
+absl::Span<const std::byte> DeviceChannel::GiveUp(uint64_t unique, bool& answered) {
+  Ticket ticket;
+  ticket.unique = unique;
+  // ENOENT: another channel's, or answered meanwhile.
+  answered = Reply(ticket, Errno(EINTR), {}, {}).ok();
+  return {};
+}
+
 Errno DeviceChannel::Notify(fuse_notify_code code, absl::Span<const std::byte> body) {
   fuse_out_header header{};
   header.len = static_cast<uint32_t>(sizeof header + body.size());

@@ -42,6 +42,8 @@ Resources:
     -o max_read=1M        bytes of one read request, 4K to 1M
     -o pool_size=64M      memory for data on its way
     -o shards=N           threads (default: the number of cores, at most 4)
+    -o io_uring=auto      FUSE over io_uring where the kernel has it switched on (6.14 and newer);
+                          on: fail without it; off: never
     -o log_level=notice   error, warning, notice, info or debug
 )";
 }

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "fuse/request.h"
+#include "fuse/uring_abi.h"
 #include "transport/base/log.h"
 
 namespace rdmafs::fuse {
@@ -41,6 +42,7 @@ absl::StatusOr<fuse_init_out> Negotiate(const fuse_init_in& offer, const Setting
   }
   uint64_t wanted = kWanted;
   if (settings.writeback) wanted |= FUSE_WRITEBACK_CACHE;
+  if (settings.over_io_uring) wanted |= kInitOverIoUring;
   const uint64_t flags = Flags(offer) & wanted;
 
   fuse_init_out answer{};
@@ -84,6 +86,7 @@ absl::Status AnswerInit(int fd, Settings& settings, Nanoseconds deadline) {
     settings.writeback = (answer->flags & FUSE_WRITEBACK_CACHE) != 0;
     settings.direct_io_allows_mmap =
         ((uint64_t{answer->flags2} << 32) & kInitDirectIoAllowMmap) != 0;
+    settings.over_io_uring = ((uint64_t{answer->flags2} << 32) & kInitOverIoUring) != 0;
     settings.setxattr_extended = (answer->flags & FUSE_SETXATTR_EXT) != 0;
     Log(LogLevel::kDebug, "FUSE ", offer.major, ".", offer.minor, ", flags 0x",
         absl::Hex(answer->flags), " 0x", absl::Hex(answer->flags2));

@@ -14,7 +14,7 @@ absl::StatusOr<fuse_init_out> Negotiate(const fuse_init_in& offer, const Setting
 
 // Waits for the kernel's INIT on the device `fd` of a new mount, and answers it. Blocks until
 // `deadline` at most (CLOCK_MONOTONIC). Sets in `settings` what the kernel can: writeback,
-// direct_io_allows_mmap.
+// direct_io_allows_mmap, over_io_uring.
 absl::Status AnswerInit(int fd, Settings& settings, Nanoseconds deadline);
 
 }  // namespace rdmafs::fuse

@@ -124,6 +124,14 @@ constexpr ValueOption kValueOptions[] = {
      }},
     {"shards", [](absl::string_view name, Value value,
                   MountOptions& o) { return ParseNumber(name, value, 1, 64, o.shards); }},
+    {"io_uring",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<MountOptions::Uring>(name, value,
+                                               {{"auto", MountOptions::Uring::kAuto},
+                                                {"on", MountOptions::Uring::kOn},
+                                                {"off", MountOptions::Uring::kOff}},
+                                               o.io_uring);
+     }},
     {"timeout",
      [](absl::string_view name, Value value, MountOptions& o) {
        absl::Status status = ParseSeconds(name, value, o.timeout);

@@ -32,6 +32,9 @@ struct MountOptions {
   uint32_t nconnect = 4;
   size_t pool_bytes = size_t{64} << 20;
   uint32_t shards = 0;  // 0: min(cores, 4)
+  // Whether the kernel hands requests over by an io_uring: kAuto where it can.
+  enum class Uring : uint8_t { kAuto, kOn, kOff };
+  Uring io_uring = Uring::kAuto;
   bool soft = false;    // give up after `timeout`; otherwise wait for the server
   Nanoseconds timeout = 60 * kSecond;
   LogLevel log_level = LogLevel::kNotice;

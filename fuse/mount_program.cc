@@ -15,6 +15,7 @@
 #include "fuse/launch.h"
 #include "fuse/mount_status.h"
 #include "fuse/shard.h"
+#include "fuse/uring_channel.h"
 #include "transport/control/control_path.h"
 #include "transport/control/control_socket.h"
 
@@ -51,6 +52,7 @@ class MountedFileSystem {
   void Serve();
 
  private:
+  size_t ChooseUring();
   void WatchSignals();
   void OpenControlSocket();
   void FreeInterrupted();
@@ -70,6 +72,7 @@ class MountedFileSystem {
   std::unique_ptr<Tables> tables_;
   std::vector<std::unique_ptr<Shard>> shards_;
   bool read_only_ = false;
+  std::string why_no_uring_;
   std::unique_ptr<KernelMount> mount_;
   std::unique_ptr<ControlSocket> control_;
   Nanoseconds mounted_at_ = 0;
@@ -109,8 +112,12 @@ absl::Status MountedFileSystem::Mount() {
   absl::StatusOr<int> device = mount_->DuplicateDevice();
   if (!device.ok()) return device.status();
   UniqueFd first(*device);
+  const size_t uring_depth = ChooseUring();
   absl::Status status = AnswerInit(first.get(), settings_, clock_.Now() + kInitPatience);
   if (!status.ok()) return status;
+  if (options_.io_uring == MountOptions::Uring::kOn && !settings_.over_io_uring) {
+    return absl::FailedPreconditionError(absl::StrCat("io_uring=on: ", why_no_uring_));
+  }
 
   std::vector<UniqueFd> devices;
   for (size_t i = 1; i < shards_.size(); ++i) {
@@ -125,10 +132,31 @@ absl::Status MountedFileSystem::Mount() {
                        .tables = *tables_,
                        .settings = settings_,
                        .interrupt = [this](uint64_t unique) { OnInterrupt(unique); },
-                       .on_closed = [this](Errno reason) { OnClosed(reason); }});
+                       .on_closed = [this](Errno reason) { OnClosed(reason); },
+                       .uring_depth = settings_.over_io_uring ? uring_depth : 0,
+                       .shard_count = shards_.size()});
   }
   mounted_at_ = clock_.Now();
+  OpenControlSocket();  // who started the mount may ask at once
   return absl::OkStatus();
+}
+
+// Says in settings_ whether FUSE over io_uring is to be asked for; returns the entries of a queue.
+size_t MountedFileSystem::ChooseUring() {
+  if (options_.io_uring == MountOptions::Uring::kOff) return 0;
+  const size_t depth = UringChannel::Depth(options_.pool_bytes, UringChannel::QueueCount());
+  why_no_uring_ = UringChannel::FindObstacle();
+  if (why_no_uring_.empty() && depth == 0) {
+    why_no_uring_ = absl::StrCat("pool_size is too small for the queues of ",
+                                 UringChannel::QueueCount(), " processors");
+  }
+  settings_.over_io_uring = why_no_uring_.empty();
+  why_no_uring_ = absl::StrCat(why_no_uring_, settings_.over_io_uring
+                                                  ? "the kernel does not offer it; it is in Linux 6.14 "
+                                                    "and newer, switched on by 'echo Y > "
+                                                    "/sys/module/fuse/parameters/enable_uring'"
+                                                  : "");
+  return depth;
 }
 
 void MountedFileSystem::WatchSignals() {
@@ -189,7 +217,7 @@ void MountedFileSystem::OpenControlSocket() {
   if (path.ok()) {
     auto control = ControlSocket::Listen(loop_, *path, [this](std::string_view command) {
       return AnswerControl(command, [this] {
-        return DescribeMount(options_, shards_, *source_, clock_.Now() - mounted_at_);
+        return DescribeMount(options_, settings_, shards_, *source_, clock_.Now() - mounted_at_);
       });
     });
     status = control.status();
@@ -200,8 +228,7 @@ void MountedFileSystem::OpenControlSocket() {
 
 void MountedFileSystem::Serve() {
   Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
-      read_only_ ? ", read only" : "");
-  OpenControlSocket();
+      settings_.over_io_uring ? " (FUSE over io_uring)" : "", read_only_ ? ", read only" : "");
   loop_.Run();
   Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
 }

@@ -17,7 +17,7 @@ void Add(BufferPool::Statistics& sum, const BufferPool::Statistics& pool) {
 
 }  // namespace
 
-ProgramStatus DescribeMount(const MountOptions& options,
+ProgramStatus DescribeMount(const MountOptions& options, const Settings& settings,
                             const std::vector<std::unique_ptr<Shard>>& shards,
                             const FileSystemSource& source, Nanoseconds uptime) {
   ProgramStatus status;
@@ -26,7 +26,7 @@ ProgramStatus DescribeMount(const MountOptions& options,
   status.uptime = uptime;
   status.source = options.source;
   status.mount_point = options.mount_point;
-  status.channel = "fuse-device";
+  status.channel = settings.over_io_uring ? "fuse-io-uring" : "fuse-device";
   status.counters["shards"] = shards.size();
   BufferPool::Statistics& pool = status.pools["payload"];
   pool = {};
@@ -39,6 +39,7 @@ ProgramStatus DescribeMount(const MountOptions& options,
     }
   }
   source.Describe(status);
+  for (const auto& shard : shards) status.transport.copied_bytes += shard->copied_bytes();
   return status;
 }
 

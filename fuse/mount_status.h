@@ -11,7 +11,8 @@
 namespace rdmafs::fuse {
 
 // Thread-safe towards the running shards.
-ProgramStatus DescribeMount(const MountOptions& options,
+// `settings`: as agreed with the kernel.
+ProgramStatus DescribeMount(const MountOptions& options, const Settings& settings,
                             const std::vector<std::unique_ptr<Shard>>& shards,
                             const FileSystemSource& source, Nanoseconds uptime);
 

@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "fuse/device_channel.h"
 #include "fuse/dispatcher.h"
+#include "fuse/uring_channel.h"
 
 namespace rdmafs::fuse {
 
@@ -13,7 +14,8 @@ namespace rdmafs::fuse {
 struct Shard::Serving {
   Serving(Shard& shard, UniqueFd fd, Service given)
       : service(std::move(given)),
-        channel(std::move(fd), shard.loop_, shard.pool_),
+        owned_channel(MakeChannel(shard, std::move(fd))),
+        channel(*owned_channel),
         context({.loop = shard.loop_,
                  .channel = channel,
                  .file_system = service.file_system,
@@ -26,8 +28,19 @@ struct Shard::Serving {
                  .interrupt = service.interrupt}),
         dispatcher(context, service.on_closed) {}
 
+  std::unique_ptr<Channel> MakeChannel(Shard& shard, UniqueFd fd) const {
+    if (service.uring_depth == 0) {
+      return std::make_unique<DeviceChannel>(std::move(fd), shard.loop_, shard.pool_);
+    }
+    return std::make_unique<UringChannel>(
+        std::move(fd), shard.loop_, shard.pool_,
+        UringChannel::Options{shard.index_, service.shard_count, UringChannel::QueueCount(),
+                              service.uring_depth});
+  }
+
   Service service;
-  DeviceChannel channel;
+  const std::unique_ptr<Channel> owned_channel;
+  Channel& channel;
   Context context;
   Dispatcher dispatcher;
 };
@@ -55,9 +68,15 @@ Shard::~Shard() {
 void Shard::Serve(UniqueFd fd, Service service) {
   loop_.Post([this, fd = std::move(fd), service = std::move(service)]() mutable {
     serving_ = std::make_unique<Serving>(*this, std::move(fd), std::move(service));
+    channel_.store(&serving_->channel, std::memory_order_release);
     const Errno error = serving_->channel.Start(serving_->dispatcher);
     if (!error.ok()) serving_->dispatcher.OnClosed(error);
   });
+}
+
+uint64_t Shard::copied_bytes() const {
+  const Channel* channel = channel_.load(std::memory_order_acquire);
+  return channel == nullptr ? 0 : channel->copied_bytes();
 }
 
 void Shard::CancelWait(CancelToken token) {

@@ -1,6 +1,7 @@
 // Shard: one thread of the mount, with its loop, its pool, its FileSystem and its channel.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -43,6 +44,10 @@ class Shard {
     std::function<void(uint64_t unique)> interrupt;
     // The mount is gone. On this shard's thread.
     std::function<void(Errno)> on_closed;
+    // FUSE over io_uring, as it was agreed with the kernel: how many entries each of the mount's queues
+    // gets, and how many shards share the queues. 0: the device alone.
+    size_t uring_depth = 0;
+    size_t shard_count = 1;
   };
   // Serves the device `fd` (non-blocking, INIT answered).
   void Serve(UniqueFd fd, Service service);
@@ -55,6 +60,8 @@ class Shard {
 
   const OperationStatistics& statistics() const { return statistics_; }
   BufferPool::Statistics pool_statistics() const { return pool_.statistics(); }
+  // Payload bytes that were copied to hand them to the kernel. Any thread, between Serve() and the end.
+  uint64_t copied_bytes() const;
 
  private:
   struct Serving;
@@ -67,6 +74,7 @@ class Shard {
   BufferPool pool_;
   OperationStatistics statistics_;
   std::unique_ptr<Serving> serving_;  // shard thread only, while that runs
+  std::atomic<const Channel*> channel_{nullptr};
   std::thread thread_;
 };
 

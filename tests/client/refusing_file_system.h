@@ -109,6 +109,7 @@ class RefusingFileSystem : public FileSystem {
     return 0;
   }
   void CancelLock(CancelToken) override {}
+  void GiveUp(absl::Span<const std::byte>) override {}
   void ReleaseOwner(OpenId, uint64_t, Reply<Unit> reply) override { reply.Complete(Errno(ENOSYS)); }
 
  private:

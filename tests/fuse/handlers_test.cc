@@ -28,6 +28,11 @@ class RecordingChannel final : public Channel {
     answers.emplace(ticket.unique, Answer{error, bytes});
     return refusal;
   }
+  absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) override {
+    if (!held.empty()) return held;
+    answered = Reply({.unique = unique}, Errno(EINTR), {}, {}).ok();
+    return {};
+  }
   Errno Notify(fuse_notify_code code, absl::Span<const std::byte>) override {
     ++notifications[code];
     return kOk;
@@ -35,7 +40,8 @@ class RecordingChannel final : public Channel {
 
   std::multimap<uint64_t, Answer> answers;
   std::map<int, int> notifications;
-  Errno refusal;  // what the kernel says to every answer
+  absl::Span<const std::byte> held;  // memory that the request given up is answered from
+  Errno refusal;                     // what the kernel says to every answer
 };
 
 class HandlersTest : public ::testing::Test {
@@ -143,6 +149,17 @@ TEST_F(HandlersTest, ARequestThatWasGivenUpHasItsAnswerAndGetsNoOther) {
   EXPECT_EQ(OnlyAnswer(77).error, Errno(EINTR));
   EXPECT_FALSE(context_->Answer(ticket, kOk));
   EXPECT_EQ(OnlyAnswer(77).error, Errno(EINTR));
+}
+
+TEST_F(HandlersTest, ARequestWhoseMemoryIsInUseIsAnsweredWhenItsOperationWasGivenUp) {
+  const Buffer block = pool_.Take();
+  channel_.held = block.payload();
+  context_->GiveUp(78);
+  EXPECT_EQ(channel_.answers.count(78), 0u);
+  Ticket ticket;
+  ticket.unique = 78;
+  EXPECT_TRUE(context_->Answer(ticket, Errno(EINTR)));
+  EXPECT_EQ(OnlyAnswer(78).error, Errno(EINTR));
 }
 
 TEST_F(HandlersTest, InterruptsOfOtherRequestsThanLocksAreKeptForALostServer) {

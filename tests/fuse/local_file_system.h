@@ -65,6 +65,7 @@ class LocalFileSystem final : public FileSystem {
   void GetLock(OpenId, const LockRange&, uint32_t flags, Reply<LockRange>) override;
   CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) override;
   void CancelLock(CancelToken token) override { directory_.CancelLock(token); }
+  void GiveUp(absl::Span<const std::byte>) override {}
   void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) override;
 
  private:

@@ -12,6 +12,12 @@ namespace {
 
 constexpr int kEventsPerRound = 64;
 
+// For epoll_wait(2): rounded up, -1 for no end.
+int Milliseconds(Nanoseconds wait) {
+  if (wait < 0) return -1;
+  return static_cast<int>(std::min<Nanoseconds>((wait + kMillisecond - 1) / kMillisecond, 1 << 30));
+}
+
 uint64_t ThisThread() { return static_cast<uint64_t>(pthread_self()); }
 
 }  // namespace
@@ -107,15 +113,25 @@ bool EventLoop::RunOnce(Nanoseconds max_wait) {
   progress |= RunTimers();
   progress |= PollCompletions();
   RunDeferred();
-  int wait_ms = progress ? 0 : WaitMilliseconds(max_wait);
-  if (wait_ms != 0) {
+  Nanoseconds wait = progress ? 0 : WaitTime(max_wait);
+  if (wait != 0) {
     for (size_t i = 0; i < pollers_.size(); ++i) {
-      if (pollers_[i] != nullptr && pollers_[i]->Arm()) wait_ms = 0;
+      if (pollers_[i] != nullptr && pollers_[i]->Arm()) wait = 0;
     }
     RunDeferred();
   }
+  WaitAndDispatch(wait);
+  RunDeferred();
+  return !stopped_.load(std::memory_order_acquire);
+}
+
+void EventLoop::WaitAndDispatch(Nanoseconds wait) {
+  if (sleeper_ != nullptr) {
+    if (!sleeper_->Sleep(wait)) return;
+    wait = 0;
+  }
   std::array<epoll_event, kEventsPerRound> events;
-  int count = epoll_wait(epoll_.get(), events.data(), kEventsPerRound, wait_ms);
+  int count = epoll_wait(epoll_.get(), events.data(), kEventsPerRound, Milliseconds(wait));
   // A descriptor that an earlier callback of this round removed and another took over the number of
   // has a newer generation: its stale event is left out.
   const uint64_t round_generation = next_generation_;
@@ -125,8 +141,6 @@ bool EventLoop::RunOnce(Nanoseconds max_wait) {
     std::shared_ptr<Watch> watch = found->second;
     watch->callback(events[i].events);
   }
-  RunDeferred();
-  return !stopped_.load(std::memory_order_acquire);
 }
 
 bool EventLoop::RunPosted() {
@@ -177,14 +191,10 @@ bool EventLoop::PollCompletions() {
   }
 }
 
-int EventLoop::WaitMilliseconds(Nanoseconds max_wait) const {
-  Nanoseconds wait = max_wait;
-  if (!timers_.empty()) {
-    Nanoseconds until = std::max<Nanoseconds>(0, timers_.begin()->first - clock_.Now());
-    wait = wait < 0 ? until : std::min(wait, until);
-  }
-  if (wait < 0) return -1;
-  return static_cast<int>(std::min<Nanoseconds>((wait + kMillisecond - 1) / kMillisecond, 1 << 30));
+Nanoseconds EventLoop::WaitTime(Nanoseconds max_wait) const {
+  if (timers_.empty()) return max_wait;
+  const Nanoseconds until = std::max<Nanoseconds>(0, timers_.begin()->first - clock_.Now());
+  return max_wait < 0 ? until : std::min(max_wait, until);
 }
 
 void EventLoop::Stop() {

@@ -31,6 +31,16 @@ class CompletionPoller {
   virtual bool Arm() = 0;
 };
 
+// Waits in the place of epoll_wait(2): a channel whose own events come by another way (an io_uring), so that
+// the loop has one place to sleep in.
+class EventSleeper {
+ public:
+  virtual ~EventSleeper() = default;
+  // Sleeps until something has come, `most` at most (0: not at all; negative: as long as it takes), and
+  // handles what came its own way. True when the loop's descriptors may have events. Shard thread only.
+  virtual bool Sleep(Nanoseconds most) = 0;
+};
+
 // Owned by one shard thread, which calls Run(). Only Post() and Stop() may be called from others.
 class EventLoop {
  public:
@@ -68,6 +78,11 @@ class EventLoop {
   // round gathered in one system call. Loop thread only (or before Run).
   void Defer(Task task) { deferred_.push_back(std::move(task)); }
 
+  // What the loop sleeps in from now on; nullptr: epoll_wait(2). Not owned. It watches descriptor(), which is
+  // readable when a descriptor that was added has events. Loop thread only.
+  void SetSleeper(EventSleeper* sleeper) { sleeper_ = sleeper; }
+  int descriptor() const { return epoll_.get(); }
+
   void AddPoller(CompletionPoller* poller);
   void RemovePoller(CompletionPoller* poller);
 
@@ -92,7 +107,9 @@ class EventLoop {
   bool RunTimers();
   void RunDeferred();
   bool PollCompletions();
-  int WaitMilliseconds(Nanoseconds max_wait) const;
+  // Until the next timer, `max_wait` at most; negative: no end.
+  Nanoseconds WaitTime(Nanoseconds max_wait) const;
+  void WaitAndDispatch(Nanoseconds wait);
 
   const Clock& clock_;
   const Options options_;
@@ -107,6 +124,7 @@ class EventLoop {
   TimerId next_timer_ = 1;
   std::vector<Task> deferred_;
   std::vector<CompletionPoller*> pollers_;
+  EventSleeper* sleeper_ = nullptr;
 
   absl::Mutex mutex_;
   std::vector<Task> posted_ ABSL_GUARDED_BY(mutex_);

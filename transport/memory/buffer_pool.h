@@ -33,6 +33,8 @@ class Buffer {
   ~Buffer();
 
   explicit operator bool() const { return block_ != nullptr; }
+  // Whether there are other references now.
+  bool IsShared() const;
   // The payload. Valid while a reference is held.
   std::byte* data() const;
   size_t size() const;
@@ -113,6 +115,9 @@ inline Buffer::~Buffer() {
   if (block_ != nullptr && block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     block_->pool->Return(block_);
   }
+}
+inline bool Buffer::IsShared() const {
+  return block_->references.load(std::memory_order_acquire) > 1;
 }
 inline std::byte* Buffer::data() const { return block_->data; }
 inline size_t Buffer::size() const { return block_->pool->options().payload_bytes; }

@@ -1,6 +1,7 @@
 #include "transport/rpc/call_channel.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace rdmafs {
 namespace {
@@ -302,29 +303,41 @@ bool CallChannel::Find(CallId id, uint32_t* slot, uint32_t* sequence) const {
 }
 
 bool CallChannel::Withdraw(CallId id, Errno error) {
-  for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_}) {
-    for (auto it = queue->begin(); it != queue->end(); ++it) {
-      if ((*it)->id != id) continue;
-      CallState* call = *it;
-      queue->erase(it);
-      if (queue == &kept_) retired_.push_back(call->slot);
-      FinishLater(call, error);
-      return true;
-    }
-  }
-  return false;
+  return WithdrawIf([id](const CallState& call) { return call.id == id; }, error) != 0;
+}
+
+void CallChannel::WithdrawPayload(absl::Span<const std::byte> memory, Errno error) {
+  const std::less_equal<const std::byte*> at_or_before;
+  WithdrawIf(
+      [&](const CallState& call) {
+        const absl::Span<const std::byte> payload =
+            call.payload.exposed.empty() ? call.payload.inline_payload : call.payload.exposed;
+        return !payload.empty() && at_or_before(memory.data(), payload.data()) &&
+               at_or_before(payload.data() + payload.size(), memory.data() + memory.size());
+      },
+      error);
 }
 
 void CallChannel::FailOlder(Nanoseconds started_before, Errno error) {
   if (connection_ != nullptr && resumed_) return;
+  WithdrawIf(
+      [&](const CallState& call) {
+        return call.started < started_before && call.kind != kSetUp;
+      },
+      error);
+}
+
+size_t CallChannel::WithdrawIf(absl::FunctionRef<bool(const CallState&)> matches, Errno error) {
+  size_t count = 0;
   for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_}) {
-    std::erase_if(*queue, [&](CallState* call) {
-      if (call->started >= started_before || call->kind == kSetUp) return false;
+    count += std::erase_if(*queue, [&](CallState* call) {
+      if (!matches(*call)) return false;
       if (queue == &kept_) retired_.push_back(call->slot);
       FinishLater(call, error);
       return true;
     });
   }
+  return count;
 }
 
 Nanoseconds CallChannel::OldestInFlight() const {

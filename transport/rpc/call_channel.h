@@ -100,6 +100,8 @@ class CallChannel final : public ConnectionHandler {
   // Answers a call that is not at a connected server, with `error`; false when it is. If it had been sent
   // before a loss, its slot is used again only when the server has confirmed that it does not run.
   bool Withdraw(CallId id, Errno error);
+  // The same for the calls whose payload lies in `memory`.
+  void WithdrawPayload(absl::Span<const std::byte> memory, Errno error);
   // While there is no connection: answers every call that has waited since before `started_before`.
   void FailOlder(Nanoseconds started_before, Errno error);
   // Age of the oldest ordinary call at the server, 0 when there is none.
@@ -131,6 +133,8 @@ class CallChannel final : public ConnectionHandler {
   void Replay(CallState* call);
   void RepeatOrFail(CallState* call);
   void SendWaiting();
+  // Takes the calls that `matches` out of those that are not at a server, and answers them.
+  size_t WithdrawIf(absl::FunctionRef<bool(const CallState&)> matches, Errno error);
   void Finish(CallState* call, Answer answer);
   void FinishLater(CallState* call, Errno error);
   void RetireSlots();

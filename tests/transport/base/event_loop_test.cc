@@ -256,5 +256,45 @@ TEST_F(EventLoopTest, APollerIsArmedBeforeTheLoopSleepsAndNotAfterProgress) {
   EXPECT_EQ(poller.polls, 2);
 }
 
+// Remembers how long it was told to sleep.
+class RecordingSleeper final : public EventSleeper {
+ public:
+  bool Sleep(Nanoseconds most) override {
+    sleeps.push_back(most);
+    return ready;
+  }
+  std::vector<Nanoseconds> sleeps;
+  bool ready = false;
+};
+
+TEST_F(EventLoopTest, ASleeperTakesThePlaceOfTheWaitAndSaysWhenDescriptorsMayHaveEvents) {
+  Pipe pipe;
+  ASSERT_TRUE(loop.Add(pipe.reader.get(), EPOLLIN, [&](uint32_t) { log += 'r'; }).ok());
+  pipe.Fill();
+  RecordingSleeper sleeper;
+  loop.SetSleeper(&sleeper);
+  loop.RunOnce(kSecond);
+  EXPECT_EQ(log, "");
+  sleeper.ready = true;
+  loop.RunOnce(kSecond);
+  EXPECT_EQ(log, "r");
+  EXPECT_EQ(sleeper.sleeps, (std::vector<Nanoseconds>{kSecond, kSecond}));
+  loop.SetSleeper(nullptr);
+  loop.RunOnce(0);
+  EXPECT_EQ(log, "rr");
+}
+
+TEST_F(EventLoopTest, ASleeperSleepsUntilTheNextTimerAndNotAtAllAfterProgress) {
+  RecordingSleeper sleeper;
+  loop.SetSleeper(&sleeper);
+  loop.RunOnce(-1);
+  loop.After(kMillisecond, [&] { log += 't'; });
+  loop.RunOnce(-1);
+  clock.now += kMillisecond;
+  loop.RunOnce(-1);
+  EXPECT_EQ(log, "t");
+  EXPECT_EQ(sleeper.sleeps, (std::vector<Nanoseconds>{-1, kMillisecond, 0}));
+}
+
 }  // namespace
 }  // namespace rdmafs

@@ -234,6 +234,33 @@ TEST_F(CallChannelTest, ACallThatWasNotSentCanBeWithdrawn) {
   EXPECT_EQ(outcomes_[1], EINTR);
 }
 
+TEST_F(CallChannelTest, CallsThatWaitForALostServerAreWithdrawnByTheirMemory) {
+  Arena arena;
+  BufferPool pool(arena, {.payload_bytes = 8192, .cap_bytes = size_t{1} << 20, .slab_bytes = size_t{1} << 20});
+  const Buffer given_up = pool.Take(), other = pool.Take();
+  ConnectAndResume(4);
+  for (int name = 0; name < 2; ++name) {
+    const Buffer& block = name == 0 ? given_up : other;
+    channel_.Start(wire::ReadRequest{1, 0, 8192},
+                   {.exposed = block.payload(), .server_writes = true, .hold = block}, OnLoss::kRepeat,
+                   Keep(name));
+  }
+  channel_.WithdrawPayload(given_up.payload(), Errno(EINTR));
+  loop_.RunOnce(0);
+  EXPECT_TRUE(outcomes_.empty()) << "the server has it";
+  script_.Lose();
+  script_.posted.clear();  // what a connection would hold
+  channel_.WithdrawPayload(given_up.payload(), Errno(EINTR));
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_, (std::map<int, int>{{0, EINTR}}));
+  EXPECT_FALSE(given_up.IsShared());
+  EXPECT_TRUE(other.IsShared());
+  ConnectAndResume(4);  // another session: the other one is sent again
+  script_.Answer(0);
+  EXPECT_EQ(outcomes_[1], 0);
+  script_.posted.clear();
+}
+
 TEST_F(CallChannelTest, SoftCallsFailWhenTheirTimeIsOver) {
   ConnectAndResume(4);
   Start(0);
