@@ -366,6 +366,43 @@ void Client::Shutdown() {
   shards_.clear();
 }
 
+// --- The way to the server --------------------------------------------------------------------------
+
+namespace {
+
+// A few pings, one after the other, on a shard's thread.
+struct RoundTrips {
+  static constexpr int kPings = 5;
+  int left = kPings;
+  Nanoseconds shortest = 0;
+  absl::Notification done;
+};
+
+void Ping(CallChannel& channel, EventLoop& loop, std::shared_ptr<RoundTrips> trips) {
+  const Nanoseconds begin = loop.clock().Now();
+  channel.Start(wire::PingRequest{}, {}, OnLoss::kFail,
+                [&channel, &loop, trips = std::move(trips), begin](Answer answer) mutable {
+                  const Nanoseconds took = loop.clock().Now() - begin;
+                  if (!answer.error.ok()) return trips->done.Notify();
+                  trips->shortest = trips->shortest == 0 ? took : std::min(trips->shortest, took);
+                  if (--trips->left == 0) return trips->done.Notify();
+                  Ping(channel, loop, std::move(trips));
+                });
+}
+
+}  // namespace
+
+Nanoseconds Client::MeasureRoundTrip() {
+  auto trips = std::make_shared<RoundTrips>();
+  Shard& shard = shards_[channels_[0].shard];
+  shard.loop->Post([channel = channels_[0].channel, loop = shard.loop, trips] {
+    Ping(*channel, *loop, trips);
+  });
+  const bool done =
+      trips->done.WaitForNotificationWithTimeout(absl::Nanoseconds(options_.set_up_timeout));
+  return done ? trips->shortest : 0;
+}
+
 // --- Looking inside --------------------------------------------------------------------------------
 
 Client::Status Client::status() const {

@@ -60,6 +60,9 @@ class Client final : private CallChannel::Owner {
   Status status() const;
   // Whether operations wait for a lost server now. Lock-free.
   bool IsLost() const { return lost_.load(std::memory_order_relaxed); }
+  // The shortest of a few empty calls' times from shard to server and back; blocks for
+  // set_up_timeout at most, 0 when no call was answered. Not on a shard's thread.
+  Nanoseconds MeasureRoundTrip();
 
   // Ends all connections without waiting for the server; calls in flight answer ENOTCONN. Not on a
   // shard's thread. Afterwards file_system() is gone.

@@ -28,11 +28,12 @@ struct Entry {
 };
 
 // Memory that an operation reads from or lands in. `hold` keeps it when it is a pool's; otherwise
-// it is the asker's, who keeps it and its registration (`keys`) until the operation has completed.
+// it is the asker's, who keeps it until the operation has completed, and says with `foreign` which
+// range around it is registered as one.
 struct PayloadMemory {
   absl::Span<std::byte> bytes;
   Buffer hold;
-  const MemoryKeys* keys = nullptr;
+  absl::Span<std::byte> foreign;
 };
 
 // Bytes that came back, and what keeps them: at the asker's memory, in a receive buffer (small

@@ -53,6 +53,13 @@ void InodeVersions::RemoveOpen(OpenId open_id) {
   }
 }
 
+InodeVersions::OpenFile InodeVersions::Find(OpenId open_id) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = open_files_.find(open_id);
+  if (found == open_files_.end()) return {};
+  return {found->second.inode, found->second.bypass};
+}
+
 InodeVersions::OpenFile InodeVersions::Find(OpenId open_id, size_t shard) {
   absl::MutexLock lock(&mutex_);
   const auto found = open_files_.find(open_id);

@@ -102,6 +102,8 @@ class InodeVersions {
   void RemoveOpen(OpenId open_id);
   // An OpenFile without inode for an id that is not known. `shard` hears of its release.
   OpenFile Find(OpenId open_id, size_t shard);
+  // The same for who need not hear of it.
+  OpenFile Find(OpenId open_id);
 
   // A reply showed `attributes`: the content has changed if size, mtime or ctime are not those last
   // shown.

@@ -1,4 +1,4 @@
-// ReadAheadFile: what one shard has fetched ahead of one open file.
+// ReadAheadFile: what was fetched ahead of one open file.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,11 @@
 namespace rdmafs {
 
 struct ReadAheadFile;
+class ReadAheadLayer;
 
 // A read that waits for data on their way.
 struct WaitingRead {
+  ReadAheadLayer* asked;  // whose shard the asker is on: it is answered there
   ReadRequest request;
   Reply<Payload> reply;
   uint32_t wait_count = 0;
@@ -37,7 +39,7 @@ struct FetchedChunk {
   uint64_t end() const { return offset + (ready ? size_bytes : asked_bytes); }
 };
 
-// Owned by one shard thread.
+// Used with the lock of ReadAheadFiles.
 struct ReadAheadFile {
   ReadAheadFile(InodeVersions::OpenFile open_file, const ReadAheadPolicy::Options& options)
       : inode(std::move(open_file.inode)), bypass(open_file.bypass), policy(options) {}

@@ -22,73 +22,50 @@ void Count(std::atomic<T>& counter, uint64_t more = 1) {
                 std::memory_order_relaxed);
 }
 
+void Append(WaitingRead*& list, WaitingRead* reads) {
+  WaitingRead** last = &list;  // answered in the order they came
+  while (*last != nullptr) last = &(*last)->next;
+  *last = reads;
+}
+
 }  // namespace
 
 ReadAheadLayer::ReadAheadLayer(FileSystem& next, EventLoop& loop, BufferPool& pool,
-                               InodeVersions& versions, const Options& options)
-    : Layer(next),
-      options_(options),
-      loop_(loop),
-      versions_(versions),
-      shard_(versions.AddShard([this, &loop, alive = std::weak_ptr<bool>(alive_)](OpenId open_id) {
-        loop.Post([this, alive, open_id] {
-          if (alive.expired()) return;
-          DropFile(open_id);
-          RunResumed();
-        });
-      })),
-      memory_(pool, options.max_memory_bytes) {}
+                               ReadAheadFiles& files, uint32_t max_in_flight)
+    : Layer(next), max_in_flight_(max_in_flight), loop_(loop), pool_(pool), files_(files) {}
 
-ReadAheadLayer::~ReadAheadLayer() {
-  versions_.RemoveShard(shard_);
-  for (auto& [open_id, file] : files_) {
-    DropChunks(*file);
-    memory_.Close(file->cursor);
-  }
-  memory_.Close(small_cursor_);
-}
-
-// --- Reads
-// -----------------------------------------------------------------------------------------
+// --- Reads ----------------------------------------------------------------------------------------
 
 void ReadAheadLayer::Read(ReadRequest request, Reply<Payload> reply) {
-  ReadAheadFile* file = FileOf(request.open_id);
-  if (file == nullptr || file->bypass || request.size == 0) {
-    return next().Read(std::move(request), std::move(reply));
-  }
-  Refresh(*file);
   const OpenId open_id = request.open_id;
-  const StreamId stream = Follow(*file, request);
-  const Cover cover = file->Look(request.offset, request.size);
-  if (cover.kind == Cover::Kind::kOnTheWay) {
-    Wait(*cover.awaited, waiting_.Take(WaitingRead{std::move(request), std::move(reply)}));
-    FetchAhead(open_id, stream);
-    return RunResumed();
+  enum { kPasses, kHit, kMiss, kWaits } what = kPasses;
+  StreamId stream = 0;
+  Hit hit;
+  {
+    absl::MutexLock lock(&files_.mutex);
+    ReadAheadFile* file = files_.Of(open_id);
+    if (file != nullptr && !file->bypass && request.size != 0) {
+      Refresh(*file);
+      stream = Follow(*file, request);
+      const Cover cover = file->Look(request.offset, request.size);
+      what = kMiss;
+      if (cover.kind == Cover::Kind::kOnTheWay) {
+        what = kWaits;
+        WaitingRead read{this, std::move(request), std::move(reply)};
+        Wait(*cover.awaited, files_.waiting.Take(std::move(read)));
+      } else if (cover.kind == Cover::Kind::kReady && Gather(cover, request.destination, hit)) {
+        what = kHit;
+      }
+    }
   }
-  std::optional<Payload> payload;
-  if (cover.kind == Cover::Kind::kReady) payload = Gather(cover, request.destination);
-  if (!payload) {
+  if (what == kPasses) return next().Read(std::move(request), std::move(reply));
+  if (what == kMiss) {
     Count(statistics_.misses);
     Ask(std::move(request), std::move(reply));
-    FetchAhead(open_id, stream);
-    return RunResumed();
   }
-  FetchAhead(open_id, stream);
-  reply.Complete(std::move(*payload));
+  if (stream != 0) FetchAhead(open_id, stream);
+  if (what == kHit) reply.Complete(Assemble(hit, request.destination));
   RunResumed();
-}
-
-ReadAheadFile* ReadAheadLayer::Local(OpenId open_id) {
-  const auto found = files_.find(open_id);
-  return found == files_.end() ? nullptr : found->second.get();
-}
-
-ReadAheadFile* ReadAheadLayer::FileOf(OpenId open_id) {
-  if (ReadAheadFile* file = Local(open_id)) return file;
-  InodeVersions::OpenFile open_file = versions_.Find(open_id, shard_);
-  if (open_file.inode == nullptr) return nullptr;
-  auto file = std::make_unique<ReadAheadFile>(std::move(open_file), options_.policy);
-  return files_.emplace(open_id, std::move(file)).first->second.get();
 }
 
 void ReadAheadLayer::Refresh(ReadAheadFile& file) {
@@ -111,28 +88,21 @@ ReadAheadLayer::StreamId ReadAheadLayer::Follow(ReadAheadFile& file, const ReadR
   return stream;
 }
 
-std::optional<Payload> ReadAheadLayer::Gather(const Cover& cover, PayloadMemory& destination) {
+bool ReadAheadLayer::Gather(const Cover& cover, const PayloadMemory& destination, Hit& hit) {
   const ReadAheadFile::Piece* pieces = cover.pieces;
-  bool adjacent = true;
-  for (size_t i = 1; i < cover.piece_count; ++i) {
-    adjacent = adjacent && pieces[i].chunk->memory.block == pieces[0].chunk->memory.block &&
-               pieces[i].bytes.data() == pieces[i - 1].bytes.data() + pieces[i - 1].bytes.size();
-  }
-  Payload payload;
-  if (adjacent) {
-    payload.bytes = {pieces[0].bytes.data(), cover.size_bytes};
-    payload.hold = pieces[0].chunk->memory.block->buffer;
-  } else {
-    if (destination.bytes.size() < cover.size_bytes) return std::nullopt;
-    std::byte* to = destination.bytes.data();
-    for (size_t i = 0; i < cover.piece_count; ++i) {
-      std::memcpy(to, pieces[i].bytes.data(), pieces[i].bytes.size());
-      to += pieces[i].bytes.size();
+  for (size_t i = 0; i < cover.piece_count; ++i) {
+    const Buffer& buffer = pieces[i].chunk->memory.block->buffer;
+    absl::Span<std::byte>& last = hit.pieces[hit.piece_count == 0 ? 0 : hit.piece_count - 1];
+    if (hit.piece_count != 0 && hit.holds[hit.piece_count - 1].data() == buffer.data() &&
+        last.data() + last.size() == pieces[i].bytes.data()) {
+      last = {last.data(), last.size() + pieces[i].bytes.size()};
+    } else {
+      hit.pieces[hit.piece_count] = pieces[i].bytes;
+      hit.holds[hit.piece_count++] = buffer;
     }
-    Count(statistics_.copied_bytes, cover.size_bytes);
-    payload.bytes = destination.bytes.first(cover.size_bytes);
-    payload.hold = std::move(destination.hold);
   }
+  if (hit.piece_count > 1 && destination.bytes.size() < cover.size_bytes) return false;
+  hit.size_bytes = cover.size_bytes;
   for (size_t i = 0; i < cover.piece_count; ++i) {
     FetchedChunk* chunk = pieces[i].chunk;
     chunk->served_bytes += static_cast<uint32_t>(
@@ -141,16 +111,40 @@ std::optional<Payload> ReadAheadLayer::Gather(const Cover& cover, PayloadMemory&
   }
   Count(statistics_.hits);
   Count(statistics_.hit_bytes, cover.size_bytes);
+  return true;
+}
+
+Payload ReadAheadLayer::Assemble(Hit& hit, PayloadMemory& destination) {
+  Payload payload;
+  if (hit.piece_count == 1) {
+    payload.bytes = hit.pieces[0];
+    payload.hold = std::move(hit.holds[0]);
+    return payload;
+  }
+  std::byte* to = destination.bytes.data();
+  for (size_t i = 0; i < hit.piece_count; ++i) {
+    std::memcpy(to, hit.pieces[i].data(), hit.pieces[i].size());
+    to += hit.pieces[i].size();
+  }
+  Count(statistics_.copied_bytes, hit.size_bytes);
+  payload.bytes = destination.bytes.first(hit.size_bytes);
+  payload.hold = std::move(destination.hold);
   return payload;
 }
 
 void ReadAheadLayer::Ask(ReadRequest request, Reply<Payload> reply) {
   const uint64_t end = request.offset + request.size;
-  ReadAheadFile* file = Local(request.open_id);
-  if (file != nullptr && end > file->inode->size.load(std::memory_order_relaxed)) {
+  std::shared_ptr<OpenInode> inode;
+  {
+    absl::MutexLock lock(&files_.mutex);
+    ReadAheadFile* file = files_.Known(request.open_id);
+    if (file != nullptr && end > file->inode->size.load(std::memory_order_relaxed))
+      inode = file->inode;
+  }
+  if (inode != nullptr) {
     // The file may have grown: a full answer says that there is more. How much the fetches will
     // find out.
-    auto look = [inode = file->inode, offset = request.offset,
+    auto look = [inode = std::move(inode), offset = request.offset,
                  size = request.size](Result<Payload>& result) {
       if (!result.ok() || result->bytes.empty()) return;
       const uint64_t got = result->bytes.size();
@@ -161,131 +155,175 @@ void ReadAheadLayer::Ask(ReadRequest request, Reply<Payload> reply) {
   next().Read(std::move(request), std::move(reply));
 }
 
-// --- Reads that wait
-// -------------------------------------------------------------------------------
+// --- Reads that wait ------------------------------------------------------------------------------
 
 void ReadAheadLayer::Wait(FetchedChunk& chunk, WaitingRead* read) {
   ++read->wait_count;
-  WaitingRead** last = &chunk.waiting;  // answered in the order they came
-  while (*last != nullptr) last = &(*last)->next;
   read->next = nullptr;
-  *last = read;
+  Append(chunk.waiting, read);
+}
+
+void ReadAheadLayer::ResumeAll(WaitingRead* reads) {
+  while (reads != nullptr) {
+    WaitingRead* read = std::exchange(reads, reads->next);
+    read->next = nullptr;
+    Append(read->asked == this ? resumed_ : abroad_, read);
+  }
 }
 
 void ReadAheadLayer::RunResumed() {
+  SendAbroad();
   while (resumed_ != nullptr) {
     WaitingRead* read = resumed_;
     resumed_ = read->next;
     Resume(read);
+    SendAbroad();
   }
+}
+
+void ReadAheadLayer::SendAbroad() {
+  while (abroad_ != nullptr) {
+    ReadAheadLayer* const there = abroad_->asked;
+    WaitingRead *theirs = nullptr, *others = nullptr;
+    while (abroad_ != nullptr) {
+      WaitingRead* read = std::exchange(abroad_, abroad_->next);
+      read->next = nullptr;
+      Append(read->asked == there ? theirs : others, read);
+    }
+    abroad_ = others;
+    // It stands as long as it has a read that waits.
+    there->loop_.Post([there, theirs] { there->TakeResumed(theirs); });
+  }
+}
+
+void ReadAheadLayer::TakeResumed(WaitingRead* reads) {
+  Append(resumed_, reads);
+  RunResumed();
 }
 
 void ReadAheadLayer::Resume(WaitingRead* read) {
-  ReadAheadFile* file = Local(read->request.open_id);
-  Cover cover;
-  if (file != nullptr) {
-    Refresh(*file);
-    cover = file->Look(read->request.offset, read->request.size);
+  Hit hit;
+  bool is_hit = false, closed = false;
+  ReadRequest request;
+  Reply<Payload> reply;
+  {
+    absl::MutexLock lock(&files_.mutex);
+    ReadAheadFile* file = files_.Known(read->request.open_id);
+    Cover cover;
+    if (file != nullptr) {
+      Refresh(*file);
+      cover = file->Look(read->request.offset, read->request.size);
+    }
+    if (cover.kind == Cover::Kind::kOnTheWay && read->wait_count < kMaxWaits) {
+      return Wait(*cover.awaited, read);
+    }
+    if (cover.kind == Cover::Kind::kReady) is_hit = Gather(cover, read->request.destination, hit);
+    request = std::move(read->request);
+    reply = std::move(read->reply);
+    files_.waiting.Return(read);
+    closed = files_.closed;
   }
-  if (cover.kind == Cover::Kind::kOnTheWay && read->wait_count < kMaxWaits) {
-    return Wait(*cover.awaited, read);
-  }
-  std::optional<Payload> payload;
-  if (cover.kind == Cover::Kind::kReady) payload = Gather(cover, read->request.destination);
-  ReadRequest request = std::move(read->request);
-  Reply<Payload> reply = std::move(read->reply);
-  waiting_.Return(read);
-  if (payload) {
+  if (is_hit) {
     Count(statistics_.waits);
-    return reply.Complete(std::move(*payload));
+    return reply.Complete(Assemble(hit, request.destination));
   }
   Count(statistics_.misses);
-  if (closed_) return reply.Complete(Errno(ENOTCONN));
+  if (closed) return reply.Complete(Errno(ENOTCONN));
   Ask(std::move(request), std::move(reply));
 }
 
-// --- Fetches
-// ---------------------------------------------------------------------------------------
+// --- Fetches --------------------------------------------------------------------------------------
 
 void ReadAheadLayer::FetchAhead(OpenId open_id, StreamId stream) {
-  for (uint32_t i = 0; i < options_.max_in_flight; ++i) {
-    if (!FetchNext(open_id, stream)) return;
+  for (uint32_t i = 0; i < max_in_flight_; ++i) {
+    FetchedChunk* chunk;
+    ReadRequest request;
+    {
+      absl::MutexLock lock(&files_.mutex);
+      chunk = NextFetch(open_id, stream);
+      if (chunk == nullptr) return;
+      request = {open_id,
+                 chunk->offset,
+                 chunk->asked_bytes,
+                 {{chunk->memory.data, chunk->asked_bytes}, chunk->memory.block->buffer}};
+    }
+    Count(statistics_.in_flight);
+    next().Read(std::move(request), [this, chunk](Result<Payload> result) {
+      OnFetched(chunk, std::move(result));
+    });
   }
 }
 
-bool ReadAheadLayer::FetchNext(OpenId open_id, StreamId stream) {
-  ReadAheadFile* file = Local(open_id);  // an asker may have released it
-  if (file == nullptr || closed_) return false;
-  if (statistics_.in_flight.load(std::memory_order_relaxed) >= options_.max_in_flight) return false;
+FetchedChunk* ReadAheadLayer::NextFetch(OpenId open_id, StreamId stream) {
+  ReadAheadFile* file = files_.Known(open_id);  // an asker may have released it
+  if (file == nullptr || files_.closed) return nullptr;
+  if (statistics_.in_flight.load(std::memory_order_relaxed) >= max_in_flight_) return nullptr;
   const ContentVersion::Value version = file->inode->content.version();
-  if (version != file->version || ContentVersion::ChangeUnderWay(version)) return false;
-  const std::optional<ReadAheadPolicy::Fetch> fetch = file->policy.Next(stream);
-  if (!fetch) return false;
-  if (file->Find(fetch->offset) != nullptr) return true;  // for another stream
+  if (version != file->version || ContentVersion::ChangeUnderWay(version)) return nullptr;
+  std::optional<ReadAheadPolicy::Fetch> fetch;
+  do {
+    fetch = file->policy.Next(stream);
+    if (!fetch) return nullptr;
+  } while (file->Find(fetch->offset) != nullptr);  // for another stream
   const ReadAheadMemory::Slice memory = TakeMemory(*file, *fetch);
   if (memory.block == nullptr) {
     file->policy.GiveBack(*fetch);
-    return false;
+    return nullptr;
   }
   DropOldest(*file, stream);
-  FetchedChunk* chunk = chunks_.Take();
+  FetchedChunk* chunk = files_.chunks.Take();
   chunk->file = file;
   chunk->stream = stream;
   chunk->offset = fetch->offset;
   chunk->asked_bytes = fetch->size;
   chunk->memory = memory;
   file->chunks.push_back(chunk);
-  Count(statistics_.in_flight);
-  next().Read(
-      {open_id, fetch->offset, fetch->size, {{memory.data, fetch->size}, memory.block->buffer}},
-      [this, chunk](Result<Payload> result) { OnFetched(chunk, std::move(result)); });
-  return true;
+  return chunk;
 }
 
 ReadAheadMemory::Slice ReadAheadLayer::TakeMemory(ReadAheadFile& file,
                                                   const ReadAheadPolicy::Fetch& fetch) {
   const bool is_small =
-      file.policy.window(fetch.stream) < memory_.block_bytes() / kSmallWindowDivisor;
-  ReadAheadMemory::Cursor& cursor = is_small ? small_cursor_ : file.cursor;
-  ReadAheadMemory::Slice slice = memory_.Take(cursor, fetch.size);
+      file.policy.window(fetch.stream) < pool_.options().payload_bytes / kSmallWindowDivisor;
+  ReadAheadMemory::Cursor& cursor = is_small ? files_.small_cursor : file.cursor;
+  ReadAheadMemory::Slice slice = files_.memory.Take(pool_, cursor, fetch.size);
   if (slice.block == nullptr) {
     DropIdle();
-    slice = memory_.Take(cursor, fetch.size);
+    slice = files_.memory.Take(pool_, cursor, fetch.size);
   }
-  statistics_.memory_bytes.store(memory_.used_bytes(), std::memory_order_relaxed);
+  files_.ShowMemory();
   return slice;
 }
 
 void ReadAheadLayer::OnFetched(FetchedChunk* chunk, Result<Payload> result) {
   Count(statistics_.in_flight, uint64_t{0} - 1);
-  if (result.ok()) Count(statistics_.fetched_bytes, result->bytes.size());
-  if (!result.ok()) Count(statistics_.failures);
+  if (result.ok()) {
+    Count(statistics_.fetched_bytes, result->bytes.size());
+  } else {
+    Count(statistics_.failures);
+  }
+  {
+    absl::MutexLock lock(&files_.mutex);
+    TakeIn(chunk, result);
+  }
+  RunResumed();
+}
+
+void ReadAheadLayer::TakeIn(FetchedChunk* chunk, const Result<Payload>& result) {
   // The end of all calls, not an answer: a read that asked again would come into a file system that
   // is being destroyed.
-  if (result.error() == Errno(ENOTCONN)) closed_ = true;
-  if (chunk->file == nullptr) {
-    if (result.ok()) Count(statistics_.wasted_bytes, result->bytes.size());
-    return Free(chunk);
-  }
-  Refresh(*chunk->file);  // may leave the chunk without a file
+  if (result.error() == Errno(ENOTCONN)) files_.closed = true;
+  if (chunk->file != nullptr) Refresh(*chunk->file);  // may leave the chunk without a file
   if (chunk->file != nullptr && result.ok() && result->bytes.size() < chunk->asked_bytes) {
     chunk->file->inode->LowerSize(chunk->offset + result->bytes.size());
   }
-  if (chunk->file == nullptr || !Keep(*chunk, result)) {
-    if (result.ok()) Count(statistics_.wasted_bytes, result->bytes.size());
-    if (chunk->file == nullptr) {
-      Free(chunk);
-    } else {
-      chunk->ready = true;  // with no bytes
-      Drop(chunk);
-    }
-    return RunResumed();
+  if (chunk->file != nullptr && Keep(*chunk, result)) {
+    return ResumeAll(std::exchange(chunk->waiting, nullptr));
   }
-  WaitingRead* waiting = std::exchange(chunk->waiting, nullptr);
-  WaitingRead** last = &resumed_;
-  while (*last != nullptr) last = &(*last)->next;
-  *last = waiting;
-  RunResumed();
+  if (result.ok()) Count(statistics_.wasted_bytes, result->bytes.size());
+  if (chunk->file == nullptr) return Free(chunk);
+  chunk->ready = true;  // with no bytes
+  Drop(chunk);
 }
 
 bool ReadAheadLayer::Keep(FetchedChunk& chunk, const Result<Payload>& result) {
@@ -302,23 +340,25 @@ bool ReadAheadLayer::Keep(FetchedChunk& chunk, const Result<Payload>& result) {
   return true;
 }
 
-// --- Dropping
-// --------------------------------------------------------------------------------------
+// --- Dropping -------------------------------------------------------------------------------------
 
 void ReadAheadLayer::Release(OpenId open_id, Reply<Unit> reply) {
-  DropFile(open_id);
+  {
+    absl::MutexLock lock(&files_.mutex);
+    DropFile(open_id);
+  }
   RunResumed();  // what waits asks the server while the file is still open
   next().Release(open_id, std::move(reply));
 }
 
 void ReadAheadLayer::DropFile(OpenId open_id) {
-  const auto found = files_.find(open_id);
-  if (found == files_.end()) return;
+  const auto found = files_.files.find(open_id);
+  if (found == files_.files.end()) return;
   const std::unique_ptr<ReadAheadFile> file = std::move(found->second);
-  files_.erase(found);
+  files_.files.erase(found);
   DropChunks(*file);
-  memory_.Close(file->cursor);
-  statistics_.memory_bytes.store(memory_.used_bytes(), std::memory_order_relaxed);
+  files_.memory.Close(file->cursor);
+  files_.ShowMemory();
 }
 
 void ReadAheadLayer::DropChunks(ReadAheadFile& file) {
@@ -345,15 +385,15 @@ void ReadAheadLayer::DropOldest(ReadAheadFile& file, StreamId stream) {
 
 void ReadAheadLayer::DropIdle() {
   const Nanoseconds now = loop_.clock().Now();
-  if (now < next_idle_check_) return;
-  next_idle_check_ = now + kIdleCheckPeriod;
-  for (auto& [open_id, file] : files_) {
+  if (now < files_.next_idle_check) return;
+  files_.next_idle_check = now + kIdleCheckPeriod;
+  for (auto& [open_id, file] : files_.files) {
     if (now - file->last_read < kIdle) continue;
     if (!file->chunks.empty()) {
       DropChunks(*file);
       file->policy.OnInvalidated();
     }
-    memory_.Close(file->cursor);
+    files_.memory.Close(file->cursor);
   }
 }
 
@@ -361,18 +401,16 @@ void ReadAheadLayer::Drop(FetchedChunk* chunk) {
   std::vector<FetchedChunk*>& chunks = chunk->file->chunks;
   chunks.erase(std::find(chunks.begin(), chunks.end(), chunk));
   chunk->file = nullptr;
-  WaitingRead** last = &resumed_;
-  while (*last != nullptr) last = &(*last)->next;
-  *last = std::exchange(chunk->waiting, nullptr);
+  ResumeAll(std::exchange(chunk->waiting, nullptr));
   if (!chunk->ready) return;  // its fetch will free it
   Count(statistics_.wasted_bytes, chunk->size_bytes - chunk->served_bytes);
   Free(chunk);
 }
 
 void ReadAheadLayer::Free(FetchedChunk* chunk) {
-  memory_.Return(chunk->memory);
-  statistics_.memory_bytes.store(memory_.used_bytes(), std::memory_order_relaxed);
-  chunks_.Return(chunk);
+  files_.memory.Return(chunk->memory);
+  files_.ShowMemory();
+  files_.chunks.Return(chunk);
 }
 
 }  // namespace rdmafs

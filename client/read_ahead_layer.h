@@ -2,16 +2,13 @@
 // came.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
-#include <unordered_map>
 
-#include "client/inode_versions.h"
 #include "client/layer.h"
-#include "client/read_ahead_file.h"
-#include "client/read_ahead_memory.h"
+#include "client/read_ahead_files.h"
 #include "client/read_ahead_options.h"
-#include "client/reply_chain.h"
 #include "transport/base/event_loop.h"
 
 namespace rdmafs {
@@ -29,28 +26,26 @@ struct ReadAheadStatistics {
   std::atomic<uint64_t> invalidations{0};  // of a file with something fetched
   std::atomic<uint64_t> failures{0};       // fetches that came back with an error
   std::atomic<uint64_t> window_bytes{0};   // now: of the stream that was read last
-  std::atomic<uint64_t> memory_bytes{0};   // now: of pool blocks
   std::atomic<uint32_t> in_flight{0};      // now
 };
 
-// Owned by one shard thread. The VersionLayer is below it. docs/read-ahead.md has the rules that it
-// keeps.
+// Owned by one shard thread; the layers of a mount's shards share `files`. The VersionLayer is below
+// it. docs/read-ahead.md has the rules that it keeps.
+//
+// Read and OnFetched look and decide with the lock of `files`; what is to be answered is collected in
+// resumed_ (asked on this shard) and abroad_ (asked on others), and what is to be sent is sent, after
+// it was given up.
 class ReadAheadLayer final : public Layer {
  public:
-  struct Options {
-    ReadAheadPolicy::Options policy;
-    uint64_t max_memory_bytes = uint64_t{32} << 20;  // of pool blocks, for all files of this shard
-    uint32_t max_in_flight = 32;
-  };
   // A file that was not read for so long gives way when memory is short.
   static constexpr Nanoseconds kIdle = kSecond;
 
-  // `loop`, `pool` and `versions` outlive it.
-  ReadAheadLayer(FileSystem& next, EventLoop& loop, BufferPool& pool, InodeVersions& versions,
-                 const Options& options);
-  ~ReadAheadLayer() override;
+  // `loop`, `pool` and `files` outlive it. max_in_flight: fetches of this shard.
+  ReadAheadLayer(FileSystem& next, EventLoop& loop, BufferPool& pool, ReadAheadFiles& files,
+                 uint32_t max_in_flight);
 
   void Read(ReadRequest request, Reply<Payload> reply) override;
+  // Nobody reads the file any more.
   void Release(OpenId open_id, Reply<Unit> reply) override;
 
   const ReadAheadStatistics& statistics() const { return statistics_; }
@@ -59,57 +54,68 @@ class ReadAheadLayer final : public Layer {
   using StreamId = ReadAheadPolicy::StreamId;
   using Cover = ReadAheadFile::Cover;
 
+  // What answers a read, still in the fetches' memory.
+  struct Hit {
+    std::array<absl::Span<std::byte>, Cover::kMaxPieces> pieces;
+    std::array<Buffer, Cover::kMaxPieces> holds;
+    size_t piece_count = 0;
+    uint32_t size_bytes = 0;
+  };
+
   // An entry point's last call: it answers the reads that no longer wait. Nothing may be relied on
-  // after any of these four: the askers that they answer may read, write and release files.
-  void RunResumed();
-  void Resume(WaitingRead* read);
-  void Ask(ReadRequest request, Reply<Payload> reply);
-  void FetchAhead(OpenId open_id, StreamId stream);
+  // after any of these: the askers that they answer may read, write and release files.
+  void RunResumed() ABSL_LOCKS_EXCLUDED(files_.mutex);
+  void Resume(WaitingRead* read) ABSL_LOCKS_EXCLUDED(files_.mutex);
+  void Ask(ReadRequest request, Reply<Payload> reply) ABSL_LOCKS_EXCLUDED(files_.mutex);
+  void FetchAhead(OpenId open_id, StreamId stream) ABSL_LOCKS_EXCLUDED(files_.mutex);
+  void SendAbroad();
+  // On this shard's thread, from another one's.
+  void TakeResumed(WaitingRead* reads);
 
-  // nullptr: not known (Local: to this shard).
-  ReadAheadFile* Local(OpenId open_id);
-  ReadAheadFile* FileOf(OpenId open_id);
   // Drops what the content's changes have made worthless.
-  void Refresh(ReadAheadFile& file);
-  StreamId Follow(ReadAheadFile& file, const ReadRequest& request);
-  // What `cover` has as a payload; nullopt when it would have to be put together and there is no
-  // place.
-  std::optional<Payload> Gather(const Cover& cover, PayloadMemory& destination);
-  void Wait(FetchedChunk& chunk, WaitingRead* read);
+  void Refresh(ReadAheadFile& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  StreamId Follow(ReadAheadFile& file, const ReadRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  // Takes what `cover` has; false when it would have to be put together and there is no place.
+  bool Gather(const Cover& cover, const PayloadMemory& destination, Hit& hit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  // As one piece: where it lies, or put together in `destination`.
+  Payload Assemble(Hit& hit, PayloadMemory& destination);
+  void Wait(FetchedChunk& chunk, WaitingRead* read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
 
-  bool FetchNext(OpenId open_id, StreamId stream);
-  ReadAheadMemory::Slice TakeMemory(ReadAheadFile& file, const ReadAheadPolicy::Fetch& fetch);
-  void OnFetched(FetchedChunk* chunk, Result<Payload> result);
-  bool Keep(FetchedChunk& chunk, const Result<Payload>& result);
+  FetchedChunk* NextFetch(OpenId open_id, StreamId stream)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  ReadAheadMemory::Slice TakeMemory(ReadAheadFile& file, const ReadAheadPolicy::Fetch& fetch)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  void OnFetched(FetchedChunk* chunk, Result<Payload> result) ABSL_LOCKS_EXCLUDED(files_.mutex);
+  void TakeIn(FetchedChunk* chunk, const Result<Payload>& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  bool Keep(FetchedChunk& chunk, const Result<Payload>& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
 
-  void DropFile(OpenId open_id);
-  void DropChunks(ReadAheadFile& file);
-  void DropStream(ReadAheadFile& file, StreamId stream);
+  void DropFile(OpenId open_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  void DropChunks(ReadAheadFile& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  void DropStream(ReadAheadFile& file, StreamId stream)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
   // So that what a stream has stepped over does not pile up behind it.
-  void DropOldest(ReadAheadFile& file, StreamId stream);
-  void DropIdle();
+  void DropOldest(ReadAheadFile& file, StreamId stream)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  void DropIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
   // Takes it out of its file. The reads that wait for it are resumed; the data, if they are still
   // to come, are dropped then.
-  void Drop(FetchedChunk* chunk);
-  void Free(FetchedChunk* chunk);
+  void Drop(FetchedChunk* chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  void ResumeAll(WaitingRead* reads) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  void Free(FetchedChunk* chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
 
-  const Options options_;
+  const uint32_t max_in_flight_;
   EventLoop& loop_;
-  InodeVersions& versions_;
-  // Before shard_: releases posted to the loop look whether the layer still stands.
-  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-  const size_t shard_;
+  BufferPool& pool_;
+  ReadAheadFiles& files_;
   ReadAheadStatistics statistics_;
 
-  ReadAheadMemory memory_;
-  ReadAheadMemory::Cursor small_cursor_;  // fetches for small windows share blocks
-  std::unordered_map<OpenId, std::unique_ptr<ReadAheadFile>> files_;
-  FreeList<FetchedChunk> chunks_;
-  FreeList<WaitingRead> waiting_;
   ReplyChain<Payload> asked_;
   WaitingRead* resumed_ = nullptr;
-  Nanoseconds next_idle_check_ = 0;
-  bool closed_ = false;  // the way to the server is being taken down: nothing is sent any more
+  WaitingRead* abroad_ = nullptr;
 };
 
 }  // namespace rdmafs

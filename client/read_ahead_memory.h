@@ -11,7 +11,7 @@ namespace rdmafs {
 
 // Cuts blocks into slices, one behind the other, so that data fetched one after the other also lie
 // so. A block goes back to its pool when none of its slices is in use. Takes no block that would
-// leave less than a quarter of the pool for others. Owned by one shard thread.
+// leave less than a quarter of its pool for others. Not thread-safe.
 class ReadAheadMemory {
  public:
   struct Block {
@@ -28,23 +28,22 @@ class ReadAheadMemory {
     size_t used_bytes = 0;
   };
 
-  // `pool` outlives it. limit_bytes: of blocks, payload counted.
-  ReadAheadMemory(BufferPool& pool, uint64_t limit_bytes)
-      : pool_(pool), limit_bytes_(limit_bytes) {}
+  // limit_bytes: of blocks, payload counted.
+  explicit ReadAheadMemory(uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
-  // A Slice without block when there is no room. size_bytes: at most a block's payload.
-  Slice Take(Cursor& cursor, size_t size_bytes);
+  // A Slice without block when there is no room. A new block comes out of `pool`, which outlives the
+  // slices; the pools that are given may be different ones, with blocks of one size. size_bytes: at
+  // most a block's payload.
+  Slice Take(BufferPool& pool, Cursor& cursor, size_t size_bytes);
   void Return(const Slice& slice) { Unuse(slice.block); }
   void Close(Cursor& cursor);
 
   uint64_t used_bytes() const { return used_bytes_; }
-  size_t block_bytes() const { return pool_.options().payload_bytes; }
 
  private:
-  bool PoolIsShort() const;
+  static bool IsShort(const BufferPool& pool);
   void Unuse(Block* block);
 
-  BufferPool& pool_;
   const uint64_t limit_bytes_;
   uint64_t used_bytes_ = 0;
   FreeList<Block> blocks_;

@@ -15,7 +15,7 @@ namespace rdmafs {
 // whenever as much as it has been read, and halves on a miss. How a stream ends is remembered:
 // after a short one that wasted more than 1/64 of what was read, the next must be longer before
 // they start; after a long one that wasted a quarter, the file's windows stay smaller; after one
-// that wasted less, the other way. Owned by one shard thread.
+// that wasted less, the other way. Not thread-safe.
 class ReadAheadPolicy {
  public:
   struct Options {

@@ -36,7 +36,7 @@ CallPayload RemoteFileSystem::Sink(uint32_t size, PayloadMemory destination) {
   CHECK(destination.bytes.size() >= size);
   return {.exposed = destination.bytes.first(size),
           .server_writes = true,
-          .keys = destination.keys,
+          .foreign = destination.foreign,
           .hold = std::move(destination.hold)};
 }
 
@@ -44,7 +44,7 @@ CallPayload RemoteFileSystem::Source(PayloadMemory source) {
   if (source.bytes.size() <= wire::kMaxInlineBytes) {
     return {.inline_payload = source.bytes, .hold = std::move(source.hold)};
   }
-  return {.exposed = source.bytes, .keys = source.keys, .hold = std::move(source.hold)};
+  return {.exposed = source.bytes, .foreign = source.foreign, .hold = std::move(source.hold)};
 }
 
 // --- Names and attributes --------------------------------------------------------------------------

@@ -109,7 +109,7 @@ void RemoteFileSystem::ReadDir(const Caller& caller, ReadDirRequest request, Rep
       static_cast<uint32_t>(std::min<size_t>(request.destination.bytes.size(), wire::kMaxPayloadBytes));
   CallPayload payload{.exposed = request.destination.bytes.first(size),
                       .server_writes = true,
-                      .keys = request.destination.keys,
+                      .foreign = request.destination.foreign,
                       .hold = std::move(request.destination.hold)};
   For(size).Start(wire::ReadDirRequest{caller, request.open_id, request.cookie, size, request.options},
                   std::move(payload), OnLoss::kRepeat, ToPayload(std::move(reply)));

@@ -14,7 +14,7 @@
 namespace rdmafs {
 
 // Room for objects that come and go with operations: allocates only while more of them exist at
-// once than ever before. Owned by one shard thread; outlives what it gave out.
+// once than ever before. Not thread-safe; outlives what it gave out.
 template <typename T>
 class FreeList {
  public:

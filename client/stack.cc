@@ -15,17 +15,21 @@ Stack BuildStack(const StackParts& parts, const StackOptions& options) {
   return stack;
 }
 
-void Stack::PushReadAhead(const StackParts& parts, const ReadAheadOptions& options) {
-  const BufferPool::Options& pool = parts.pool.options();
-  const uint64_t total = std::min<uint64_t>(options.max_total_bytes, pool.cap_bytes / 2);
-  ReadAheadLayer::Options layer;
-  layer.policy.max_window_bytes = options.max_window_bytes;
-  layer.policy.max_fetch_bytes =
+ReadAheadFiles::Options SharedReadAhead(const ReadAheadOptions& options,
+                                        const BufferPool::Options& pool, size_t shard_count) {
+  ReadAheadFiles::Options shared;
+  shared.policy.max_window_bytes = options.max_window_bytes;
+  shared.policy.max_fetch_bytes =
       static_cast<uint32_t>(std::min<uint64_t>(pool.payload_bytes, wire::kMaxPayloadBytes));
-  layer.max_memory_bytes = total / std::max<size_t>(1, parts.shard_count);
-  layer.max_in_flight = options.max_in_flight;
-  Push<VersionLayer>(parts.loop, parts.versions);
-  ReadAheadLayer& pushed = Push<ReadAheadLayer>(parts.loop, parts.pool, parts.versions, layer);
+  shared.max_memory_bytes =
+      std::min<uint64_t>(options.max_total_bytes, shard_count * pool.cap_bytes / 2);
+  return shared;
+}
+
+void Stack::PushReadAhead(const StackParts& parts, const ReadAheadOptions& options) {
+  Push<VersionLayer>(parts.loop, parts.files.versions);
+  ReadAheadLayer& pushed =
+      Push<ReadAheadLayer>(parts.loop, parts.pool, parts.files, options.max_in_flight);
   read_ahead_ = &pushed.statistics();
 }
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "client/inode_versions.h"
+#include "client/read_ahead_files.h"
 #include "client/read_ahead_layer.h"
 #include "client/read_ahead_options.h"
 #include "transport/base/event_loop.h"
@@ -40,14 +40,18 @@ class Stack {
 struct StackParts {
   FileSystem& remote;
   EventLoop& loop;
-  BufferPool& pool;         // for data fetched ahead; half of it at most is used for that
-  InodeVersions& versions;  // the mount's: the same one for every shard
-  size_t shard_count = 1;   // of the mount; ra_total and the pool are shared out evenly
+  BufferPool& pool;       // for data fetched ahead
+  ReadAheadFiles& files;  // the mount's: the same for every shard
 };
 struct StackOptions {
   ReadAheadOptions read_ahead;
   ReadAheadSituation situation;
 };
+
+// What the shards of a mount share, each with a pool like `pool`: half of them all at most is used for
+// data fetched ahead.
+ReadAheadFiles::Options SharedReadAhead(const ReadAheadOptions& options,
+                                        const BufferPool::Options& pool, size_t shard_count);
 
 // All shards of a mount get the same options: a write that passes no layer is not seen by the
 // others' caches. Without read-ahead the top is the remote file system itself.

@@ -6,6 +6,7 @@
 #include "client/file_system.h"
 #include "transport/base/event_loop.h"
 #include "transport/control/status_document.h"
+#include "transport/memory/buffer_pool.h"
 
 namespace rdmafs::fuse {
 
@@ -17,12 +18,17 @@ class FileSystemSource {
     bool read_only = false;
   };
 
+  // What a shard works with: both are there until after Shutdown(), and the loop runs.
+  struct ShardParts {
+    EventLoop* loop;
+    BufferPool* pool;
+  };
+
   virtual ~FileSystemSource() = default;
 
   // Connects and attaches: blocks for a bounded time; one clear sentence in the status when it
-  // fails. Called once, after the last fork. Each loop is a shard's and runs until after
-  // Shutdown().
-  virtual absl::StatusOr<Attached> Connect(absl::Span<EventLoop* const> loops) = 0;
+  // fails. Called once, after the last fork.
+  virtual absl::StatusOr<Attached> Connect(absl::Span<const ShardParts> shards) = 0;
   // For the thread of that shard's loop only; until Shutdown().
   virtual FileSystem& file_system(size_t shard) = 0;
   // Ends it, whether Connect() succeeded or not: every Reply that is still owed completes before it

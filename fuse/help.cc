@@ -32,6 +32,12 @@ Caching (close-to-open unless said otherwise):
     -o entry_timeout=1    seconds that names are believed
     -o negative_timeout=0 seconds that a name is believed not to be there
 
+Read-ahead of its own (the kernel has one for the page cache):
+    -o read_ahead=auto    auto: where the kernel does not read ahead (direct_io, cache=none) or the
+                          round trip is longer than its window lasts; on; off
+    -o ra_max=8M          bytes fetched ahead of one reader
+    -o ra_total=32M       memory for data fetched ahead; at most half of pool_size
+
 Access:
     -o ro                 read only
     -o allow_other        other users may use the mount

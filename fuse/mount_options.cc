@@ -13,6 +13,9 @@ namespace {
 
 using Value = absl::string_view;
 
+// Two reads of a page each.
+constexpr uint64_t kLeastWindowBytes = 16 * 1024;
+
 absl::Status BadValue(absl::string_view name, Value value, absl::string_view wanted) {
   return absl::InvalidArgumentError(
       absl::StrCat("option ", name, "=", value, ": ", wanted, " is expected"));
@@ -30,7 +33,7 @@ absl::Status ParseNumber(absl::string_view name, Value value, uint64_t least, ui
 }
 
 absl::Status ParseSize(absl::string_view name, Value value, uint64_t least, uint64_t most,
-                       size_t& out) {
+                       uint64_t& out) {
   constexpr absl::string_view kSuffixes = "KMGT";
   const std::string wanted = absl::StrCat("a size like 64M, from ", least, " to ", most, " bytes,");
   if (value.empty()) return BadValue(name, value, wanted);
@@ -105,6 +108,24 @@ constexpr ValueOption kValueOptions[] = {
            name, value,
            {{"none", CacheMode::kNone}, {"auto", CacheMode::kAuto}, {"always", CacheMode::kAlways}},
            o.settings.cache);
+     }},
+    {"read_ahead",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<ReadAheadMode>(name, value,
+                                         {{"auto", ReadAheadMode::kAuto},
+                                          {"on", ReadAheadMode::kOn},
+                                          {"off", ReadAheadMode::kOff}},
+                                         o.read_ahead.mode);
+     }},
+    {"ra_max",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseSize(name, value, kLeastWindowBytes, uint64_t{1} << 30,
+                        o.read_ahead.max_window_bytes);
+     }},
+    {"ra_total",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseSize(name, value, wire::kMaxPayloadBytes, uint64_t{1} << 40,
+                        o.read_ahead.max_total_bytes);
      }},
     {"transport",
      [](absl::string_view name, Value value, MountOptions& o) {

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "client/connector.h"
+#include "client/read_ahead_options.h"
 #include "fuse/settings.h"
 #include "transport/base/log.h"
 
@@ -31,6 +32,7 @@ struct MountOptions {
   uint16_t port = 20490;
   uint32_t nconnect = 4;
   size_t pool_bytes = size_t{64} << 20;
+  ReadAheadOptions read_ahead;
   uint32_t shards = 0;  // 0: min(cores, 4)
   // Whether the kernel hands requests over by an io_uring: kAuto where it can.
   enum class Uring : uint8_t { kAuto, kOn, kOff };

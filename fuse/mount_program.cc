@@ -83,7 +83,7 @@ class MountedFileSystem {
 absl::Status MountedFileSystem::Connect() {
   WatchSignals();
   const size_t count = ShardCount(options_);
-  std::vector<EventLoop*> loops;
+  std::vector<FileSystemSource::ShardParts> parts;
   for (size_t i = 0; i < count; ++i) {
     shards_.push_back(std::make_unique<Shard>(
         arena_, clock_,
@@ -92,9 +92,9 @@ absl::Status MountedFileSystem::Connect() {
             .pool_bytes = options_.pool_bytes / count,
             // Polling pays only where there is a core to spare for it.
             .busy_poll = std::thread::hardware_concurrency() < 4 ? 0 : 20 * kMicrosecond}));
-    loops.push_back(&shards_.back()->loop());
+    parts.push_back({&shards_.back()->loop(), &shards_.back()->pool()});
   }
-  absl::StatusOr<FileSystemSource::Attached> attached = source_->Connect(loops);
+  absl::StatusOr<FileSystemSource::Attached> attached = source_->Connect(parts);
   if (!attached.ok()) return attached.status();
   tables_ = std::make_unique<Tables>(attached->root.handle);
   read_only_ = options_.read_only || attached->read_only;

@@ -35,6 +35,7 @@ class Shard {
   ~Shard();
 
   EventLoop& loop() { return loop_; }
+  BufferPool& pool() { return pool_; }
 
   struct Service {
     FileSystem& file_system;

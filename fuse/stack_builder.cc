@@ -1,5 +1,7 @@
 #include "fuse/stack_builder.h"
 
+#include "absl/synchronization/notification.h"
+#include "client/read_ahead_report.h"
 #include "transport/rdma/rdma_transport.h"
 #include "transport/tcp/tcp_transport.h"
 
@@ -25,7 +27,8 @@ RemoteSource::RemoteSource(const MountOptions& options, Arena& arena, const Cloc
 RemoteSource::~RemoteSource() { Shutdown(); }
 
 absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
-    absl::Span<EventLoop* const> loops) {
+    absl::Span<const ShardParts> shards) {
+  for (const ShardParts& shard : shards) loops_.push_back(shard.loop);
   tcp_ = std::make_unique<TcpTransport>(resources_);
   if (options_.transport != TransportChoice::kTcp)
     rdma_ = std::make_unique<RdmaTransport>(resources_);
@@ -36,14 +39,40 @@ absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
   client_options.path = options_.directory;
   client_options.connection_count = static_cast<int>(options_.nconnect);
   client_options.soft_timeout = options_.soft ? options_.timeout : 0;
-  auto client = Client::Connect(*connector_, messages_, client_options, {loops.begin(), loops.end()});
+  auto client = Client::Connect(*connector_, messages_, client_options, loops_);
   if (!client.ok()) return client.status();
   client_ = *std::move(client);
+  BuildStacks(shards);
   return Attached{client_->root(), client_->read_only()};
+}
+
+void RemoteSource::BuildStacks(absl::Span<const ShardParts> shards) {
+  StackOptions options;
+  options.read_ahead = options_.read_ahead;
+  options.situation.kernel_reads_ahead = !options_.settings.UsesDirectIo();
+  options.situation.round_trip = round_trip_ = client_->MeasureRoundTrip();
+  read_ahead_files_ = std::make_unique<ReadAheadFiles>(
+      versions_,
+      SharedReadAhead(options_.read_ahead, shards.front().pool->options(), shards.size()));
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const StackParts parts{client_->file_system(i), *shards[i].loop, *shards[i].pool,
+                           *read_ahead_files_};
+    stacks_.push_back(std::make_unique<Stack>(BuildStack(parts, options)));
+  }
 }
 
 void RemoteSource::Shutdown() {
   if (client_ != nullptr) client_->Shutdown();
+  for (size_t i = 0; i < stacks_.size(); ++i) {
+    absl::Notification done;
+    loops_[i]->Post([&] {
+      stacks_[i].reset();
+      done.Notify();
+    });
+    done.WaitForNotification();
+  }
+  stacks_.clear();
+  read_ahead_files_.reset();  // before the shards' pools
   client_.reset();
 }
 
@@ -66,6 +95,9 @@ void RemoteSource::Describe(ProgramStatus& status) const {
   status.memory = transport.memory_statistics();
   status.retry_count = client.repeated_count;
   status.reconnect_count = client.reconnect_count;
+  status.counters["round_trip_us"] = static_cast<uint64_t>(round_trip_ / kMicrosecond);
+  for (const auto& stack : stacks_) AddReadAhead(stack->read_ahead(), status.counters);
+  status.counters["read_ahead.memory_bytes"] = read_ahead_files_->memory_bytes();
 }
 
 }  // namespace rdmafs::fuse

@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -88,10 +89,11 @@ struct Outgoing {
   absl::Span<const std::byte> inline_payload;  // gathered, not copied; `hold` keeps it
 
   // Call: memory for the server to read (header.flags has kFlagSource) or write (kFlagSink), more than
-  // 0 and at most kMaxPayloadBytes, inside an arena's slab; or foreign memory, then `exposed_keys` are
-  // those of a pin that the caller keeps until the reply, or the connection's end.
+  // 0 and at most kMaxPayloadBytes, inside an arena's slab; or foreign memory, then `foreign` is the
+  // range around it that is to be registered as one, unless it is (see Transport::ForgetMemory). It
+  // stays mapped until the reply, or the connection's end.
   absl::Span<std::byte> exposed;
-  const MemoryKeys* exposed_keys = nullptr;
+  absl::Span<std::byte> foreign;
   // Reply: goes into the memory that the call exposed; request_header names it.
   absl::Span<const std::byte> push;
   const wire::MessageHeader* request_header = nullptr;
@@ -137,7 +139,8 @@ class Connection {
   virtual void Start(EventLoop& loop, ConnectionHandler& handler) = 0;
 
   // Queues a message; sent at the end of the loop's round at the latest. ENOTCONN after a close;
-  // EFAULT when `exposed`, inline_payload or push is not in registered memory. On an error nothing was
+  // EFAULT when `exposed`, inline_payload or push is not in registered memory; EFAULT or ENOMEM
+  // when `foreign` cannot be registered. On an error nothing was
   // or will be sent. The caller keeps within the credits; beyond them is a programmer's error.
   virtual Errno Post(Outgoing message) = 0;
 
@@ -207,6 +210,19 @@ class Transport {
                                                            EventLoop& loop, AcceptFunction accept) = 0;
   // Registrations and lookups, all protection domains together.
   virtual MemoryRegionCache::Statistics memory_statistics() const = 0;
+  // Whether memory is registered before the device may reach it. Where it is not, any memory will do.
+  virtual bool registers_memory() const { return false; }
+  // Keeps foreign memory registered for `access`, in every protection domain there is now. Blocks.
+  // ENOMEM, EFAULT: see MemoryRegistrar::Register().
+  virtual Result<std::vector<MemoryRegionCache::Pin>> PinMemory(absl::Span<std::byte> memory,
+                                                                MemoryAccess access) {
+    return std::vector<MemoryRegionCache::Pin>();
+  }
+  // No registration of foreign memory that touches `memory` is used for another call. Must be called
+  // before that mapping ends. What it drops is deregistered by the next registration, or TrimMemory().
+  // Neither allocates nor blocks on a device.
+  virtual void ForgetMemory(absl::Span<const std::byte> memory) {}
+  virtual void TrimMemory() {}
 };
 
 }  // namespace rdmafs

@@ -65,8 +65,9 @@ class Allocation : public testing::Test {
   Arena arena_;
   BufferPool pool_{arena_, {}};
   InodeVersions versions_;
+  ReadAheadFiles files_{versions_, SharedReadAhead({}, pool_.options(), 1)};
   ZeroFileSystem remote_;
-  Stack stack_ = BuildStack({remote_, loop_, pool_, versions_}, {{.mode = ReadAheadMode::kOn}, {}});
+  Stack stack_ = BuildStack({remote_, loop_, pool_, files_}, {{.mode = ReadAheadMode::kOn}, {}});
   std::vector<std::byte> memory_ = std::vector<std::byte>(kSize);
   uint64_t read_bytes_ = 0;
 };

@@ -52,7 +52,26 @@ TEST(ReadAheadLayer, AWholeWindowIsInFlightAheadOfTheReader) {
   for (size_t i = 0; i < rig.files.pending_count(); ++i) ahead += rig.files.pending(i).size;
   EXPECT_GE(ahead, 7 * kMi) << "none was answered while 7.5 MiB were read";
   EXPECT_EQ(rig.statistics().window_bytes, 8 * kMi);
-  EXPECT_LE(rig.statistics().memory_bytes, 10 * kMi);
+  EXPECT_LE(rig.read_ahead.memory_bytes(), 10 * kMi);
+}
+
+TEST(ReadAheadLayer, AReaderWhoseReadsComeThroughSeveralShardsIsFollowedAsOne) {
+  ReadAheadRig rig({.shard_count = 3});
+  rig.Make("f", 64 * kMi);
+  const OpenId id = rig.Open("f");
+  for (uint64_t i = 0; i < 64 * kMi / kRead; ++i) {
+    ASSERT_TRUE(rig.ReadsRight("f", id, i * kRead, kRead, i * 7 % 5 % 3));
+  }
+  uint64_t misses = 0, wasted = 0, copied = 0;
+  for (size_t shard = 0; shard < 3; ++shard) {
+    misses += rig.statistics(shard).misses;
+    wasted += rig.statistics(shard).wasted_bytes;
+    copied += rig.statistics(shard).copied_bytes;
+    EXPECT_GT(rig.statistics(shard).hits, 100u);
+  }
+  EXPECT_EQ(misses, 2u);
+  EXPECT_EQ(wasted + copied, 0u);
+  EXPECT_EQ(rig.files.read_bytes(), 64 * kMi) << "each byte once";
 }
 
 TEST(ReadAheadLayer, BackwardReadsTakeFewerRoundTripsThanReads) {
@@ -206,6 +225,23 @@ TEST(ReadAheadLayer, AReadOfDataOnTheirWayWaitsForThemAndAsksNoOne) {
   EXPECT_FALSE(second->done()) << "answers come in any order";
   EXPECT_EQ(rig.statistics().waits, 1u);
   rig.files.AnswerAll();
+}
+
+TEST(ReadAheadLayer, AReadThatWaitsForAnotherShardsFetchIsAnsweredByItsOwnLoop) {
+  ReadAheadRig rig({.shard_count = 2});
+  rig.Make("f", 8 * kMi);
+  const OpenId id = OpenAndWarm(rig, "f", 1);
+  rig.Start(id, kRead, kRead, 0);
+  const uint64_t sent = rig.files.read_count();
+  const auto* first = rig.Start(id, 2 * kRead, 1000, 1);
+  const auto* second = rig.Start(id, 2 * kRead + 1000, 1000, 1);
+  EXPECT_LE(rig.files.read_count(), sent + 1) << "none for the reads themselves";
+  rig.files.AnswerAll();
+  EXPECT_FALSE(first->done() || second->done()) << "the other shard's thread must not answer them";
+  rig.Settle();
+  ASSERT_TRUE(first->ok() && second->ok());
+  EXPECT_EQ(first->bytes()[0], PatternAt(2 * kRead));
+  EXPECT_EQ(rig.statistics(1).waits, 2u);
 }
 
 TEST(ReadAheadLayer, SeveralReadsMayWaitForTheSameData) {
@@ -366,7 +402,7 @@ TEST_P(ReadAheadChange, IsSeenByTheNextReadOfEveryShardAndOpenFile) {
   const OpenId first = OpenAndWarm(rig, "f", 8, 0);
   const OpenId second = OpenAndWarm(rig, "f", 8, 0);
   const OpenId third = OpenAndWarm(rig, "f", 8, 1);
-  ASSERT_GE(rig.statistics(0).memory_bytes, 1u);
+  ASSERT_GE(rig.read_ahead.memory_bytes(), 1u);
   change.make(rig, writer, shard);
   EXPECT_TRUE(rig.ReadsRight("f", first, 8 * kRead, kRead, 0));
   EXPECT_TRUE(rig.ReadsRight("f", second, 8 * kRead, kRead, 0));
@@ -508,7 +544,7 @@ TEST(ReadAheadLayer, MemoryStaysWithinRaTotalHoweverManyFilesAreRead) {
   for (uint64_t i = 0; i < 64; ++i) {
     for (int f = 0; f < 12; ++f) {
       ASSERT_TRUE(rig.ReadsRight(std::to_string(f), ids[f], i * kRead, kRead));
-      ASSERT_LE(rig.statistics().memory_bytes, 4 * kMi);
+      ASSERT_LE(rig.read_ahead.memory_bytes(), 4 * kMi);
     }
   }
   EXPECT_GT(rig.statistics().hits, 0u);
@@ -520,7 +556,7 @@ TEST(ReadAheadLayer, AFileThatIsNotReadAnyMoreGivesItsMemoryToOneThatIs) {
   rig.Make("busy", 32 * kMi);
   OpenAndWarm(rig, "idle", 200);
   const OpenId busy = rig.Open("busy");
-  const uint64_t before = rig.statistics().memory_bytes;
+  const uint64_t before = rig.read_ahead.memory_bytes();
   ASSERT_GE(before, 7 * kMi);
   rig.clock.now += 2 * kSecond;
   const uint64_t hits = rig.statistics().hits;
@@ -536,7 +572,7 @@ TEST(ReadAheadLayer, AShortPoolStopsTheFetchesAndNotTheReads) {
   while (Buffer buffer = rig.pool.Take()) taken.push_back(std::move(buffer));
   taken.pop_back();
   for (uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(rig.ReadsRight("f", id, i * kRead, kRead));
-  EXPECT_EQ(rig.statistics().memory_bytes, 0u);
+  EXPECT_EQ(rig.read_ahead.memory_bytes(), 0u);
   EXPECT_EQ(rig.files.read_count(), 100u);
   EXPECT_TRUE(rig.pool.Take()) << "the last block is left to others";
   taken.clear();
@@ -566,7 +602,7 @@ TEST(ReadAheadLayer, ReleaseWhileFetchesAreInFlightGivesAllMemoryBack) {
   rig.files.AnswerAll();
   EXPECT_TRUE(waiting->done());
   EXPECT_EQ(rig.statistics().in_flight, 0u);
-  EXPECT_LE(rig.statistics().memory_bytes, kMi) << "the block that small windows share";
+  EXPECT_LE(rig.read_ahead.memory_bytes(), kMi) << "the block that small windows share";
 }
 
 TEST(ReadAheadLayer, AReleaseThroughAnotherShardFreesWhatThisOneHas) {
@@ -574,9 +610,9 @@ TEST(ReadAheadLayer, AReleaseThroughAnotherShardFreesWhatThisOneHas) {
   rig.Make("f", 32 * kMi);
   const OpenId id = rig.Open("f", 0, 1);
   for (uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(rig.ReadsRight("f", id, i * kRead, kRead, 0));
-  ASSERT_GE(rig.statistics(0).memory_bytes, 2 * kMi);
+  ASSERT_GE(rig.read_ahead.memory_bytes(), 2 * kMi);
   rig.Release(id, 1);
-  EXPECT_LE(rig.statistics(0).memory_bytes, kMi);
+  EXPECT_LE(rig.read_ahead.memory_bytes(), kMi) << "the block that small windows share";
 }
 
 TEST(ReadAheadLayer, WhenTheServersEndIsTakenDownReadsThatWaitEndWithItsError) {

@@ -26,7 +26,7 @@ inline std::byte PatternAt(uint64_t offset) {
   return static_cast<std::byte>((offset * 0x9E3779B97F4A7C15u) >> 56);
 }
 
-// All on one thread; the shards' loop is one, run by Settle().
+// All on one thread; the shards' loop is one, run by Settle(), and so is their pool.
 class ReadAheadRig {
  public:
   struct Setup {
@@ -45,11 +45,11 @@ class ReadAheadRig {
 
   ReadAheadRig() : ReadAheadRig(Setup{}) {}
   explicit ReadAheadRig(const Setup& setup)
-      : pool(arena, {.cap_bytes = setup.pool_bytes, .slab_bytes = size_t{4} << 20}) {
+      : pool(arena, {.cap_bytes = setup.pool_bytes, .slab_bytes = size_t{4} << 20}),
+        read_ahead(versions, SharedReadAhead(setup.read_ahead, pool.options(), 1)) {
     for (size_t i = 0; i < setup.shard_count; ++i) {
       remotes.push_back(std::make_unique<MemoryFileSystem::Next>(files));
-      stacks.push_back(BuildStack({*remotes.back(), loop, pool, versions, setup.shard_count},
-                                  {setup.read_ahead, {}}));
+      stacks.push_back(BuildStack({*remotes.back(), loop, pool, read_ahead}, {setup.read_ahead, {}}));
     }
   }
   ~ReadAheadRig() {
@@ -94,6 +94,10 @@ class ReadAheadRig {
   Answer* Read(OpenId id, uint64_t offset, uint32_t size, size_t shard = 0) {
     Answer* answer = Start(id, offset, size, shard);
     files.AnswerAll();
+    for (int i = 0; i < 8 && !answer->done(); ++i) {  // it waited for what another shard fetched
+      Settle();
+      files.AnswerAll();
+    }
     return answer;
   }
   // Whether a read gives what the file has now. Its answer is not kept.
@@ -119,6 +123,7 @@ class ReadAheadRig {
   Arena arena;
   BufferPool pool;
   InodeVersions versions;
+  ReadAheadFiles read_ahead;
   MemoryFileSystem files;
   std::vector<std::unique_ptr<MemoryFileSystem::Next>> remotes;
   std::vector<Stack> stacks;

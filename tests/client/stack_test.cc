@@ -40,16 +40,24 @@ TEST(Stack, WithoutReadAheadTheTopIsTheRemoteFileSystemItself) {
   EXPECT_EQ(rig.stacks[0].read_ahead(), nullptr);
 }
 
-TEST(Stack, ShardsShareTheTotalAndTakeNoMoreThanHalfOfThePool) {
+TEST(Stack, ShardsShareTheTotalWhichIsNoMoreThanHalfOfTheirPools) {
+  const ReadAheadOptions options{.max_total_bytes = 32 << 20};
+  const BufferPool::Options pool{.cap_bytes = 24 << 20};
+  EXPECT_EQ(SharedReadAhead(options, pool, 1).max_memory_bytes, uint64_t{12} << 20);
+  EXPECT_EQ(SharedReadAhead(options, pool, 2).max_memory_bytes, uint64_t{24} << 20);
+  EXPECT_EQ(SharedReadAhead(options, pool, 4).max_memory_bytes, uint64_t{32} << 20);
+}
+
+TEST(Stack, DataFetchedAheadTakeNoMoreThanHalfOfThePool) {
   ReadAheadRig rig(
       {.shard_count = 2, .read_ahead = {.mode = ReadAheadMode::kOn}, .pool_bytes = 16 << 20});
   rig.Make("f", 32 << 20);
   const OpenId id = rig.Open("f");
   for (uint64_t i = 0; i < 400; ++i) {
-    ASSERT_TRUE(rig.ReadsRight("f", id, i * 65536, 65536));
-    ASSERT_LE(rig.statistics().memory_bytes, uint64_t{4} << 20);
+    ASSERT_TRUE(rig.ReadsRight("f", id, i * 65536, 65536, i % 2));
+    ASSERT_LE(rig.read_ahead.memory_bytes(), uint64_t{8} << 20);
   }
-  EXPECT_GT(rig.statistics().hits, 390u);
+  EXPECT_GT(rig.statistics(0).hits + rig.statistics(1).hits, 390u);
 }
 
 TEST(InodeVersions, AChangeIsUnderWayFromItsBeginningToItsEnd) {

@@ -11,12 +11,12 @@ class LocalSource final : public fuse::FileSystemSource {
   explicit LocalSource(std::string host, std::string path)
       : host_(std::move(host)), path_(std::move(path)) {}
 
-  absl::StatusOr<Attached> Connect(absl::Span<EventLoop* const> loops) override {
+  absl::StatusOr<Attached> Connect(absl::Span<const ShardParts> shards) override {
     if (host_ != "local") return absl::UnavailableError(host_ + " cannot be reached");
     if (::access(path_.c_str(), X_OK) != 0) return absl::NotFoundError(path_ + " is not exported");
     directory_ = std::make_unique<LocalDirectory>(path_);
-    for (EventLoop* loop : loops) {
-      file_systems_.push_back(std::make_unique<LocalFileSystem>(*directory_, *loop));
+    for (const ShardParts& shard : shards) {
+      file_systems_.push_back(std::make_unique<LocalFileSystem>(*directory_, *shard.loop));
     }
     return Attached{directory_->root(), false};
   }

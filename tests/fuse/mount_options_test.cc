@@ -66,6 +66,9 @@ TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
   EXPECT_EQ(options->settings.negative_timeout, 0);
   EXPECT_EQ(options->settings.cache, CacheMode::kAuto);
   EXPECT_EQ(options->transport, TransportChoice::kAuto);
+  EXPECT_EQ(options->read_ahead.mode, ReadAheadMode::kAuto);
+  EXPECT_EQ(options->read_ahead.max_window_bytes, uint64_t{8} << 20);
+  EXPECT_EQ(options->read_ahead.max_total_bytes, uint64_t{32} << 20);
   EXPECT_FALSE(options->soft || options->read_only || options->foreground ||
                options->settings.writeback);
 }
@@ -73,10 +76,13 @@ TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
 TEST(MountOptions, EveryOptionIsUnderstood) {
   const auto options = WithOptions(
       "ro,direct_io,writeback,attr_timeout=0.5,entry_timeout=2,negative_timeout=3,cache=none,"
-      "transport=tcp,"
+      "transport=tcp,read_ahead=on,ra_max=2M,ra_total=1G,"
       "port=1,nconnect=16,pool_size=1G,shards=3,soft,timeout=7,log_level=debug");
   ASSERT_TRUE(options.ok()) << ErrorOf(options);
   EXPECT_TRUE(options->read_only && options->settings.direct_io && options->settings.writeback);
+  EXPECT_EQ(options->read_ahead.mode, ReadAheadMode::kOn);
+  EXPECT_EQ(options->read_ahead.max_window_bytes, uint64_t{2} << 20);
+  EXPECT_EQ(options->read_ahead.max_total_bytes, uint64_t{1} << 30);
   EXPECT_EQ(options->settings.attr_timeout, 500 * kMillisecond);
   EXPECT_EQ(options->settings.entry_timeout, 2 * kSecond);
   EXPECT_EQ(options->settings.negative_timeout, 3 * kSecond);
@@ -139,6 +145,9 @@ TEST(MountOptions, TheHelpTextNamesEveryOption) {
                            "negative_timeout",
                            "cache",
                            "writeback",
+                           "read_ahead",
+                           "ra_max",
+                           "ra_total",
                            "transport",
                            "port",
                            "nconnect",

@@ -58,7 +58,7 @@ Errno LoopbackConnection::Post(Outgoing message) {
   if (closing_) return Errno(ENOTCONN);
   if (!memory_->Contains(message.inline_payload) || !memory_->Contains(message.push))
     return Errno(EFAULT);
-  if (message.exposed_keys == nullptr && !memory_->Contains(message.exposed)) return Errno(EFAULT);
+  if (message.foreign.empty() && !memory_->Contains(message.exposed)) return Errno(EFAULT);
   wire::MessageHeader& header = message.header;
   header.inline_size = static_cast<uint32_t>(message.inline_payload.size());
   header.size = static_cast<uint32_t>(sizeof header + message.body.size()) + header.inline_size;

@@ -103,20 +103,23 @@ void ProtectionDomains::Forget(ibv_context* device) {
   by_device_.erase(found);
 }
 
-MemoryRegionCache::Statistics ProtectionDomains::statistics() const {
+std::vector<std::shared_ptr<ProtectionDomain>> ProtectionDomains::All() const {
   std::vector<std::shared_ptr<ProtectionDomain>> domains;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& weak : all_) domains.push_back(weak.lock());
+  absl::MutexLock lock(&mutex_);
+  for (const auto& weak : all_) {
+    if (auto domain = weak.lock()) domains.push_back(std::move(domain));
   }
+  return domains;
+}
+
+MemoryRegionCache::Statistics ProtectionDomains::statistics() const {
+  const std::vector<std::shared_ptr<ProtectionDomain>> domains = All();
   MemoryRegionCache::Statistics sum;
   {
     absl::MutexLock lock(&retired_->mutex);
     sum = retired_->sum;
   }
-  for (const auto& domain : domains) {
-    if (domain != nullptr) Add(sum, domain->cache().statistics());
-  }
+  for (const auto& domain : domains) Add(sum, domain->cache().statistics());
   return sum;
 }
 

@@ -51,6 +51,7 @@ class ProtectionDomains {
   absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device);
   // The device is gone: connections in being keep their domain, new ones get another.
   void Forget(ibv_context* device);
+  std::vector<std::shared_ptr<ProtectionDomain>> All() const;
   // Of all domains that there are and were.
   MemoryRegionCache::Statistics statistics() const;
 

@@ -89,7 +89,9 @@ Errno RdmaConnection::Post(Outgoing message) {
   const Errno posted = queue_pair_->sends().Post(std::move(send));
   if (!posted.ok()) return posted;
   if (!server_) {
-    slots_[slot] = {true, static_cast<uint32_t>(message.exposed.size()), std::move(message.hold)};
+    slots_[slot].in_flight = true;
+    slots_[slot].exposed_size = static_cast<uint32_t>(message.exposed.size());
+    slots_[slot].hold = std::move(message.hold);
     ++calls_in_flight_;
   }
   Add(counters_.messages_sent, 1);
@@ -107,11 +109,14 @@ Errno RdmaConnection::PrepareCall(const Outgoing& message, SendQueue::Message& s
   const bool sink = (message.header.flags & wire::kFlagSink) != 0;
   CHECK(sink != ((message.header.flags & wire::kFlagSource) != 0));
   send.header.remote_address = reinterpret_cast<uintptr_t>(message.exposed.data());
-  if (message.exposed_keys != nullptr) {
-    send.header.rkey = message.exposed_keys->rkey;
+  const MemoryAccess access = sink ? MemoryAccess::kRemoteWrite : MemoryAccess::kRemoteRead;
+  if (!message.foreign.empty()) {
+    auto pin = queue_pair_->domain().cache().LookupForeign(message.foreign, access);
+    if (!pin.ok()) return pin.error();
+    send.header.rkey = pin->keys.rkey;
+    slots_[message.header.slot].pin = *std::move(pin);
     return kOk;
   }
-  const MemoryAccess access = sink ? MemoryAccess::kRemoteWrite : MemoryAccess::kRemoteRead;
   auto keys = queue_pair_->domain().cache().Lookup(message.exposed, access);
   if (!keys.ok()) return keys.error();
   send.header.rkey = keys->rkey;
@@ -222,6 +227,7 @@ void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
     slot.exposed_size = (header.flags & wire::kFlagSink) != 0 ? header.remote_size : 0;
   } else {
     hold = std::move(slot.hold);
+    slot.pin = {};  // whoever hears of the reply may have the registration undone
     slot.in_flight = false;
     --calls_in_flight_;
   }
@@ -304,7 +310,7 @@ void RdmaConnection::Finish() {
   state_ = State::kClosed;
   LeaveLoop();
   queue_pair_->Destroy();
-  slots_.assign(slots_.size(), Slot());
+  for (Slot& slot : slots_) slot = {};
   queue_pair_->sends().Abandon();
   handler_->OnClosed(*this, reason_);  // may destroy this
 }

@@ -42,6 +42,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
     bool in_flight = false;     // client
     uint32_t exposed_size = 0;  // client; server: of the sink
     Buffer hold;                // client: the exposed memory's
+    MemoryRegionCache::Pin pin;  // client: its registration, if it is foreign
   };
 
   // CompletionPoller.

@@ -79,4 +79,23 @@ MemoryRegionCache::Statistics RdmaTransport::memory_statistics() const {
   return domains_->statistics();
 }
 
+Result<std::vector<MemoryRegionCache::Pin>> RdmaTransport::PinMemory(absl::Span<std::byte> memory,
+                                                                     MemoryAccess access) {
+  std::vector<MemoryRegionCache::Pin> pins;
+  for (const auto& domain : domains_->All()) {
+    auto pin = domain->cache().LookupForeign(memory, access);
+    if (!pin.ok()) return pin.error();
+    pins.push_back(*std::move(pin));
+  }
+  return pins;
+}
+
+void RdmaTransport::ForgetMemory(absl::Span<const std::byte> memory) {
+  for (const auto& domain : domains_->All()) domain->cache().Invalidate(memory);
+}
+
+void RdmaTransport::TrimMemory() {
+  for (const auto& domain : domains_->All()) domain->cache().Trim();
+}
+
 }  // namespace rdmafs

@@ -27,6 +27,11 @@ class RdmaTransport final : public Transport {
                                                    const ConnectionOptions& options,
                                                    EventLoop& loop, AcceptFunction accept) override;
   MemoryRegionCache::Statistics memory_statistics() const override;
+  bool registers_memory() const override { return true; }
+  Result<std::vector<MemoryRegionCache::Pin>> PinMemory(absl::Span<std::byte> memory,
+                                                        MemoryAccess access) override;
+  void ForgetMemory(absl::Span<const std::byte> memory) override;
+  void TrimMemory() override;
 
  private:
   const TransportResources resources_;

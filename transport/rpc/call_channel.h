@@ -22,7 +22,7 @@ struct CallPayload {
   absl::Span<const std::byte> inline_payload;  // <= wire::kMaxInlineBytes; kept by `hold` or the asker
   absl::Span<std::byte> exposed;               // memory for the server to read or write
   bool server_writes = false;                  // kFlagSink, else kFlagSource
-  const MemoryKeys* keys = nullptr;            // see Outgoing::exposed_keys
+  absl::Span<std::byte> foreign;               // see Outgoing::foreign
   Buffer hold;
 };
 

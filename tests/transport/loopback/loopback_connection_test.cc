@@ -190,14 +190,13 @@ TEST_F(LoopbackTest, MemoryThatIsNotRegisteredIsEFAULT) {
   EXPECT_EQ(server.message_count + client.message_count, 0u);
 }
 
-TEST_F(LoopbackTest, ForeignMemoryIsExposedWithKeys) {
+TEST_F(LoopbackTest, ForeignMemoryIsExposedWhenItIsSaidToBe) {
   std::byte own[64] = {};
-  const MemoryKeys keys{1, 2};
   Outgoing call;
   call.header.opcode = 3;
   call.header.flags = wire::kFlagSink;
   call.exposed = absl::MakeSpan(own);
-  call.exposed_keys = &keys;
+  call.foreign = call.exposed;
   ASSERT_EQ(client.Post(std::move(call)), kOk);
   ASSERT_TRUE(Until([&] { return server.held.size() == 1; }));
   Push(server.held[0].header(), 64);
