@@ -60,7 +60,9 @@ TEST(Mount, ASignalEndsABusyMountToo) {
   ASSERT_EQ(::kill(mounted.process(), SIGTERM), 0);
   EXPECT_EQ(mounted.WaitForExit(), 0);
   char byte;
-  EXPECT_EQ(::pread(fd.get(), &byte, 1, 0) < 0 ? errno : 0, ENOTCONN);
+  // The kernel takes a ring down a moment after its process: a read that comes between is aborted.
+  const int error = ::pread(fd.get(), &byte, 1, 0) < 0 ? errno : 0;
+  EXPECT_TRUE(error == ENOTCONN || error == ECONNABORTED) << error;
 }
 
 // A caller who waits for an answer that never comes; his exit status once `signal` has reached him.
