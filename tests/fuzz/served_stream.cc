@@ -5,19 +5,53 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "transport/base/unique_fd.h"
 
 namespace rdmafs::server {
 namespace {
 
-constexpr int kPatienceMs = 20000;
+constexpr Nanoseconds kPatience = 20 * kSecond;
+
+[[noreturn]] void Abort(const char* what, const char* why) {
+  std::fprintf(stderr, "stream: %s: %s\n", what, why);
+  abort();
+}
+
+// Calls `call` until it is not interrupted: the fuzzer's alarm comes every few seconds, without
+// SA_RESTART.
+template <typename Call>
+auto Uninterrupted(Call call) {
+  while (true) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
+void ConnectTo(int fd, uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int error = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ? errno : 0;
+  // An interrupted connect(2) goes on, and the socket becomes writable when it is done.
+  if (error == EINTR) {
+    pollfd waiting{fd, POLLOUT, 0};
+    Uninterrupted([&] { return poll(&waiting, 1, -1); });
+  } else if (error != 0) {
+    Abort("connect", std::strerror(error));
+  }
+}
 
 void SendAll(int fd, const void* data, size_t size) {
   const char* next = static_cast<const char*>(data);
   while (size > 0) {
-    ssize_t n = send(fd, next, size, MSG_NOSIGNAL);
+    const ssize_t n = Uninterrupted([&] { return send(fd, next, size, MSG_NOSIGNAL); });
     if (n <= 0) return;  // the server closed it: what it has seen was enough
     next += n;
     size -= static_cast<size_t>(n);
@@ -25,11 +59,16 @@ void SendAll(int fd, const void* data, size_t size) {
 }
 
 // Takes what comes; false at the end of the stream.
-bool Receive(int fd) {
+bool Receive(int fd, const Clock& clock) {
+  const Nanoseconds deadline = clock.Now() + kPatience;
   pollfd waiting{fd, POLLIN, 0};
-  if (poll(&waiting, 1, kPatienceMs) != 1) abort();  // it hangs
+  const int ready = Uninterrupted([&] {
+    const Nanoseconds left = std::max<Nanoseconds>(0, deadline - clock.Now());
+    return poll(&waiting, 1, static_cast<int>(left / kMillisecond));
+  });
+  if (ready != 1) Abort("receive", ready == 0 ? "it hangs" : std::strerror(errno));
   char space[65536];
-  return recv(fd, space, sizeof space, 0) > 0;
+  return Uninterrupted([&] { return recv(fd, space, sizeof space, 0); }) > 0;
 }
 
 std::string Greeting() {
@@ -46,17 +85,14 @@ std::string Greeting() {
 
 void ServedStream::Send(absl::Span<const uint8_t> stream) {
   UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(listener_->port());
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) abort();
+  if (!fd.valid()) Abort("socket", std::strerror(errno));
+  ConnectTo(fd.get(), listener_->port());
   const std::string greeting = Greeting();
   SendAll(fd.get(), greeting.data(), greeting.size());
-  if (!Receive(fd.get())) return;
+  if (!Receive(fd.get(), clock_)) return;
   SendAll(fd.get(), stream.data(), stream.size());
   shutdown(fd.get(), SHUT_WR);
-  while (Receive(fd.get())) {
+  while (Receive(fd.get(), clock_)) {
   }
 }
 

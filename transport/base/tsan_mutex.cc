@@ -1,6 +1,10 @@
 // Tells ThreadSanitizer what absl's locks order: the distribution's libabsl is not compiled with
 // it, and so every access that a mutex guards would look like a race. Part of builds with
 // -fsanitize=thread only.
+//
+// A condition that a thread waits for is not only asked by that thread: whoever unlocks the mutex
+// asks it too, inside Unlock() and still holding the lock, to find out whom to wake. So Eval() is an
+// access under the lock like any other, later than the release that Unlock() announced.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
@@ -31,6 +35,18 @@ void* AddressOf(Member member) {
   return address;
 }
 
+// The mutex that this thread is inside a call of, where conditions may be asked.
+thread_local void* conditions_of = nullptr;
+
+class AsksConditionsOf {
+ public:
+  explicit AsksConditionsOf(void* mutex) : before_(conditions_of) { conditions_of = mutex; }
+  ~AsksConditionsOf() { conditions_of = before_; }
+
+ private:
+  void* const before_;
+};
+
 }  // namespace
 
 #define RDMAFS_NEXT(type, member) static auto* const next = Next<type>(AddressOf(member))
@@ -45,6 +61,7 @@ void Mutex::Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
 }
 void Mutex::Unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(void(Mutex*), &Mutex::Unlock);
+  const AsksConditionsOf asks(this);
   __tsan_release(this);
   next(this);
 }
@@ -61,11 +78,13 @@ void Mutex::ReaderLock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
 }
 void Mutex::ReaderUnlock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(void(Mutex*), &Mutex::ReaderUnlock);
+  const AsksConditionsOf asks(this);
   __tsan_release(this);
   next(this);
 }
 void Mutex::Await(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(void(Mutex*, const Condition&), &Mutex::Await);
+  const AsksConditionsOf asks(this);
   __tsan_release(this);
   next(this, condition);
   __tsan_acquire(this);
@@ -73,6 +92,7 @@ void Mutex::Await(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
 bool Mutex::AwaitWithTimeout(const Condition& condition,
                              Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(bool(Mutex*, const Condition&, Duration), &Mutex::AwaitWithTimeout);
+  const AsksConditionsOf asks(this);
   __tsan_release(this);
   const bool result = next(this, condition, timeout);
   __tsan_acquire(this);
@@ -81,19 +101,30 @@ bool Mutex::AwaitWithTimeout(const Condition& condition,
 bool Mutex::AwaitWithDeadline(const Condition& condition,
                               Time deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(bool(Mutex*, const Condition&, Time), &Mutex::AwaitWithDeadline);
+  const AsksConditionsOf asks(this);
   __tsan_release(this);
   const bool result = next(this, condition, deadline);
   __tsan_acquire(this);
   return result;
 }
+bool Condition::Eval() const {
+  RDMAFS_NEXT(bool(const Condition*), &Condition::Eval);
+  void* const mutex = conditions_of;
+  if (mutex != nullptr) __tsan_acquire(mutex);
+  const bool result = next(this);
+  if (mutex != nullptr) __tsan_release(mutex);
+  return result;
+}
 void CondVar::Wait(Mutex* mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(void(CondVar*, Mutex*), &CondVar::Wait);
+  const AsksConditionsOf asks(mutex);
   __tsan_release(mutex);
   next(this, mutex);
   __tsan_acquire(mutex);
 }
 bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(bool(CondVar*, Mutex*, Duration), &CondVar::WaitWithTimeout);
+  const AsksConditionsOf asks(mutex);
   __tsan_release(mutex);
   const bool result = next(this, mutex, timeout);
   __tsan_acquire(mutex);
@@ -101,6 +132,7 @@ bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) ABSL_NO_THREAD_SAF
 }
 bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   RDMAFS_NEXT(bool(CondVar*, Mutex*, Time), &CondVar::WaitWithDeadline);
+  const AsksConditionsOf asks(mutex);
   __tsan_release(mutex);
   const bool result = next(this, mutex, deadline);
   __tsan_acquire(mutex);

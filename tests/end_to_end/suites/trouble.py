@@ -101,31 +101,65 @@ def no_inodes(site):
         equal("mkdir", error_of(os.mkdir, full.mount / "d"), 28)
 
 
+def errors_of_write_back(path):
+    """The errors of eight writes of 1 MiB, of fsync and of close."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    numbers = [error_of(os.write, fd, b"x" * (1 << 20)) for _ in range(8)]
+    return numbers + [error_of(os.fsync, fd), error_of(os.close, fd)]
+
+
 @suite.check("a write-back mount tells of the full disk at fsync or close")
 def full_disk_writeback(site):
     with tmpfs(site, "size=4m,mode=755") as disk, \
             other_site(site, "full-writeback", export=disk, options="writeback") as full:
-        fd = os.open(full.mount / "f", os.O_WRONLY | os.O_CREAT)
-        numbers = [error_of(lambda: os.write(fd, b"x" * (1 << 20))) for _ in range(8)]
-        numbers.append(error_of(os.fsync, fd))
-        numbers.append(error_of(os.close, fd))
+        numbers = errors_of_write_back(full.mount / "f")
         if 28 not in numbers:
             raise Failed(f"8 MiB went into 4 MiB without a word: {numbers}")
 
 
-@suite.check("a quota's end is EDQUOT")
+@contextlib.contextmanager
+def quota_disk(site):
+    """A file system that everyone may write 4 MiB to: a tmpfs where the kernel has quotas there, else a
+    btrfs in an image, whose quota needs nothing further of the kernel."""
+    limit = "size=64m,mode=777,usrquota,usrquota_block_hardlimit=4M"
+    directory = site.where.work / "quota-disk"
+    image = site.where.work / "quota-image"
+    clear(directory)
+    directory.mkdir(parents=True)
+    try:
+        if run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", str(directory)], expect=None).returncode:
+            with open(image, "wb") as file:
+                file.truncate(200 << 20)  # the least that mkfs.btrfs takes is 109 MiB
+            run(["mkfs.btrfs", "-q", str(image)])
+            if run(["mount", "-o", "loop", str(image), str(directory)], expect=None).returncode:
+                raise NotHere("this kernel has neither quotas on tmpfs nor btrfs")
+            run(["btrfs", "quota", "enable", str(directory)])
+            run(["btrfs", "qgroup", "limit", "4M", str(directory)])
+            directory.chmod(0o777)
+        yield directory
+    finally:
+        clear(directory)
+        image.unlink(missing_ok=True)
+
+
+@suite.check("a quota's end is EDQUOT, and what was acknowledged is there")
 def quota(site):
-    limit = "size=16m,mode=777,usrquota,usrquota_block_hardlimit=1M"
-    probe = site.where.work / "quota-probe"
-    probe.mkdir(exist_ok=True)
-    if run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", str(probe)], expect=None).returncode:
-        probe.rmdir()
-        raise NotHere("this kernel has no quota on tmpfs")
-    clear(probe)
-    with tmpfs(site, limit) as disk, other_site(site, "quota", export=disk) as full:
-        actor = full.identities.of(1001, 1001)
-        number, _ = actor.call(fill, str(full.mount / "f"), 65536)
-        equal("the error", number, 122)
+    with quota_disk(site) as disk:
+        for options in ("", "direct_io"):
+            with other_site(site, "quota", export=disk, options=options) as full:
+                actor = full.identities.of(1001, 1001)
+                number, done = actor.call(fill, str(full.mount / "f"), 65536)
+                equal(f"the error with the options '{options}'", number, 122)
+                size = os.stat(disk / "f").st_size
+                if size < done:
+                    raise Failed(f"{done} bytes were acknowledged, {size} are there")
+                os.unlink(full.mount / "f")
+                run(["sync", "-f", str(disk)])
+        with other_site(site, "quota-writeback", export=disk, options="writeback") as full:
+            actor = full.identities.of(1001, 1001)
+            numbers = actor.call(errors_of_write_back, str(full.mount / "f"))
+            if 122 not in numbers:
+                raise Failed(f"8 MiB went into a quota of 4 MiB without a word: {numbers}")
 
 
 READ_ONLY = """
