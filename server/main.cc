@@ -54,6 +54,7 @@ ServerOptions OptionsOf(const ServerConfiguration& configuration) {
   options.worker_count =
       configuration.workers != 0 ? configuration.workers : std::max(4, 2 * CoreCount());
   options.use_io_uring = configuration.io_uring;
+  options.lease = configuration.lease_s * kSecond;
   options.busy_poll = CoreCount() >= kCoresForBusyPoll ? kBusyPoll : 0;
   return options;
 }
@@ -126,9 +127,9 @@ absl::Status Program::Start() {
 
 // Shards write under the ids of nobody: with root's, quotas and reserved blocks would not hold for
 // anyone. They inherit them from this thread, and neither ever changes them: rdma_cm, and the
-// drivers whose doorbell is a write(2) (rxe, siw), refuse (EACCES) a thread whose credentials are not
-// the very ones that opened the descriptor. So this comes after the workers, which take on their
-// callers' ids, and before RDMA's first descriptor.
+// drivers whose doorbell is a write(2) (rxe, siw), refuse (EACCES) a thread whose credentials are
+// not the very ones that opened the descriptor. So this comes after the workers, which take on
+// their callers' ids, and before RDMA's first descriptor.
 void Program::AssumeDataWriter() {
   if (Errno error = ThreadCredentials::OfThisThread().AssumeDataWriter(); !error.ok()) {
     Log(LogLevel::kDebug, "shards write with the server's own rights: ", error.ToString());
@@ -186,8 +187,8 @@ void Program::OnSignal() {
 
 void Program::Reload() {
   notify_.Reloading();
-  // On a thread that ends with it: opening a store may change the credentials of the thread that does,
-  // and this one's must stay what RDMA's descriptors were opened with.
+  // On a thread that ends with it: opening a store may change the credentials of the thread that
+  // does, and this one's must stay what RDMA's descriptors were opened with.
   absl::Status status;
   std::thread([&] { status = exports_->Reload(); }).join();
   if (status.ok()) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/operation.h"
+#include "server/session_end.h"
 #include "transport/base/log.h"
 
 namespace rdmafs::server {
@@ -66,6 +67,7 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .locks = locks_,
                .exports = exports,
                .breaches = breaches_,
+               .lease = options.lease,
                .server_id = MakeServerId(random),
                .boot_id = ReadBootId()} {
   CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
@@ -78,8 +80,8 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
     }
   }
   for (int i = 0; i < options.shard_count; ++i) {
-    shards_.push_back(std::make_unique<Shard>(
-        context_, Shard::Options{use_io_uring, options.busy_poll}));
+    shards_.push_back(
+        std::make_unique<Shard>(context_, Shard::Options{use_io_uring, options.busy_poll}));
   }
 }
 
@@ -105,6 +107,10 @@ bool Server::Stop(Nanoseconds patience) {
   for (auto& shard : shards_) {
     if (!shard->WaitStopped(std::max<Nanoseconds>(0, deadline - context_.clock.Now())))
       return false;
+  }
+  // Nobody comes back to this process.
+  for (const std::shared_ptr<Session>& session : sessions_.All()) {
+    if (session->BeginEnd()) EndSession(context_, session);
   }
   return true;
 }
@@ -141,6 +147,7 @@ void Server::AddTo(ProgramStatus& status) const {
   status.counters["workers.busy"] = workers.busy_count;
   status.counters["workers.queued"] = workers.queued_count;
   status.counters["workers.queued_peak"] = workers.queued_count_peak;
+  status.counters["sessions.away"] = sessions_.idle_count();
   status.counters["locks.held"] = locks_.held_count();
   status.counters["locks.waiting"] = locks_.waiting_count();
   status.counters["connections.broke_protocol"] = breaches_.count();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "server/limits.h"
 #include "server/server_context.h"
 #include "server/shard.h"
 #include "transport/connection.h"
@@ -16,7 +17,8 @@ struct ServerOptions {
   int shard_count = 1;
   int worker_count = 4;
   bool use_io_uring = true;
-  Nanoseconds busy_poll = 0;  // of the shards' loops
+  Nanoseconds busy_poll = 0;          // of the shards' loops
+  Nanoseconds lease = kDefaultLease;  // of a session without a connection
   std::function<void()> prepare_worker;
 };
 

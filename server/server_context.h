@@ -23,6 +23,8 @@ struct ServerContext {
   LockTable& locks;
   ExportSource& exports;
   BreachLog& breaches;
+  // How long a session is kept for a client that is away.
+  Nanoseconds lease = 0;
   std::array<uint64_t, 2> server_id{};  // random, of this process
   std::array<uint64_t, 2> boot_id{};    // of the host
 };

@@ -22,6 +22,7 @@ void ServeGetLock(Call& call) {
 void ServeSetLock(Call& call) {
   const auto& r = call.request<wire::SetLockRequest>();
   if (!call.Address(r.open_id, false)) return;
+  if (call.cancelled) return call.Fail(Errno(EINTR));
   // The answer may come now, or from any thread that makes room: either way by the loop.
   call.wait = call.context().locks.Set(
       call.file().id(), OwnerOf(call, r.range.owner), {call.session().number(), r.open_id}, r.range,
@@ -36,6 +37,7 @@ void ServeCancel(Call& call) {
   const auto& r = call.request<wire::CancelRequest>();
   Call* waiting = call.channel().FindCall(r.slot, r.sequence);
   // One that is not there, or is no lock, has been answered before this came.
+  if (waiting != nullptr) waiting->cancelled = true;  // a replay has yet to begin its wait
   if (waiting != nullptr && waiting->wait != 0) call.context().locks.Cancel(waiting->wait);
   Call::Finish(call);
 }
