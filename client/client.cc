@@ -264,6 +264,9 @@ absl::Status Client::Establish() {
     if (again) {
       absl::Status status = ReopenFiles(After(6 * options_.set_up_timeout));
       if (!status.ok()) return status;
+      // Others need not wait any longer for what this client takes again.
+      status = CallFirst(0, wire::PingRequest{}, {}, deadline, [](const Answer&) { return absl::OkStatus(); });
+      if (!status.ok()) return status;
     }
   }
   for (size_t i = 1; i < channels_.size(); ++i) {

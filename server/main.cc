@@ -18,6 +18,7 @@
 #include "server/daemon.h"
 #include "server/export_directory.h"
 #include "server/listeners.h"
+#include "server/lock_holders_file.h"
 #include "server/options.h"
 #include "server/process_limits.h"
 #include "server/server.h"
@@ -97,6 +98,7 @@ class Program {
   BufferPool blocks_;
   TcpTransport tcp_;
   RdmaTransport rdma_;
+  std::unique_ptr<LockHoldersFile> lock_holders_;
   std::unique_ptr<ExportDirectory> exports_;
   std::unique_ptr<Server> server_;
   EventLoop loop_;
@@ -113,8 +115,16 @@ absl::Status Program::Start() {
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
     Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
   }
-  server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom,
-                                     OptionsOf(configuration_));
+  const std::string state =
+      configuration_.state_directory.empty() ? "/var/lib/rdmafs" : configuration_.state_directory;
+  lock_holders_ =
+      std::make_unique<LockHoldersFile>(absl::StrCat(state, "/lock-holders.", configuration_.port));
+  ServerOptions options = OptionsOf(configuration_);
+  options.lock_holders = lock_holders_->at_start();
+  options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
+    file->Store(holders);
+  };
+  server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom, options);
   AssumeDataWriter();
   auto open = Listen(
       configuration_, tcp_, rdma_, loop_,

@@ -59,6 +59,7 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
       workers_(options.worker_count, options.prepare_worker),
       sessions_(random),
       breaches_(clock),
+      grace_(options.lock_holders, options.remember_lock_holders),
       context_{.clock = clock,
                .messages = messages,
                .blocks = blocks,
@@ -67,6 +68,7 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .locks = locks_,
                .exports = exports,
                .breaches = breaches_,
+               .grace = grace_,
                .lease = options.lease,
                .server_id = MakeServerId(random),
                .boot_id = ReadBootId()} {
@@ -83,6 +85,12 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
     shards_.push_back(
         std::make_unique<Shard>(context_, Shard::Options{use_io_uring, options.busy_poll}));
   }
+  locks_.WatchHolders([this](int change) { grace_.CountHolder(change); });
+  if (!grace_.active()) return;
+  Log(LogLevel::kNotice, options.lock_holders,
+      " clients held locks: others get none until they have them again, or ",
+      options.lease / kSecond, " s are over");
+  shards_[0]->loop().After(options.lease, [this] { grace_.End(); });
 }
 
 Server::~Server() = default;
@@ -102,6 +110,8 @@ void Server::Accept(std::unique_ptr<Connection> connection) {
 }
 
 bool Server::Stop(Nanoseconds patience) {
+  grace_.Freeze();
+  grace_.End();  // who waits for it would not come to an end
   for (auto& shard : shards_) shard->Stop();
   const Nanoseconds deadline = context_.clock.Now() + patience;
   for (auto& shard : shards_) {

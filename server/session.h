@@ -2,6 +2,7 @@
 // slots, over all its connections and from one connection to the next.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -50,6 +51,9 @@ class Session {
   void Replace(const std::shared_ptr<const Attachment>& attachment,
                std::shared_ptr<const Attachment> with);
   std::vector<std::shared_ptr<const Attachment>> attachments() const;
+
+  // True once: it has taken its locks again after a restart of the server.
+  bool MarkReclaimed() { return !reclaimed_.exchange(true); }
 
   // --- Its connections, by the numbers that the client gave them
   // -------------------------------------------------------------------------------------
@@ -103,6 +107,7 @@ class Session {
   const uint64_t number_;
   const std::string peer_host_;
   OpenTable opens_;
+  std::atomic<bool> reclaimed_{false};
 
   mutable absl::Mutex mutex_;
   std::vector<std::shared_ptr<const Attachment>> attachments_ ABSL_GUARDED_BY(mutex_);

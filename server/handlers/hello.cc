@@ -1,5 +1,6 @@
 // HELLO, ATTACH, PING and RETIRE: how a connection comes to serve.
 #include "server/channel.h"
+#include "server/grace_period.h"
 #include "server/handlers/handlers.h"
 #include "server/limits.h"
 #include "server/server_context.h"
@@ -151,7 +152,14 @@ void ServeHello(Call& call) {
 
 void ServeAttach(Call& call) { call.OnWorker(Attach); }
 
-void ServePing(Call& call) { Call::Finish(call); }
+void ServePing(Call& call) {
+  // In the set-up slot: the client has opened its files and taken its locks again.
+  if (call.header().slot == wire::kSetUpSlot &&
+      call.context().locks.HeldBy(call.session().number()) != 0 && call.session().MarkReclaimed()) {
+    call.context().grace.Reclaimed();
+  }
+  Call::Finish(call);
+}
 
 void ServeRetire(Call& call) {
   const auto& r = call.request<wire::RetireRequest>();
