@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/time.h"
 #include "client/answers.h"
 #include "transport/base/log.h"
 
@@ -12,22 +11,23 @@ namespace rdmafs {
 namespace {
 
 constexpr Nanoseconds kTick = kSecond;
-constexpr Nanoseconds kFirstBackoff = 100 * kMillisecond;
-
-absl::Time Deadline(Nanoseconds timeout) { return absl::Now() + absl::Nanoseconds(timeout); }
-
-// Runs `task` on the loop's thread and waits for it.
-template <typename Task>
-void RunOn(EventLoop& loop, Task task) {
-  absl::Notification done;
-  loop.Post([&] {
-    task();
-    done.Notify();
-  });
-  done.WaitForNotification();
-}
+// Of one connection, when the server is to be reached again: a SYN that was lost is sent again within it.
+constexpr Nanoseconds kReconnectTimeout = 3 * kSecond;
+constexpr Nanoseconds kFarewellPatience = kSecond;
 
 }  // namespace
+
+template <typename Task>
+void Client::RunOn(EventLoop& loop, Task task) {
+  bool done = false;
+  loop.Post([&] {
+    task();
+    absl::MutexLock lock(&mutex_);
+    done = true;
+  });
+  absl::MutexLock lock(&mutex_);
+  waiting_.Await(mutex_, absl::Condition(&done), Waiting::kForEver);
+}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, BufferPool& messages,
                                                         const ClientOptions& options,
@@ -40,13 +40,24 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, Bu
   Log(LogLevel::kNotice, "connected to ", connector.server().host, ":", options.path, " over ",
       connector.chosen(), " (", connector.why(), ")");
   client->StartTimers();
-  client->supervisor_ = std::thread([raw = client.get()] { raw->Supervise(); });
+  {
+    absl::MutexLock lock(&client->mutex_);
+    client->supervised_ = true;
+  }
+  client->supervisor_ = client->waiting_.Start([raw = client.get()] {
+    raw->Supervise();
+    absl::MutexLock lock(&raw->mutex_);
+    raw->supervised_ = false;
+  });
   return client;
 }
 
 Client::Client(Connector& connector, BufferPool& messages, const ClientOptions& options,
                std::vector<EventLoop*> loops)
-    : connector_(connector), messages_(messages), options_(options) {
+    : connector_(connector),
+      messages_(messages),
+      options_(options),
+      waiting_(options.waiting != nullptr ? *options.waiting : threads_) {
   CHECK(!loops.empty());
   const int shard_count = static_cast<int>(loops.size());
   const int per_shard = std::max(1, options.connection_count / shard_count);
@@ -56,6 +67,7 @@ Client::Client(Connector& connector, BufferPool& messages, const ClientOptions& 
     shard.loop = loops[i];
     shard.file_system = std::make_unique<RemoteFileSystem>(*loops[i], static_cast<CallChannel::Owner&>(*this),
                                                            messages, open_table_, per_shard);
+    shard.file_system->set_sync(options.sync);
     shard.answers_seen.resize(per_shard);
     shard.alive.resize(per_shard);
     shard.pinged.resize(per_shard);
@@ -73,34 +85,35 @@ Client::~Client() { CHECK(shards_.empty()); }
 
 template <typename Message, typename Take>
 absl::Status Client::CallFirst(size_t index, const Message& message, CallPayload payload,
-                               absl::Time deadline, Take take) {
+                               Nanoseconds deadline, Take take) {
   struct Outcome {
-    absl::Mutex mutex;
-    bool done ABSL_GUARDED_BY(mutex) = false;
-    absl::Status status ABSL_GUARDED_BY(mutex);
+    bool done = false;
+    absl::Status status;
   };
-  auto outcome = std::make_shared<Outcome>();
+  auto outcome = std::make_shared<Outcome>();  // guarded by mutex_; the answer may come after the deadline
   CallChannel* channel = channels_[index].channel;
   RunOn(*shards_[channels_[index].shard].loop, [&] {
-    channel->StartFirst(message, std::move(payload), [outcome, take](Answer answer) {
+    channel->StartFirst(message, std::move(payload), [this, outcome, take](Answer answer) {
       absl::Status status = take(answer);
-      absl::MutexLock lock(&outcome->mutex);
+      absl::MutexLock lock(&mutex_);
       outcome->status = std::move(status);
       outcome->done = true;
     });
   });
-  auto is_done = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return outcome->done; };
-  absl::MutexLock lock(&outcome->mutex);
-  if (!outcome->mutex.AwaitWithDeadline(absl::Condition(&is_done), deadline)) {
+  absl::MutexLock lock(&mutex_);
+  if (!waiting_.Await(mutex_, absl::Condition(&outcome->done), deadline)) {
     return absl::DeadlineExceededError(
         absl::StrCat(connector_.server().host, " accepted the connection but does not answer"));
   }
   return outcome->status;
 }
 
-absl::Status Client::OpenChannel(size_t index, uint64_t session[2], uint16_t* credits, absl::Time deadline) {
-  const Nanoseconds left = absl::ToInt64Nanoseconds(deadline - absl::Now());
-  auto connection = connector_.Connect(std::max<Nanoseconds>(left, kMillisecond));
+absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* credits,
+                                 Nanoseconds deadline) {
+  Nanoseconds left = deadline - waiting_.Now();
+  if (attached_once_) left = std::min(left, kReconnectTimeout);
+  left = std::max<Nanoseconds>(left, kMillisecond);
+  auto connection = index == 0 ? connector_.ConnectFirst(left) : connector_.Connect(left);
   if (!connection.ok()) return connection.status();
   CallChannel* channel = channels_[index].channel;
   {
@@ -114,7 +127,7 @@ absl::Status Client::OpenChannel(size_t index, uint64_t session[2], uint16_t* cr
   RunOn(*shards_[channels_[index].shard].loop, [&] { channel->Connect(std::move(*connection)); });
 
   wire::HelloRequest hello;
-  hello.fixed = {wire::kMagic, wire::kVersion, static_cast<uint16_t>(index), wire::kMaxPayloadBytes, 0,
+  hello.fixed = {wire::kMagic, wire::kVersion, static_cast<uint16_t>(index), wire::kMaxPayloadBytes, epoch_,
                  {session[0], session[1]}};
   struct Granted {
     wire::HelloReply hello;
@@ -139,13 +152,24 @@ absl::Status Client::OpenChannel(size_t index, uint64_t session[2], uint16_t* cr
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
+  if (index == 0) CompareBoot(granted->hello);
   session[0] = granted->hello.fixed.session[0];
   session[1] = granted->hello.fixed.session[1];
   *credits = granted->credits;
   return absl::OkStatus();
 }
 
-absl::Status Client::AttachRoot(absl::Time deadline) {
+// Un-synced writes were in the memory of a host that has restarted.
+void Client::CompareBoot(const wire::HelloReply& hello) {
+  const std::array<uint64_t, 2> boot = {hello.fixed.boot[0], hello.fixed.boot[1]};
+  const std::array<uint64_t, 2> before = std::exchange(boot_, boot);
+  if (before == boot || before == std::array<uint64_t, 2>{}) return;
+  const size_t count = open_table_.MarkLosses();
+  Log(LogLevel::kWarning, "server ", connector_.server().host, " has restarted; ", count,
+      " open files had writes that were not synced: their next fsync or close says EIO");
+}
+
+absl::Status Client::AttachRoot(Nanoseconds deadline) {
   auto reply = std::make_shared<wire::EntryReply>();
   auto path = std::make_shared<std::string>(options_.path);
   const std::string host = connector_.server().host;
@@ -185,7 +209,7 @@ absl::Status Client::AttachRoot(absl::Time deadline) {
   return absl::OkStatus();
 }
 
-absl::Status Client::ReopenFiles(absl::Time deadline) {
+absl::Status Client::ReopenFiles(Nanoseconds deadline) {
   for (const OpenTable::Row& row : open_table_.Rows()) {
     Caller caller;
     caller.uid = row.uid;
@@ -218,29 +242,39 @@ absl::Status Client::ReopenFiles(absl::Time deadline) {
 }
 
 absl::Status Client::Establish() {
-  const absl::Time deadline = Deadline(options_.set_up_timeout);
+  const Nanoseconds deadline = After(options_.set_up_timeout);
   {
     absl::MutexLock lock(&mutex_);
     loss_ = false;
   }
-  uint64_t session[2] = {session_[0], session_[1]};
+  ++epoch_;
+  const SessionName asked = newest_session_;
+  SessionName session = asked;
   std::vector<uint16_t> credits(channels_.size());
   if (absl::Status status = OpenChannel(0, session, &credits[0], deadline); !status.ok()) return status;
-  const bool same_session = session[0] == session_[0] && session[1] == session_[1];
+  newest_session_ = session;
+  const bool same_session = session == resumed_session_;
   if (!same_session) {
+    // The last attempt opened files and took locks in it, nobody knows how many: it must go.
+    if (session == asked) {
+      CallFirst(0, wire::EndRequest{}, {}, deadline, [](const Answer&) { return absl::OkStatus(); }).IgnoreError();
+      return absl::AbortedError("a session that was set up by half has to end first");
+    }
     const bool again = attached_once_;
     if (absl::Status status = AttachRoot(deadline); !status.ok()) return status;
     if (again) {
-      absl::Status status = ReopenFiles(Deadline(6 * options_.set_up_timeout));
+      absl::Status status = ReopenFiles(After(6 * options_.set_up_timeout));
+      if (!status.ok()) return status;
+      // Others need not wait any longer for what this client takes again.
+      status = CallFirst(0, wire::PingRequest{}, {}, deadline, [](const Answer&) { return absl::OkStatus(); });
       if (!status.ok()) return status;
     }
   }
   for (size_t i = 1; i < channels_.size(); ++i) {
-    absl::Status status = OpenChannel(i, session, &credits[i], Deadline(options_.set_up_timeout));
+    absl::Status status = OpenChannel(i, session, &credits[i], After(options_.set_up_timeout));
     if (!status.ok()) return status;
   }
-  session_[0] = session[0];
-  session_[1] = session[1];
+  resumed_session_ = session;
   for (size_t i = 0; i < channels_.size(); ++i) {
     Shard& shard = shards_[channels_[i].shard];
     RunOn(*shard.loop, [&, i] {
@@ -271,13 +305,13 @@ void Client::CloseChannels() {
   }
   auto all_closed = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return connected_ == 0; };
   absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(&all_closed));
+  waiting_.Await(mutex_, absl::Condition(&all_closed), Waiting::kForEver);
 }
 
 bool Client::WaitBackoff(Nanoseconds delay) {
   auto stopping = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_; };
   absl::MutexLock lock(&mutex_);
-  return !mutex_.AwaitWithTimeout(absl::Condition(&stopping), absl::Nanoseconds(delay));
+  return !waiting_.Await(mutex_, absl::Condition(&stopping), After(delay));
 }
 
 void Client::Supervise() {
@@ -286,22 +320,24 @@ void Client::Supervise() {
     {
       auto wanted = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return loss_ || stopping_; };
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&wanted));
+      waiting_.Await(mutex_, absl::Condition(&wanted), Waiting::kForEver);
       if (stopping_) return;
       reason = loss_reason_;
     }
     lost_.store(true, std::memory_order_relaxed);
     Log(LogLevel::kWarning, "server ", connector_.server().host, " is not answering (", reason, "); ",
         options_.soft_timeout > 0 ? "operations fail after their timeout" : "operations wait for it");
-    Nanoseconds backoff = kFirstBackoff;
+    const Nanoseconds lost_at = waiting_.Now();
+    ReconnectPauses pauses(options_.max_backoff);
     while (true) {
       CloseChannels();
       absl::Status status = Establish();
       if (status.ok()) break;
       Log(LogLevel::kDebug, "no connection yet: ", status.message());
+      // One that was reached and would not serve; a set-up that is only to begin anew is none.
+      if (!absl::IsAborted(status)) connector_.Skip();
       CloseChannels();
-      if (!WaitBackoff(backoff)) return;
-      backoff = std::min(2 * backoff, options_.max_backoff);
+      if (!WaitBackoff(pauses.Next(waiting_.Now() - lost_at))) return;
     }
     lost_.store(false, std::memory_order_relaxed);
     reconnects_.fetch_add(1, std::memory_order_relaxed);
@@ -355,7 +391,15 @@ void Client::Shutdown() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
-  if (supervisor_.joinable()) supervisor_.join();
+  if (supervisor_.joinable()) {
+    {
+      auto ended = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !supervised_; };
+      absl::MutexLock lock(&mutex_);
+      waiting_.Await(mutex_, absl::Condition(&ended), Waiting::kForEver);
+    }
+    supervisor_.join();
+    SayFarewell();
+  }
   CloseChannels();
   for (Shard& shard : shards_) {
     RunOn(*shard.loop, [&shard] {
@@ -364,6 +408,14 @@ void Client::Shutdown() {
     });
   }
   shards_.clear();
+}
+
+// So that the server does not keep what is open and locked until the lease is over.
+void Client::SayFarewell() {
+  if (IsLost()) return;
+  CallFirst(0, wire::EndRequest{}, {}, After(kFarewellPatience), [](const Answer&) {
+    return absl::OkStatus();
+  }).IgnoreError();
 }
 
 // --- The way to the server --------------------------------------------------------------------------

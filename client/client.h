@@ -2,6 +2,7 @@
 // and coming back after a loss.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,7 +13,9 @@
 #include "absl/synchronization/mutex.h"
 #include "client/connector.h"
 #include "client/open_table.h"
+#include "client/reconnect_pauses.h"
 #include "client/remote_file_system.h"
+#include "client/waiting.h"
 
 namespace rdmafs {
 
@@ -27,6 +30,8 @@ struct ClientOptions {
   // dead: the connection is closed and made anew.
   Nanoseconds silence_timeout = 30 * kSecond;
   Nanoseconds max_backoff = 5 * kSecond;
+  bool sync = false;           // every write is on the server's disk before it is acknowledged
+  Waiting* waiting = nullptr;  // outlives the client; nullptr: ThreadWaiting
 };
 
 // Thread-safe, but Shutdown(). Shards are handed in as loops that run on threads of their own until
@@ -64,8 +69,9 @@ class Client final : private CallChannel::Owner {
   // set_up_timeout at most, 0 when no call was answered. Not on a shard's thread.
   Nanoseconds MeasureRoundTrip();
 
-  // Ends all connections without waiting for the server; calls in flight answer ENOTCONN. Not on a
-  // shard's thread. Afterwards file_system() is gone.
+  // Ends the session and all connections; a server that does not answer is waited for no longer than
+  // kFarewellPatience. Calls in flight answer ENOTCONN. Not on a shard's thread. Afterwards file_system()
+  // is gone.
   void Shutdown();
 
  private:
@@ -85,9 +91,12 @@ class Client final : private CallChannel::Owner {
 
   // The set-up thread's (the caller of Connect, then the supervisor).
   absl::Status Establish();
-  absl::Status OpenChannel(size_t index, uint64_t session[2], uint16_t* credits, absl::Time deadline);
-  absl::Status AttachRoot(absl::Time deadline);
-  absl::Status ReopenFiles(absl::Time deadline);
+  using SessionName = std::array<uint64_t, 2>;
+  static constexpr SessionName kNoSession = {0, 0};
+  absl::Status OpenChannel(size_t index, SessionName& session, uint16_t* credits, Nanoseconds deadline);
+  absl::Status AttachRoot(Nanoseconds deadline);
+  absl::Status ReopenFiles(Nanoseconds deadline);
+  void SayFarewell();
   void CloseChannels();
   void Supervise();
   bool WaitBackoff(Nanoseconds delay);
@@ -98,12 +107,18 @@ class Client final : private CallChannel::Owner {
 
   size_t channel_count() const { return channels_.size(); }
   template <typename Message, typename Take>
-  absl::Status CallFirst(size_t index, const Message& message, CallPayload payload, absl::Time deadline,
+  absl::Status CallFirst(size_t index, const Message& message, CallPayload payload, Nanoseconds deadline,
                          Take take);
+  // Runs `task` on the loop's thread and waits for it.
+  template <typename Task>
+  void RunOn(EventLoop& loop, Task task);
+  Nanoseconds After(Nanoseconds delay) const { return waiting_.Now() + delay; }
 
   Connector& connector_;
   BufferPool& messages_;
   const ClientOptions options_;
+  ThreadWaiting threads_;
+  Waiting& waiting_;
   OpenTable open_table_;
   std::vector<Shard> shards_;
   struct Channel {
@@ -117,7 +132,12 @@ class Client final : private CallChannel::Owner {
   bool read_only_ = false;
   bool wants_forget_ = false;
   bool attached_once_ = false;
-  uint64_t session_[2] = {0, 0};  // the set-up thread's
+  // The set-up thread's.
+  SessionName newest_session_ = kNoSession;   // that the server gave
+  SessionName resumed_session_ = kNoSession;  // that the calls under way are known to
+  uint32_t epoch_ = 0;                        // attempts to set a session up
+  std::array<uint64_t, 2> boot_ = {0, 0};     // of the server's host: the write verifier
+  void CompareBoot(const wire::HelloReply& hello);
 
   std::atomic<bool> lost_{false};
   std::atomic<uint64_t> reconnects_{0};
@@ -125,6 +145,7 @@ class Client final : private CallChannel::Owner {
   size_t connected_ ABSL_GUARDED_BY(mutex_) = 0;  // channels with a connection
   bool loss_ ABSL_GUARDED_BY(mutex_) = false;     // one was lost since Establish()
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool supervised_ ABSL_GUARDED_BY(mutex_) = false;
   std::string loss_reason_ ABSL_GUARDED_BY(mutex_);
   std::string device_ ABSL_GUARDED_BY(mutex_);
   std::string peer_ ABSL_GUARDED_BY(mutex_);

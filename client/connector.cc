@@ -4,21 +4,55 @@
 
 namespace rdmafs {
 
-Connector::Connector(Endpoint server, TransportChoice choice, Transport* tcp, Transport* rdma,
+Connector::Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp, Transport* rdma,
                      uint16_t credits)
-    : server_(std::move(server)), choice_(choice), tcp_(tcp), rdma_(rdma), credits_(credits) {}
+    : servers_(std::move(servers)), choice_(choice), tcp_(tcp), rdma_(rdma), credits_(credits) {
+  CHECK(!servers_.empty());
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Connector::ConnectFirst(Nanoseconds timeout) {
+  const Nanoseconds share = timeout / static_cast<Nanoseconds>(servers_.size());
+  absl::Status last;
+  for (size_t i = 0; i < servers_.size(); ++i) {
+    if (i != 0) Skip();
+    bool chosen;
+    {
+      absl::MutexLock lock(&mutex_);
+      chosen = chosen_ != nullptr;
+    }
+    auto connection = chosen ? Connect(share) : Choose(server(), share);
+    if (connection.ok()) return connection;
+    last = connection.status();
+  }
+  if (servers_.size() > 1) Skip();  // back to where it began
+  return last;
+}
 
 absl::StatusOr<std::unique_ptr<Connection>> Connector::Connect(Nanoseconds timeout) {
   Transport* chosen;
+  Endpoint server;
   {
     absl::MutexLock lock(&mutex_);
+    CHECK(chosen_ != nullptr);
     chosen = chosen_;
+    server = servers_[current_];
   }
-  if (chosen == nullptr) return Choose(timeout);
-  return chosen->Connect(server_, {.credits = credits_, .timeout = timeout});
+  return chosen->Connect(server, {.credits = credits_, .timeout = timeout});
 }
 
-absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(Nanoseconds timeout) {
+void Connector::Skip() {
+  if (servers_.size() == 1) return;
+  absl::MutexLock lock(&mutex_);
+  current_ = (current_ + 1) % servers_.size();
+  chosen_ = nullptr;  // what one address can do says nothing about another
+}
+
+Endpoint Connector::server() const {
+  absl::MutexLock lock(&mutex_);
+  return servers_[current_];
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(const Endpoint& server, Nanoseconds timeout) {
   const ConnectionOptions options{.credits = credits_, .timeout = timeout};
   auto settle = [this](Transport* transport, std::string why) {
     absl::MutexLock lock(&mutex_);
@@ -26,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(Nanoseconds timeou
     why_ = std::move(why);
   };
   if (choice_ == TransportChoice::kTcp) {
-    auto connection = tcp_->Connect(server_, options);
+    auto connection = tcp_->Connect(server, options);
     if (connection.ok()) settle(tcp_, "asked for with transport=tcp");
     return connection;
   }
@@ -35,7 +69,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(Nanoseconds timeou
     ConnectionOptions attempt = options;
     // In auto the way over TCP must still fit into the time.
     if (choice_ == TransportChoice::kAuto) attempt.timeout = timeout / 3;
-    auto connection = rdma_->Connect(server_, attempt);
+    auto connection = rdma_->Connect(server, attempt);
     if (connection.ok()) {
       settle(rdma_, choice_ == TransportChoice::kRdma ? "asked for with transport=rdma"
                                                       : "both ends have an RDMA device");
@@ -46,14 +80,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(Nanoseconds timeou
   if (choice_ == TransportChoice::kRdma) {
     return absl::Status(no_rdma.code(), absl::StrCat("RDMA cannot be used: ", no_rdma.message()));
   }
-  auto connection = tcp_->Connect(server_, options);
+  auto connection = tcp_->Connect(server, options);
   if (connection.ok()) settle(tcp_, absl::StrCat("RDMA cannot be used: ", no_rdma.message()));
   return connection;
-}
-
-void Connector::Reset() {
-  absl::MutexLock lock(&mutex_);
-  chosen_ = nullptr;
 }
 
 std::string Connector::chosen() const {

@@ -1,8 +1,9 @@
-// Connector: which transport to use to a server, and why.
+// Connector: which of a server's addresses and which transport to use, and why.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -16,29 +17,37 @@ enum class TransportChoice { kAuto, kRdma, kTcp };
 // Thread-safe; Connect blocks.
 class Connector {
  public:
+  // `servers`: addresses of one server, or of several that serve the same session and handles; at least one.
   // The transports outlive the connector; `rdma` may be null where it is not built or not wanted.
-  Connector(Endpoint server, TransportChoice choice, Transport* tcp, Transport* rdma, uint16_t credits);
+  Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp, Transport* rdma,
+            uint16_t credits);
 
-  // A connection to the server. kAuto tries RDMA first and falls back to TCP, the first time; later
-  // connections of the session use what the first one used. Reset() makes it choose anew.
+  // The first connection of a session, or of another attempt to get it back: to the address that was used
+  // last, or the next one that can be reached. kAuto tries RDMA first and falls back to TCP, once for each
+  // address. The status is the last address's.
+  absl::StatusOr<std::unique_ptr<Connection>> ConnectFirst(Nanoseconds timeout);
+  // Further ones, to the same address by the same transport.
   absl::StatusOr<std::unique_ptr<Connection>> Connect(Nanoseconds timeout);
-  void Reset();
+  // The address does not serve, though it can be reached: ConnectFirst() begins with the next one.
+  void Skip();
 
-  const Endpoint& server() const { return server_; }
+  // The one that was used last.
+  Endpoint server() const;
   // "rdma" or "tcp" and the reason, for the log and status; empty before a connection was made.
   std::string chosen() const;
   std::string why() const;
   bool chose_rdma() const { return chosen() == "rdma"; }
 
  private:
-  absl::StatusOr<std::unique_ptr<Connection>> Choose(Nanoseconds timeout);
+  absl::StatusOr<std::unique_ptr<Connection>> Choose(const Endpoint& server, Nanoseconds timeout);
 
-  const Endpoint server_;
+  const std::vector<Endpoint> servers_;
   const TransportChoice choice_;
   Transport* const tcp_;
   Transport* const rdma_;
   const uint16_t credits_;
   mutable absl::Mutex mutex_;
+  size_t current_ ABSL_GUARDED_BY(mutex_) = 0;  // in servers_
   Transport* chosen_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::string why_ ABSL_GUARDED_BY(mutex_);
 };

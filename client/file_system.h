@@ -163,6 +163,9 @@ class FileSystem {
   virtual void GiveUp(absl::Span<const std::byte> memory) = 0;
   // A process closed a descriptor of the file: its fcntl locks on it go.
   virtual void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) = 0;
+  // Whether ReleaseOwner() has something to say even when there are no locks: that acknowledged writes were
+  // lost with the server's host.
+  virtual bool HasLostWrites(OpenId) const { return false; }
 };
 
 }  // namespace rdmafs

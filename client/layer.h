@@ -64,6 +64,7 @@ class Layer : public FileSystem {
   void CancelLock(CancelToken) override;
   void GiveUp(absl::Span<const std::byte> memory) override;
   void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) override;
+  bool HasLostWrites(OpenId id) const override { return next_.HasLostWrites(id); }
 
  protected:
   FileSystem& next() { return next_; }

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <utility>
+
 namespace rdmafs {
 namespace {
 
@@ -33,6 +35,12 @@ void OpenTable::Add(Row row) {
   if ((row.flags & O_APPEND) != 0) append_count_.fetch_add(1, std::memory_order_relaxed);
   absl::MutexLock lock(&mutex_);
   const OpenId id = row.open_id;
+  if ((row.flags & O_ACCMODE) != O_RDONLY && (row.flags & (O_SYNC | O_DSYNC)) == 0) {
+    std::weak_ptr<WriteState>& known = states_[std::string(row.handle.view())];
+    row.state = known.lock();
+    if (row.state == nullptr) known = row.state = std::make_shared<WriteState>();
+    row.losses_seen = row.state->losses.load(std::memory_order_relaxed);
+  }
   rows_[id] = std::move(row);
 }
 
@@ -41,6 +49,11 @@ void OpenTable::Remove(OpenId id) {
   auto found = rows_.find(id);
   if (found != rows_.end()) {
     if ((found->second.flags & O_APPEND) != 0) append_count_.fetch_sub(1, std::memory_order_relaxed);
+    if (found->second.state != nullptr) {
+      found->second.state.reset();
+      auto state = states_.find(std::string(found->second.handle.view()));
+      if (state != states_.end() && state->second.expired()) states_.erase(state);
+    }
     rows_.erase(found);
   }
   if (stale_.erase(id) != 0) stale_count_.fetch_sub(1, std::memory_order_relaxed);
@@ -80,6 +93,45 @@ bool OpenTable::IsAppend(OpenId id) const {
   absl::MutexLock lock(&mutex_);
   auto found = rows_.find(id);
   return found != rows_.end() && (found->second.flags & O_APPEND) != 0;
+}
+
+std::shared_ptr<WriteState> OpenTable::StateOf(OpenId id) const {
+  absl::MutexLock lock(&mutex_);
+  auto found = rows_.find(id);
+  return found == rows_.end() ? nullptr : found->second.state;
+}
+
+size_t OpenTable::MarkLosses() {
+  size_t count = 0;
+  absl::MutexLock lock(&mutex_);
+  for (auto& [handle, known] : states_) {
+    const std::shared_ptr<WriteState> state = known.lock();
+    if (state == nullptr) continue;
+    const uint64_t written = state->written.load(std::memory_order_relaxed);
+    if (written == state->synced.load(std::memory_order_relaxed)) continue;
+    state->NoteSynced(written);
+    state->losses.fetch_add(1, std::memory_order_relaxed);
+    ++count;
+  }
+  if (count != 0) loss_count_.fetch_add(1, std::memory_order_relaxed);
+  return count;
+}
+
+bool OpenTable::HasLoss(OpenId id) const {
+  if (loss_count_.load(std::memory_order_relaxed) == 0) return false;
+  absl::MutexLock lock(&mutex_);
+  auto found = rows_.find(id);
+  return found != rows_.end() && found->second.state != nullptr &&
+         found->second.state->losses.load(std::memory_order_relaxed) != found->second.losses_seen;
+}
+
+bool OpenTable::TakeLoss(OpenId id) {
+  if (loss_count_.load(std::memory_order_relaxed) == 0) return false;
+  absl::MutexLock lock(&mutex_);
+  auto found = rows_.find(id);
+  if (found == rows_.end() || found->second.state == nullptr) return false;
+  const uint32_t losses = found->second.state->losses.load(std::memory_order_relaxed);
+  return std::exchange(found->second.losses_seen, losses) != losses;
 }
 
 void OpenTable::MarkStale(OpenId id) {

@@ -1,5 +1,7 @@
 #include "client/remote_file_system.h"
 
+#include <sys/xattr.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -176,7 +178,7 @@ void RemoteFileSystem::ListXattr(const Caller& caller, const FileHandle& handle,
 
 void RemoteFileSystem::SetXattr(const Caller& caller, const FileHandle& handle, std::string_view name,
                                 PayloadMemory value, uint32_t flags, uint32_t options, Reply<Unit> reply) {
-  const OnLoss on_loss = flags == 0 ? OnLoss::kRepeat : OnLoss::kFail;
+  const OnLoss on_loss = (flags & XATTR_CREATE) == 0 ? OnLoss::kRepeat : OnLoss::kFail;
   Small().Start(wire::SetXattrRequest{caller, handle, name, flags, options}, Source(std::move(value)),
                 on_loss, ToUnit(std::move(reply)));
 }

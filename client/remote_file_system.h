@@ -28,6 +28,8 @@ class RemoteFileSystem final : public FileSystem {
   size_t channel_count() const { return channels_.size(); }
   // Whether the server wants to hear Forget. Shard thread.
   void set_wants_forget(bool wants) { wants_forget_ = wants; }
+  // Whether every file is opened as with O_SYNC. Before it is used.
+  void set_sync(bool sync) { sync_ = sync; }
 
   void Lookup(const Caller&, const FileHandle& parent, std::string_view name, Reply<Entry>) override;
   void Forget(const FileHandle&) override;
@@ -79,6 +81,7 @@ class RemoteFileSystem final : public FileSystem {
   void CancelLock(CancelToken) override;
   void GiveUp(absl::Span<const std::byte> memory) override;
   void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) override;
+  bool HasLostWrites(OpenId id) const override { return open_table_.HasLoss(id); }
 
  private:
   // For messages, and payload that travels in them.
@@ -88,12 +91,17 @@ class RemoteFileSystem final : public FileSystem {
   // `size` bytes at most into `destination` or the reply itself.
   CallPayload Sink(uint32_t size, PayloadMemory destination);
   CallPayload Source(PayloadMemory source);
+  uint32_t WithSync(uint32_t flags) const;
+  void NoteWritten(OpenId open_id);
 
   BufferPool& messages_;
   OpenTable& open_table_;
   std::vector<std::unique_ptr<CallChannel>> channels_;
   size_t next_bulk_ = 0;
   bool wants_forget_ = false;
+  bool sync_ = false;
+  OpenId last_written_ = 0;
+  std::shared_ptr<WriteState> last_state_;  // its
 };
 
 }  // namespace rdmafs

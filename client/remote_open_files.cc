@@ -9,6 +9,7 @@ namespace rdmafs {
 
 void RemoteFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenId open_id, uint32_t flags,
                             uint32_t options, Reply<Attributes> reply) {
+  flags = WithSync(flags);
   auto row = std::make_unique<OpenTable::Row>(OpenTable::Row{open_id, handle, flags, caller.uid, caller.gid, {}});
   Small().Start(wire::OpenRequest{caller, handle, open_id, flags, options}, {}, OnLoss::kRepeat,
                 [this, row = std::move(row), reply = std::move(reply)](Answer answer) mutable {
@@ -36,14 +37,19 @@ AnswerFunction ToOpenedEntry(OpenTable& table, OpenTable::Row row, Reply<Entry> 
 void RemoteFileSystem::Create(const Caller& caller, const FileHandle& parent, std::string_view name,
                               OpenId open_id, uint32_t flags, uint32_t mode, uint32_t options,
                               Reply<Entry> reply) {
-  Small().Start(wire::CreateRequest{caller, parent, name, open_id, flags, mode, options}, {}, OnLoss::kFail,
+  flags = WithSync(flags);
+  // Without O_EXCL it opens what the first one has made.
+  const OnLoss on_loss = (flags & O_EXCL) != 0 ? OnLoss::kFail : OnLoss::kRepeat;
+  Small().Start(wire::CreateRequest{caller, parent, name, open_id, flags, mode, options}, {}, on_loss,
                 ToOpenedEntry(open_table_, {open_id, {}, flags, caller.uid, caller.gid, {}}, std::move(reply)));
 }
 
 void RemoteFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, OpenId open_id,
                                uint32_t flags, uint32_t mode, Reply<Entry> reply) {
+  flags = WithSync(flags);
   const uint32_t again = flags & ~static_cast<uint32_t>(O_TMPFILE);  // it is re-opened by handle
-  Small().Start(wire::TmpFileRequest{caller, parent, open_id, flags, mode}, {}, OnLoss::kFail,
+  // A file without a name went with the session that made it.
+  Small().Start(wire::TmpFileRequest{caller, parent, open_id, flags, mode}, {}, OnLoss::kRepeat,
                 ToOpenedEntry(open_table_, {open_id, {}, again, caller.uid, caller.gid, {}}, std::move(reply)));
 }
 
@@ -71,13 +77,23 @@ void RemoteFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
   CallChannel& channel = append ? Small() : For(size);
   channel.Start(wire::WriteRequest{request.open_id, request.offset, size, request.options, request.uid,
                                      request.gid},
-                  Source(std::move(request.source)), on_loss, ToCount(std::move(reply)));
+                  Source(std::move(request.source)), on_loss,
+                  [this, id = request.open_id, reply = std::move(reply)](Answer answer) mutable {
+                    if (answer.error.ok()) NoteWritten(id);
+                    ToCount(std::move(reply))(std::move(answer));
+                  });
 }
 
 void RemoteFileSystem::Fsync(OpenId open_id, bool data_only, Reply<Unit> reply) {
   if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
+  const std::shared_ptr<WriteState> state = open_table_.StateOf(open_id);
+  const uint64_t written = state != nullptr ? state->written.load(std::memory_order_relaxed) : 0;
   Small().Start(wire::FsyncRequest{open_id, data_only ? 1u : 0u}, {}, OnLoss::kRepeat,
-                ToUnit(std::move(reply)));
+                [this, open_id, state, written, reply = std::move(reply)](Answer answer) mutable {
+                  if (open_table_.TakeLoss(open_id)) return reply.Complete(Errno(EIO));
+                  if (answer.error.ok() && state != nullptr) state->NoteSynced(written);
+                  reply.Complete(ToResult(answer.error));
+                });
 }
 
 void RemoteFileSystem::Fallocate(const Caller& caller, OpenId open_id, uint64_t offset, uint64_t length,
@@ -160,7 +176,25 @@ void RemoteFileSystem::GiveUp(absl::Span<const std::byte> memory) {
 void RemoteFileSystem::ReleaseOwner(OpenId open_id, uint64_t owner, Reply<Unit> reply) {
   open_table_.ForgetOwner(open_id, owner);
   if (open_table_.IsStale(open_id)) return reply.Complete(Unit{});
-  Small().Start(wire::ReleaseOwnerRequest{open_id, owner}, {}, OnLoss::kRepeat, ToUnit(std::move(reply)));
+  Small().Start(wire::ReleaseOwnerRequest{open_id, owner}, {}, OnLoss::kRepeat,
+                [this, open_id, reply = std::move(reply)](Answer answer) mutable {
+                  // It is a close(2): the last one to hear of writes that are lost.
+                  if (open_table_.TakeLoss(open_id)) return reply.Complete(Errno(EIO));
+                  reply.Complete(ToResult(answer.error));
+                });
+}
+
+uint32_t RemoteFileSystem::WithSync(uint32_t flags) const {
+  const bool writes = (flags & O_ACCMODE) != O_RDONLY;
+  return sync_ && writes ? flags | static_cast<uint32_t>(O_SYNC) : flags;
+}
+
+void RemoteFileSystem::NoteWritten(OpenId open_id) {
+  if (open_id != last_written_) {
+    last_written_ = open_id;
+    last_state_ = open_table_.StateOf(open_id);
+  }
+  if (last_state_ != nullptr) last_state_->written.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace rdmafs

@@ -83,13 +83,14 @@ void HandleFlush(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
+  const OpenId open_id = FindOpenFile(context, request, in.fh);
+  if (open_id == 0) return;
   // Every write had its own answer, so there is nothing to hand in but the locks.
-  if (!node->has_locks.load(std::memory_order_relaxed)) {
+  if (!node->has_locks.load(std::memory_order_relaxed) &&
+      !context.file_system().HasLostWrites(open_id)) {
     context.Answer(request.ticket, kOk);
     return;
   }
-  const OpenId open_id = FindOpenFile(context, request, in.fh);
-  if (open_id == 0) return;
   context.file_system().ReleaseOwner(
       open_id, in.lock_owner, [context = &context, ticket = request.ticket](Result<Unit> result) {
         context->Answer(ticket, result);

@@ -27,6 +27,7 @@ Caching (close-to-open unless said otherwise):
     -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is
                           cached; always: pages are kept (for files that no one else writes)
     -o direct_io          as cache=none
+    -o sync               writes are on the server's disk before they are acknowledged
     -o writeback          the kernel gathers writes (one client writes a file at a time)
     -o attr_timeout=1     seconds that attributes are believed
     -o entry_timeout=1    seconds that names are believed
@@ -42,7 +43,7 @@ Access:
     -o ro                 read only
     -o allow_other        other users may use the mount
     -o default_permissions  the kernel checks permissions (it always does here)
-    -o suid, dev, exec, atime, sync, ... and their opposites as in mount(8)
+    -o suid, dev, exec, atime, ... and their opposites as in mount(8)
 
 Resources:
     -o max_read=1M        bytes of one read request, 4K to 1M

@@ -11,6 +11,8 @@
 namespace rdmafs::fuse {
 namespace {
 
+constexpr size_t kMaxHosts = 8;
+
 using Value = absl::string_view;
 
 // Two reads of a page each.
@@ -180,6 +182,9 @@ struct FlagOption {
 constexpr FlagOption kFlagOptions[] = {
     {"ro", [](MountOptions& o) { o.read_only = true; }},
     {"rw", [](MountOptions& o) { o.read_only = false; }},
+    // Ours: the kernel's own way of it is one fsync more for each write.
+    {"sync", [](MountOptions& o) { o.sync = true; }},
+    {"async", [](MountOptions& o) { o.sync = false; }},
     {"direct_io", [](MountOptions& o) { o.settings.direct_io = true; }},
     {"writeback", [](MountOptions& o) { o.settings.writeback = true; }},
     {"soft", [](MountOptions& o) { o.soft = true; }},
@@ -192,8 +197,7 @@ constexpr absl::string_view kKernelOptions[] = {
     "auto_unmount", "suid",
     "nosuid",       "dev",
     "nodev",        "exec",
-    "noexec",       "async",
-    "sync",         "atime",
+    "noexec",       "atime",
     "noatime",      "dirsync",
 };
 constexpr absl::string_view kKernelValueOptions[] = {"context", "fscontext", "defcontext",
@@ -309,23 +313,32 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
 
 absl::Status ParseSource(absl::string_view source, MountOptions& options) {
   options.source = std::string(source);
-  absl::string_view host, rest;
-  if (!source.empty() && source[0] == '[') {
-    const size_t end = source.find(']');
-    if (end == absl::string_view::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("'", source, "': the bracket is not closed"));
+  options.hosts.clear();
+  absl::string_view rest = source;
+  do {
+    absl::string_view host;
+    if (!rest.empty() && rest[0] == '[') {
+      const size_t end = rest.find(']');
+      if (end == absl::string_view::npos) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("'", source, "': the bracket is not closed"));
+      }
+      host = rest.substr(1, end - 1);
+      rest.remove_prefix(end + 1);
+    } else {
+      host = rest.substr(0, rest.find_first_of(":,"));
+      rest.remove_prefix(host.size());
     }
-    host = source.substr(1, end - 1);
-    rest = source.substr(end + 1);
-  } else {
-    const size_t colon = source.find(':');
-    host = source.substr(0, colon);
-    rest = colon == absl::string_view::npos ? "" : source.substr(colon);
-  }
-  if (host.empty() || rest.empty() || rest[0] != ':') {
-    return absl::InvalidArgumentError(absl::StrCat("'", source, "' is not HOST:DIR"));
-  }
-  rest.remove_prefix(1);
+    if (host.empty() || rest.empty() || (rest[0] != ':' && rest[0] != ',')) {
+      return absl::InvalidArgumentError(absl::StrCat("'", source, "' is not HOST:DIR"));
+    }
+    if (options.hosts.size() == kMaxHosts) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", source, "': more than ", kMaxHosts, " hosts"));
+    }
+    options.hosts.emplace_back(host);
+    rest.remove_prefix(1);
+  } while (rest.data()[-1] == ',');
   if (rest.empty() || rest[0] != '/') {
     return absl::InvalidArgumentError(absl::StrCat(
         "'", source,
@@ -333,7 +346,6 @@ absl::Status ParseSource(absl::string_view source, MountOptions& options) {
   }
   if (rest.size() > wire::kMaxPathBytes)
     return absl::InvalidArgumentError("the directory's name is too long");
-  options.host = std::string(host);
   options.directory = std::string(rest);
   return absl::OkStatus();
 }

@@ -15,15 +15,16 @@
 namespace rdmafs::fuse {
 
 struct MountOptions {
-  std::string source;     // "HOST:DIR" as it was given
-  std::string host;       // name or numeric address, without brackets
-  std::string directory;  // absolute
+  std::string source;              // "HOST[,HOST...]:DIR" as it was given
+  std::vector<std::string> hosts;  // names or numeric addresses, without brackets
+  std::string directory;           // absolute
   std::string mount_point;
 
   bool help = false, version = false;
   bool foreground = false;
   bool debug = false;
   bool read_only = false;
+  bool sync = false;  // every write is on the server's disk before it is acknowledged
   Settings settings;
   // What libfuse is given besides fsname, subtype, ro and max_read.
   std::vector<std::string> kernel_options;
@@ -37,7 +38,7 @@ struct MountOptions {
   // Whether the kernel hands requests over by an io_uring: kAuto where it can.
   enum class Uring : uint8_t { kAuto, kOn, kOff };
   Uring io_uring = Uring::kAuto;
-  bool soft = false;    // give up after `timeout`; otherwise wait for the server
+  bool soft = false;  // give up after `timeout`; otherwise wait for the server
   Nanoseconds timeout = 60 * kSecond;
   LogLevel log_level = LogLevel::kNotice;
 };
@@ -45,7 +46,7 @@ struct MountOptions {
 // `arguments` without the program's name. An error says in one sentence what is wrong.
 absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> arguments);
 
-// "HOST:DIR" or "[ADDRESS]:DIR" into its parts.
+// "HOST:DIR" or "[ADDRESS]:DIR", with several hosts as "HOST,[ADDRESS]:DIR", into its parts.
 absl::Status ParseSource(absl::string_view source, MountOptions& options);
 
 // What --help says.

@@ -32,12 +32,14 @@ absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
   tcp_ = std::make_unique<TcpTransport>(resources_);
   if (options_.transport != TransportChoice::kTcp)
     rdma_ = std::make_unique<RdmaTransport>(resources_);
-  connector_ =
-      std::make_unique<Connector>(Endpoint{options_.host, options_.port}, options_.transport,
-                                  tcp_.get(), rdma_.get(), wire::kDefaultCredits);
+  std::vector<Endpoint> servers;
+  for (const std::string& host : options_.hosts) servers.push_back({host, options_.port});
+  connector_ = std::make_unique<Connector>(std::move(servers), options_.transport, tcp_.get(),
+                                           rdma_.get(), wire::kDefaultCredits);
   ClientOptions client_options;
   client_options.path = options_.directory;
   client_options.connection_count = static_cast<int>(options_.nconnect);
+  client_options.sync = options_.sync;
   client_options.soft_timeout = options_.soft ? options_.timeout : 0;
   auto client = Client::Connect(*connector_, messages_, client_options, loops_);
   if (!client.ok()) return client.status();

@@ -11,7 +11,7 @@ uint32_t Attachment::flags() const {
 
 bool Attachment::SameRules(const Attachment& other) const {
   return export_id == other.export_id && store == other.store && read_only == other.read_only &&
-         squash == other.squash;
+         sync == other.sync && squash == other.squash;
 }
 
 bool ExportIdOf(const wire::FileHandle& handle, uint32_t& export_id) {

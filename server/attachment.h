@@ -21,6 +21,7 @@ struct Attachment {
   uint32_t export_id = 0;
   std::shared_ptr<Store> store;
   bool read_only = false;
+  bool sync = false;          // every change is on the disk before its reply
   bool wants_forget = false;  // the store keeps a table of the objects that clients know
   SquashRule squash;
   // The export is gone, or no longer for this client: all that goes through this is ESTALE.

@@ -1,5 +1,7 @@
 #include "server/call.h"
 
+#include <algorithm>
+
 #include "server/channel.h"
 #include "server/operation.h"
 #include "server/server_context.h"
@@ -13,6 +15,7 @@ void Call::Begin(Channel& channel, ReceivedMessage message, const Operation& ope
   operation_ = &operation;
   begun_ = now;
   message_ = std::move(message);
+  keep_reply_ = operation.once;
 }
 
 std::string_view Call::inline_text() const {
@@ -72,6 +75,7 @@ bool Call::TakeOpen(wire::OpenId id) {
 bool Call::WaitForAppend(Step next) {
   then_ = next;
   appending = true;
+  keep_reply_ = true;
   return open_->appends.Enter(*this);
 }
 
@@ -134,6 +138,11 @@ void Call::Resume(Step next) {
   shard_.Resume(*this);
 }
 
+void Call::MakeDurable(const wire::FileHandle& object) {
+  if (!attachment().sync || !status_.ok()) return;
+  if (Errno error = store().SyncFs(object); !error.ok()) AnswerStoreError(error);
+}
+
 void Call::Finish(Call& call) {
   if (call.breach_ != nullptr) return call.Breach(call.breach_);
   if (call.appending) {
@@ -145,6 +154,7 @@ void Call::Finish(Call& call) {
 
 void Call::Breach(std::string_view reason) {
   breach_ = nullptr;
+  keep_reply_ = false;
   channel_->Breach(reason);
   Finish(*this);
 }
@@ -152,6 +162,25 @@ void Call::Breach(std::string_view reason) {
 void Call::AnswerStoreError(Errno error) {
   if (error.value() == EBADF) breach_ = "forged handle";
   status_ = error;
+}
+
+void Call::AnswerAgain(const KeptReply& reply) {
+  status_ = reply.status;
+  std::copy(reply.body().begin(), reply.body().end(), reply_space_.begin());
+  reply_body_ = absl::MakeConstSpan(reply_space_).first(reply.size_bytes);
+  keep_reply_ = true;
+}
+
+bool Call::MustKeepReply() const {
+  // A wait that ended because nobody was there any more begins anew.
+  return keep_reply_ && !(wait_lost && status_ == Errno(EINTR));
+}
+
+void Call::KeepReply(KeptReply& reply) const {
+  DCHECK(reply_inline_.empty() && reply_push_.empty());
+  reply.status = status_;
+  reply.size_bytes = status_.ok() ? static_cast<uint16_t>(reply_body_.size()) : 0;
+  std::copy_n(reply_body_.begin(), reply.size_bytes, reply.bytes.begin());
 }
 
 void Call::AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags) {
@@ -180,6 +209,8 @@ void Call::Reset() {
   piece_count_ = 0;
   done = 0;
   wait = 0;
+  cancelled = wait_lost = keep_reply_ = false;
+  predecessor_.reset();
   status_ = kOk;
   reply_body_ = reply_inline_ = reply_push_ = {};
 }

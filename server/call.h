@@ -16,6 +16,7 @@
 #include "server/attachment.h"
 #include "server/lock_table.h"
 #include "server/open_table.h"
+#include "server/slot_memory.h"
 #include "server/store.h"
 #include "server/work_item.h"
 #include "transport/connection.h"
@@ -103,12 +104,15 @@ class Call final : public WorkItem {
   // With what the request carries in pieces(): its inline payload as it lies, or a pulled block.
   void WithPayload(Step next);
   // True when it is this call's turn to append to its open file; else it goes on at `next` when it
-  // is. The turn ends with Finish().
+  // is. The turn ends with Finish(), and its reply is kept.
   bool WaitForAppend(Step next);
   // On a worker thread. Then, on the shard's again, `then`.
   void OnWorker(Step work, Step then = &Call::Finish);
   // From any thread: go on at `next` on the shard's.
   void Resume(Step next);
+  // On a `sync` export: waits until what this call has changed, if it has, is on the disk, with the
+  // rest of the file system of `object`. Worker thread; an error becomes the answer.
+  void MakeDurable(const wire::FileHandle& object);
   // Sends the answer, or drops it when the connection is gone, and ends the call. Shard thread.
   static void Finish(Call& call);
   // Ends it with an error.
@@ -127,6 +131,10 @@ class Call final : public WorkItem {
     CHECK(!reply_body_.empty());
   }
   void AnswerError(Errno error) { status_ = error; }
+  // What it would be answered with now.
+  Errno status() const { return status_; }
+  // As it was answered before.
+  void AnswerAgain(const KeptReply& reply);
   // Answers of a Store: EBADF there is a handle that it did not mint, and ends the connection.
   void AnswerStoreError(Errno error);
   void AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags = 0);
@@ -146,6 +154,8 @@ class Call final : public WorkItem {
   uint64_t done = 0;           // bytes of a read or write so far
   bool appending = false;      // it holds its file's append turn
   LockTable::WaitId wait = 0;  // of a SetLock under way
+  bool cancelled = false;      // by the client: a lock is not to be waited for
+  bool wait_lost = false;      // the wait was ended by the loss of the connection
   int32_t io_result = 0;       // of the ring
   Step io_next = nullptr;
   Step block_next = nullptr;  // of the BlockQueue
@@ -154,15 +164,19 @@ class Call final : public WorkItem {
   friend class Channel;
   friend class Shard;
   static constexpr size_t kRequestBytes = 512;
-  static constexpr size_t kReplyBytes = 256;
+  static constexpr size_t kReplyBytes = KeptReply::kMaxBodyBytes;
 
   static void RunOnWorker(WorkItem& item);
+  bool MustKeepReply() const;
+  void KeepReply(KeptReply& reply) const;
   bool MayUse(const Attachment& attachment, bool changes);
   void Reset();
 
   Shard& shard_;
 
-  Channel* channel_ = nullptr;  // holds a reference
+  Channel* channel_ = nullptr;             // holds a reference
+  std::shared_ptr<LateCall> predecessor_;  // of a replay: the call that it is to wait for
+  bool keep_reply_ = false;                // it must not be done twice
   const Operation* operation_ = nullptr;
   Nanoseconds begun_ = 0;
   ReceivedMessage message_;

@@ -1,5 +1,7 @@
 #include "server/channel.h"
 
+#include <algorithm>
+
 #include "absl/strings/numbers.h"
 #include "server/call.h"
 #include "server/operation.h"
@@ -19,11 +21,19 @@ void Channel::OnMessage(Connection&, ReceivedMessage message) {
 
   Call& call = shard_.TakeCall();
   Reference();
-  *FindSlot(header.slot) = {header.sequence, &call};
+  Slot& slot = *FindSlot(header.slot);
+  const bool replay = header.sequence == slot.sequence;
+  slot.sequence = header.sequence;
+  slot.opcode = header.opcode;
+  slot.call = &call;
+  slot.may_replay = false;
   call.Begin(*this, std::move(message), *operation, shard_.context().clock.Now());
   if (!operation->decode(call)) return call.Breach(absl::StrCat("malformed ", operation->name));
   fault = operation->find_fault(call);
   if (fault != nullptr) return call.Breach(absl::StrCat(operation->name, ": ", fault));
+  if (replay) return ServeReplay(slot, call);
+  slot.has_reply = false;
+  slot.late.reset();
   operation->serve(call);
 }
 
@@ -35,11 +45,33 @@ const char* Channel::FindHeaderFault(const wire::MessageHeader& header) {
   const Slot* slot = FindSlot(header.slot);
   if (slot == nullptr) return "slot beyond the credits";
   if (slot->call != nullptr) return "slot in use";
-  if (header.sequence != slot->sequence + 1) return "sequence number";
-  return nullptr;
+  if (header.sequence == slot->sequence + 1) return nullptr;
+  if (header.sequence != slot->sequence || !slot->may_replay) return "sequence number";
+  return header.opcode == slot->opcode ? nullptr : "replay of another call";
 }
 
-Channel::Slot* Channel::FindSlot(uint32_t number) {
+// The client lost the answer to what it says again.
+void Channel::ServeReplay(Slot& slot, Call& call) {
+  shard_.CountReplay();
+  call.predecessor_ = std::move(slot.late);
+  if (call.predecessor_ != nullptr) {
+    if (!call.predecessor_->Wait(call)) ServeAfterPredecessor(call);
+    return;
+  }
+  if (!slot.has_reply) return call.operation().serve(call);
+  call.AnswerAgain(*slot.reply);
+  Call::Finish(call);
+}
+
+void Channel::ServeAfterPredecessor(Call& call) {
+  const auto predecessor = std::exchange(call.predecessor_, nullptr);
+  const std::unique_ptr<KeptReply> reply = predecessor->TakeReply();
+  if (reply == nullptr) return call.operation().serve(call);
+  call.AnswerAgain(*reply);
+  Call::Finish(call);
+}
+
+Slot* Channel::FindSlot(uint32_t number) {
   if (number == wire::kSetUpSlot) return &set_up_slot_;
   return number < slots_.size() ? &slots_[number] : nullptr;
 }
@@ -69,14 +101,19 @@ void Channel::AwaitHello() {
 
 void Channel::HelloCame() { shard_.loop().Cancel(std::exchange(hello_timer_, 0)); }
 
-bool Channel::Enter(std::shared_ptr<Session> session) {
-  if (!session->AddConnection(number_,
-                              [&shard = shard_, number = number_] { shard.Close(number); })) {
-    shard_.context().sessions.Leave(*session);
-    return false;
-  }
+Session::Joined Channel::Enter(std::shared_ptr<Session> session, uint16_t number, uint32_t epoch,
+                               UniqueFunction<void()> again) {
+  SlotMemory slots;
+  const Session::Member member{number, epoch, this,
+                               [&shard = shard_, own = number_] { shard.Close(own); }};
+  const Session::Joined joined = session->Join(member, slots, std::move(again));
+  if (joined != Session::Joined::kYes) return joined;
   session_ = std::move(session);
-  return true;
+  number_in_session_ = number;
+  const size_t credits = slots_.size();
+  slots_ = std::move(slots);
+  slots_.resize(std::max(credits, slots_.size()));
+  return joined;
 }
 
 void Channel::Breach(std::string_view reason) {
@@ -91,12 +128,35 @@ void Channel::Close(absl::Status reason) {
 }
 
 void Channel::Finish(Call& call) {
-  FindSlot(call.header().slot)->call = nullptr;
   shard_.statistics().Record(call.operation().index, shard_.context().clock.Now() - call.begun(),
                              !call.status_.ok());
+  RecordEnd(call);
   if (open_) PostAnswer(call);
   shard_.Recycle(call);
   Unreference();
+}
+
+// In its slot, or to the replay that waits for it.
+void Channel::RecordEnd(Call& call) {
+  if (!left_) {
+    Slot& slot = *FindSlot(call.header().slot);
+    slot.call = nullptr;
+    if (&slot == &set_up_slot_ || !call.MustKeepReply()) return;
+    if (slot.reply == nullptr) slot.reply = std::make_unique<KeptReply>();
+    call.KeepReply(*slot.reply);
+    slot.has_reply = true;
+    return;
+  }
+  auto found = std::find_if(late_.begin(), late_.end(),
+                            [&](const auto& late) { return late.first == &call; });
+  if (found == late_.end()) return;  // a set-up call, or a replay that had not begun
+  std::unique_ptr<KeptReply> reply;
+  if (call.MustKeepReply()) {
+    reply = std::make_unique<KeptReply>();
+    call.KeepReply(*reply);
+  }
+  if (Call* replay = found->second->Finish(std::move(reply))) replay->Resume(ServeAfterPredecessor);
+  late_.erase(found);
 }
 
 void Channel::PostAnswer(Call& call) {
@@ -107,7 +167,7 @@ void Channel::PostAnswer(Call& call) {
   answer.header.slot = request.slot;
   answer.header.sequence = request.sequence;
   answer.header.flags = wire::kFlagReply;
-  answer.header.credits = static_cast<uint16_t>(slots_.size());
+  answer.header.credits = connection_->credits();
   answer.header.status = static_cast<uint32_t>(call.status_.value());
   answer.request_header = &request;
   if (call.status_.ok()) {
@@ -128,31 +188,81 @@ Call* Channel::FindCall(uint32_t number, uint32_t sequence) {
   return slot != nullptr && slot->sequence == sequence ? slot->call : nullptr;
 }
 
+Errno Channel::Retire(uint32_t number, uint32_t sequence) {
+  if (FindCall(number, sequence) != nullptr) return Errno(EBUSY);
+  Slot* slot = FindSlot(number);
+  if (slot == nullptr || !slot->may_replay) return kOk;
+  if (slot->late != nullptr && !slot->late->done()) return Errno(EBUSY);
+  // A call that was lost on its way here has used its number up all the same.
+  if (sequence == slot->sequence + 1) slot->sequence = sequence;
+  slot->may_replay = slot->has_reply = false;
+  slot->late.reset();
+  return kOk;
+}
+
 void Channel::OnClosed(Connection&, const absl::Status& reason) {
   open_ = false;
   HelloCame();
-  // Nobody is left to be told that a lock came free, or to ask that the wait ends.
+  // A wait begins anew with its replay. Nobody is there to be told meanwhile that the lock came
+  // free, or to ask that the wait ends.
   for (const Slot& slot : slots_) CancelWait(slot);
   CancelWait(set_up_slot_);
+  LeaveSlots();
   LeaveSession(reason);
   Unreference();
 }
 
 void Channel::CancelWait(const Slot& slot) {
-  if (slot.call != nullptr && slot.call->wait != 0) shard_.context().locks.Cancel(slot.call->wait);
+  if (slot.call == nullptr || slot.call->wait == 0) return;
+  slot.call->wait_lost = true;
+  shard_.context().locks.Cancel(slot.call->wait);
+}
+
+// As they are now they are the next connection's to go on with.
+void Channel::LeaveSlots() {
+  left_ = true;
+  std::vector<Call*> dropped;
+  for (Slot& slot : slots_) {
+    slot.may_replay = slot.sequence != 0;
+    Call* call = std::exchange(slot.call, nullptr);
+    if (call == nullptr) continue;
+    if (call->predecessor_ != nullptr && call->predecessor_->StopWaiting(*call)) {
+      slot.late = std::move(call->predecessor_);
+      dropped.push_back(call);
+      continue;
+    }
+    slot.late = std::make_shared<LateCall>();
+    late_.emplace_back(call, slot.late);
+  }
+  for (Call* call : dropped) Finish(*call);
 }
 
 void Channel::LeaveSession(const absl::Status& reason) {
-  if (session_ == nullptr || !shard_.context().sessions.Leave(*session_)) return;
+  if (session_ == nullptr) return;
+  const ServerContext& context = shard_.context();
+  const Session::Left left = session_->Leave(this, number_in_session_, std::move(slots_));
+  slots_.clear();
+  if (!left.last) return;
+  const bool keep = left.keep && context.lease > 0 && !shard_.stopping();
   Log(LogLevel::kNotice, "client ", session_->peer_host(), ": session ", session_->number(),
-      " ends: ", reason.message());
-  EndSession(shard_.context(), session_);
+      keep ? " has no connection: " : " ends: ", reason.message());
+  if (!keep) {
+    if (session_->BeginEnd()) EndSession(context, session_);
+    return;
+  }
+  shard_.loop().After(context.lease, [&context, weak = std::weak_ptr(session_), left] {
+    const std::shared_ptr<Session> session = weak.lock();
+    if (session == nullptr || !session->BeginEndIfIdle(left.idle_epoch)) return;
+    Log(LogLevel::kNotice, "client ", session->peer_host(), ": session ", session->number(),
+        " ends: its client did not come back within the lease");
+    EndSession(context, session);
+  });
 }
 
 void Channel::Unreference() {
   if (--references_ != 0) return;
   // Only now has its last call been done.
-  if (session_ != nullptr) session_->RemoveConnection(number_);
+  if (session_ != nullptr) session_->RemoveMember(this);
   shard_.Bury(*this);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/session.h"
+#include "server/slot_memory.h"
 #include "transport/connection.h"
 
 namespace rdmafs::server {
@@ -39,8 +40,10 @@ class Channel final : public ConnectionHandler {
   // Gives the peer kHelloTimeout from now, and ends that when a hello came.
   void AwaitHello();
   void HelloCame();
-  // The hello succeeded. False when the session is being ended meanwhile.
-  bool Enter(std::shared_ptr<Session> session);
+  // The hello says that this is the session's connection `number`. kYes: it is, with the memory of
+  // its slots from the one before. kLater: see Session::Join().
+  Session::Joined Enter(std::shared_ptr<Session> session, uint16_t number, uint32_t epoch,
+                        UniqueFunction<void()> again);
   // The hello was answered with an error; how often that happened.
   int CountFailedHello() { return ++failed_hellos_; }
 
@@ -53,20 +56,21 @@ class Channel final : public ConnectionHandler {
   void Finish(Call& call);
   // The call under way in `slot`, or nullptr.
   Call* FindCall(uint32_t slot, uint32_t sequence);
+  // The client does not ask for that call's answer any more. EBUSY while it still runs.
+  Errno Retire(uint32_t slot, uint32_t sequence);
 
   void OnMessage(Connection& connection, ReceivedMessage message) override;
   void OnClosed(Connection& connection, const absl::Status& reason) override;
 
  private:
-  struct Slot {
-    uint32_t sequence = 0;  // of the last call
-    Call* call = nullptr;   // under way
-  };
-
   const char* FindHeaderFault(const wire::MessageHeader& header);
   Slot* FindSlot(uint32_t number);
   void CancelWait(const Slot& slot);
+  void ServeReplay(Slot& slot, Call& call);
+  static void ServeAfterPredecessor(Call& call);
   void PostAnswer(Call& call);
+  void RecordEnd(Call& call);
+  void LeaveSlots();
   void LeaveSession(const absl::Status& reason);
   void Reference() { ++references_; }
   void Unreference();
@@ -78,12 +82,16 @@ class Channel final : public ConnectionHandler {
   const std::string peer_host_;
 
   std::shared_ptr<Session> session_;
-  std::vector<Slot> slots_;
+  uint16_t number_in_session_ = 0;
+  SlotMemory slots_;  // the session's, once this has left
   Slot set_up_slot_;
+  // Calls that go on after that.
+  std::vector<std::pair<const Call*, std::shared_ptr<LateCall>>> late_;
   EventLoop::TimerId hello_timer_ = 0;
   int references_ = 1;
   int failed_hellos_ = 0;
   bool open_ = true;
+  bool left_ = false;  // the connection has closed
 };
 
 // "10.0.0.1:20490" or "[::1]:20490" in its parts; port 0 when there is none.

@@ -109,6 +109,7 @@ Result<ExportSource::Found> ExportDirectory::Find(const Exports::Peer& peer,
   attachment->export_id = match->exported->id;
   attachment->store = served->second.store;
   attachment->read_only = match->options->read_only;
+  attachment->sync = match->options->sync;
   attachment->wants_forget = served->second.wants_forget;
   attachment->squash = match->options->squash;
   return Found{std::move(attachment), match->below};

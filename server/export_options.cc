@@ -25,9 +25,9 @@ const std::map<std::string_view, Flag>& Flags() {
       {"insecure", [](ExportOptions& o) { o.secure = false; }},
       {"crossmnt", [](ExportOptions& o) { o.cross_mounts = true; }},
       {"nocrossmnt", [](ExportOptions& o) { o.cross_mounts = false; }},
+      {"sync", [](ExportOptions& o) { o.sync = true; }},
+      {"async", [](ExportOptions& o) { o.sync = false; }},
       // What rdmafs does anyway, or what has no meaning to it.
-      {"sync", [](ExportOptions&) {}},
-      {"async", [](ExportOptions&) {}},
       {"wdelay", [](ExportOptions&) {}},
       {"no_wdelay", [](ExportOptions&) {}},
       {"no_subtree_check", [](ExportOptions&) {}},

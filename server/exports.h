@@ -19,6 +19,7 @@ struct ExportOptions {
   bool read_only = true;
   SquashRule squash;
   bool secure = false;        // only clients with a port below 1024
+  bool sync = false;          // every change is on the disk before its reply
   bool cross_mounts = false;  // the same for all clients of a path
   std::optional<uint32_t> fsid;
   friend bool operator==(const ExportOptions&, const ExportOptions&) = default;

@@ -12,6 +12,7 @@ namespace rdmafs::server {
 // worker, for a block, for an append's turn), which are lists through the calls themselves.
 inline constexpr size_t kMaxConnections = 8192;
 inline constexpr size_t kMaxSessions = 4096;
+// Their numbers are below this.
 inline constexpr size_t kMaxChannelsPerSession = 64;
 inline constexpr size_t kMaxAttachmentsPerSession = 16;
 inline constexpr size_t kMaxOpensPerSession = 65536;
@@ -19,6 +20,8 @@ inline constexpr size_t kMaxOpensPerSession = 65536;
 // off_t's end.
 inline constexpr uint64_t kMaxFileOffset = INT64_MAX;
 
+// How long a session is kept for a client that is away, when nobody says otherwise.
+inline constexpr Nanoseconds kDefaultLease = 60 * kSecond;
 // A connection that has not said hello by then is closed.
 inline constexpr Nanoseconds kHelloTimeout = 5 * kSecond;
 // One CopyFileRange keeps a worker no longer than this takes; the count says how far it came.

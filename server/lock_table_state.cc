@@ -30,7 +30,10 @@ void LockTable::State::DropFlock(FileLocks& file, const Owner& owner) {
 
 void LockTable::State::CountHeld(uint64_t session, size_t before, size_t after) {
   held += after - before;
-  sessions[session].held += after - before;
+  size_t& of_session = sessions[session].held;
+  const bool held_before = of_session != 0;
+  of_session += after - before;
+  if (held_before != (of_session != 0) && holders_changed) holders_changed(held_before ? -1 : 1);
 }
 
 bool LockTable::State::WouldDeadlock(const FileLocks& file, const Owner& owner,

@@ -18,6 +18,7 @@
 #include "server/daemon.h"
 #include "server/export_directory.h"
 #include "server/listeners.h"
+#include "server/lock_holders_file.h"
 #include "server/options.h"
 #include "server/process_limits.h"
 #include "server/server.h"
@@ -54,6 +55,7 @@ ServerOptions OptionsOf(const ServerConfiguration& configuration) {
   options.worker_count =
       configuration.workers != 0 ? configuration.workers : std::max(4, 2 * CoreCount());
   options.use_io_uring = configuration.io_uring;
+  options.lease = configuration.lease_s * kSecond;
   options.busy_poll = CoreCount() >= kCoresForBusyPoll ? kBusyPoll : 0;
   return options;
 }
@@ -96,6 +98,7 @@ class Program {
   BufferPool blocks_;
   TcpTransport tcp_;
   RdmaTransport rdma_;
+  std::unique_ptr<LockHoldersFile> lock_holders_;
   std::unique_ptr<ExportDirectory> exports_;
   std::unique_ptr<Server> server_;
   EventLoop loop_;
@@ -112,8 +115,16 @@ absl::Status Program::Start() {
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
     Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
   }
-  server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom,
-                                     OptionsOf(configuration_));
+  const std::string state =
+      configuration_.state_directory.empty() ? "/var/lib/rdmafs" : configuration_.state_directory;
+  lock_holders_ =
+      std::make_unique<LockHoldersFile>(absl::StrCat(state, "/lock-holders.", configuration_.port));
+  ServerOptions options = OptionsOf(configuration_);
+  options.lock_holders = lock_holders_->at_start();
+  options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
+    file->Store(holders);
+  };
+  server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom, options);
   AssumeDataWriter();
   auto open = Listen(
       configuration_, tcp_, rdma_, loop_,
@@ -126,9 +137,9 @@ absl::Status Program::Start() {
 
 // Shards write under the ids of nobody: with root's, quotas and reserved blocks would not hold for
 // anyone. They inherit them from this thread, and neither ever changes them: rdma_cm, and the
-// drivers whose doorbell is a write(2) (rxe, siw), refuse (EACCES) a thread whose credentials are not
-// the very ones that opened the descriptor. So this comes after the workers, which take on their
-// callers' ids, and before RDMA's first descriptor.
+// drivers whose doorbell is a write(2) (rxe, siw), refuse (EACCES) a thread whose credentials are
+// not the very ones that opened the descriptor. So this comes after the workers, which take on
+// their callers' ids, and before RDMA's first descriptor.
 void Program::AssumeDataWriter() {
   if (Errno error = ThreadCredentials::OfThisThread().AssumeDataWriter(); !error.ok()) {
     Log(LogLevel::kDebug, "shards write with the server's own rights: ", error.ToString());
@@ -186,8 +197,8 @@ void Program::OnSignal() {
 
 void Program::Reload() {
   notify_.Reloading();
-  // On a thread that ends with it: opening a store may change the credentials of the thread that does,
-  // and this one's must stay what RDMA's descriptors were opened with.
+  // On a thread that ends with it: opening a store may change the credentials of the thread that
+  // does, and this one's must stay what RDMA's descriptors were opened with.
   absl::Status status;
   std::thread([&] { status = exports_->Reload(); }).join();
   if (status.ok()) {

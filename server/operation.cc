@@ -148,6 +148,14 @@ Operation Row(Call::Step serve) {
           serve};
 }
 
+// One that must not be done twice.
+template <typename Request, const char* (*kFindFault)(const Call&) = &Nothing<Request>>
+Operation Once(Call::Step serve) {
+  Operation row = Row<Request, kFindFault>(serve);
+  row.once = true;
+  return row;
+}
+
 constexpr size_t kOpcodeCount = 71;  // the largest number and one
 
 std::array<Operation, kOpcodeCount> MakeTable() {
@@ -158,40 +166,41 @@ std::array<Operation, kOpcodeCount> MakeTable() {
            Row<wire::AttachRequest, InlineText<wire::AttachRequest>>(ServeAttach),
            Row<wire::PingRequest>(ServePing),
            Row<wire::RetireRequest>(ServeRetire),
+           Row<wire::EndRequest>(ServeEnd),
            Row<wire::LookupRequest>(ServeLookup),
            Row<wire::GetAttrRequest>(ServeGetAttr),
-           Row<wire::SetAttrRequest>(ServeSetAttr),
+           Once<wire::SetAttrRequest>(ServeSetAttr),
            Row<wire::ReadLinkRequest>(ServeReadLink),
-           Row<wire::MkNodRequest>(ServeMkNod),
-           Row<wire::MkDirRequest>(ServeMkDir),
-           Row<wire::UnlinkRequest>(ServeUnlink),
-           Row<wire::RmDirRequest>(ServeRmDir),
-           Row<wire::SymLinkRequest, InlineText<wire::SymLinkRequest>>(ServeSymLink),
-           Row<wire::RenameRequest>(ServeRename),
-           Row<wire::LinkRequest>(ServeLink),
+           Once<wire::MkNodRequest>(ServeMkNod),
+           Once<wire::MkDirRequest>(ServeMkDir),
+           Once<wire::UnlinkRequest>(ServeUnlink),
+           Once<wire::RmDirRequest>(ServeRmDir),
+           Once<wire::SymLinkRequest, InlineText<wire::SymLinkRequest>>(ServeSymLink),
+           Once<wire::RenameRequest>(ServeRename),
+           Once<wire::LinkRequest>(ServeLink),
            Row<wire::AccessRequest>(ServeAccess),
            Row<wire::StatFsRequest>(ServeStatFs),
-           Row<wire::OpenRequest, FindOpenFault<wire::OpenRequest>>(ServeOpen),
-           Row<wire::CreateRequest, FindOpenFault<wire::CreateRequest>>(ServeCreate),
-           Row<wire::TmpFileRequest, FindOpenFault<wire::TmpFileRequest>>(ServeTmpFile),
-           Row<wire::ReleaseRequest>(ServeRelease),
+           Once<wire::OpenRequest, FindOpenFault<wire::OpenRequest>>(ServeOpen),
+           Once<wire::CreateRequest, FindOpenFault<wire::CreateRequest>>(ServeCreate),
+           Once<wire::TmpFileRequest, FindOpenFault<wire::TmpFileRequest>>(ServeTmpFile),
+           Once<wire::ReleaseRequest>(ServeRelease),
            Row<wire::ReadRequest, FindReadFault>(ServeRead),
            Row<wire::WriteRequest, FindWriteFault>(ServeWrite),
            Row<wire::FsyncRequest>(ServeFsync),
-           Row<wire::FallocateRequest>(ServeFallocate),
+           Once<wire::FallocateRequest>(ServeFallocate),
            Row<wire::SeekRequest>(ServeSeek),
-           Row<wire::CopyFileRangeRequest>(ServeCopyFileRange),
+           Once<wire::CopyFileRangeRequest>(ServeCopyFileRange),
            Row<wire::ReadDirRequest, FindReadDirFault>(ServeReadDir),
            Row<wire::SyncFsRequest>(ServeSyncFs),
            Row<wire::GetXattrRequest, FindGetXattrFault>(ServeGetXattr),
-           Row<wire::SetXattrRequest, FindSetXattrFault>(ServeSetXattr),
+           Once<wire::SetXattrRequest, FindSetXattrFault>(ServeSetXattr),
            Row<wire::ListXattrRequest, FindListXattrFault>(ServeListXattr),
-           Row<wire::RemoveXattrRequest, FindRemoveXattrFault>(ServeRemoveXattr),
+           Once<wire::RemoveXattrRequest, FindRemoveXattrFault>(ServeRemoveXattr),
            Row<wire::GetLockRequest, FindLockFault<wire::GetLockRequest>>(ServeGetLock),
-           Row<wire::SetLockRequest, FindLockFault<wire::SetLockRequest>>(ServeSetLock),
+           Once<wire::SetLockRequest, FindLockFault<wire::SetLockRequest>>(ServeSetLock),
            Row<wire::CancelRequest>(ServeCancel),
-           Row<wire::ReleaseOwnerRequest>(ServeReleaseOwner),
-           Row<wire::ForgetRequest>(ServeForget),
+           Once<wire::ReleaseOwnerRequest>(ServeReleaseOwner),
+           Once<wire::ForgetRequest>(ServeForget),
        }) {
     Operation& place = table[static_cast<size_t>(row.opcode)];
     place = row;

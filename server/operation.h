@@ -16,6 +16,9 @@ struct Operation {
   const char* (*find_fault)(const Call&);
   // The first step. Shard thread.
   Call::Step serve;
+  // Must not be done twice: its reply is kept for a replay. (Of WRITE only appends: see
+  // Call::WaitForAppend.)
+  bool once = false;
 };
 
 // nullptr for a number that names no operation.

@@ -17,6 +17,7 @@ using Value = absl::string_view;
 using Setter = bool (*)(ServerConfiguration&, Value);
 
 constexpr int kMaxThreads = 1024;
+constexpr int kMaxLeaseSeconds = 86400;
 
 bool SetPort(ServerConfiguration& configuration, Value value) {
   uint32_t port;
@@ -116,6 +117,10 @@ constexpr Option kOptions[] = {
        c.io_uring = v == "on";
        return v == "on" || v == "off";
      }},
+    {"lease",
+     [](ServerConfiguration& c, Value v) {
+       return absl::SimpleAtoi(v, &c.lease_s) && c.lease_s > 0 && c.lease_s <= kMaxLeaseSeconds;
+     }},
     {"state", [](ServerConfiguration& c, Value v) { return SetText(c.state_directory, v); }},
     {"exports", [](ServerConfiguration& c, Value v) { return SetText(c.exports_file, v); }},
     {"run_dir", [](ServerConfiguration& c, Value v) { return SetText(c.run_directory, v); }},
@@ -124,8 +129,8 @@ constexpr Option kOptions[] = {
 
 // Those of exports(5) that may be given with -o for the directories of the command line.
 bool IsExportOption(Value option) {
-  constexpr std::array<Value, 6> kPlain = {
-      "ro", "rw", "root_squash", "no_root_squash", "all_squash", "no_all_squash"};
+  constexpr std::array<Value, 8> kPlain = {
+      "ro", "rw", "sync", "async", "root_squash", "no_root_squash", "all_squash", "no_all_squash"};
   return std::find(kPlain.begin(), kPlain.end(), option) != kPlain.end() ||
          absl::StartsWith(option, "anonuid=") || absl::StartsWith(option, "anongid=") ||
          absl::StartsWith(option, "sec=");
@@ -216,7 +221,8 @@ std::string_view UsageText() {
          "(default)\n"
          "  clients=NET:NET... networks or addresses that may mount DIRECTORY, besides this host;\n"
          "                     IPv6 in brackets: [fd00::]/8\n"
-         "  ro, rw, root_squash, no_root_squash, all_squash, anonuid=UID, anongid=GID\n"
+         "  ro, rw, sync, async, root_squash, no_root_squash, all_squash, anonuid=UID, "
+         "anongid=GID\n"
          "                     as in rdmafs-exports(5), for DIRECTORY (default: rw, and\n"
          "                     no_root_squash for this host, root_squash for clients=)\n"
          "  shards=COUNT       threads that serve connections (default: one for each core)\n"
@@ -225,6 +231,8 @@ std::string_view UsageText() {
          "  pool_size=SIZE     memory for payload at most, with K, M or G (default 256M)\n"
          "  io_uring=on|off    use io_uring for reads and writes of the disk where it is allowed "
          "(on)\n"
+         "  lease=SECONDS      how long the files and locks of a client that is away are kept for "
+         "it (60)\n"
          "  state=DIRECTORY    where the key of the file handles is kept (default "
          "/var/lib/rdmafs)\n"
          "  exports=FILE       the exports (default /etc/rdmafs/exports)\n"

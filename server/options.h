@@ -30,6 +30,7 @@ struct ServerConfiguration {
   int workers = 0;  // 0: two for each core, at least 4
   size_t pool_bytes = size_t{256} << 20;
   bool io_uring = true;
+  int lease_s = 60;             // how long a session is kept for a client that is away
   std::string state_directory;  // "": /var/lib/rdmafs for root, none for others
   std::string exports_file = "/etc/rdmafs/exports";
   std::string run_directory;  // "": control_path.h's

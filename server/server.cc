@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/operation.h"
+#include "server/session_end.h"
 #include "transport/base/log.h"
 
 namespace rdmafs::server {
@@ -58,6 +59,7 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
       workers_(options.worker_count, options.prepare_worker),
       sessions_(random),
       breaches_(clock),
+      grace_(options.lock_holders, options.remember_lock_holders),
       context_{.clock = clock,
                .messages = messages,
                .blocks = blocks,
@@ -66,6 +68,8 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .locks = locks_,
                .exports = exports,
                .breaches = breaches_,
+               .grace = grace_,
+               .lease = options.lease,
                .server_id = MakeServerId(random),
                .boot_id = ReadBootId()} {
   CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
@@ -78,9 +82,15 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
     }
   }
   for (int i = 0; i < options.shard_count; ++i) {
-    shards_.push_back(std::make_unique<Shard>(
-        context_, Shard::Options{use_io_uring, options.busy_poll}));
+    shards_.push_back(
+        std::make_unique<Shard>(context_, Shard::Options{use_io_uring, options.busy_poll}));
   }
+  locks_.WatchHolders([this](int change) { grace_.CountHolder(change); });
+  if (!grace_.active()) return;
+  Log(LogLevel::kNotice, options.lock_holders,
+      " clients held locks: others get none until they have them again, or ",
+      options.lease / kSecond, " s are over");
+  shards_[0]->loop().After(options.lease, [this] { grace_.End(); });
 }
 
 Server::~Server() = default;
@@ -100,11 +110,17 @@ void Server::Accept(std::unique_ptr<Connection> connection) {
 }
 
 bool Server::Stop(Nanoseconds patience) {
+  grace_.Freeze();
+  grace_.End();  // who waits for it would not come to an end
   for (auto& shard : shards_) shard->Stop();
   const Nanoseconds deadline = context_.clock.Now() + patience;
   for (auto& shard : shards_) {
     if (!shard->WaitStopped(std::max<Nanoseconds>(0, deadline - context_.clock.Now())))
       return false;
+  }
+  // Nobody comes back to this process.
+  for (const std::shared_ptr<Session>& session : sessions_.All()) {
+    if (session->BeginEnd()) EndSession(context_, session);
   }
   return true;
 }
@@ -141,6 +157,7 @@ void Server::AddTo(ProgramStatus& status) const {
   status.counters["workers.busy"] = workers.busy_count;
   status.counters["workers.queued"] = workers.queued_count;
   status.counters["workers.queued_peak"] = workers.queued_count_peak;
+  status.counters["sessions.away"] = sessions_.idle_count();
   status.counters["locks.held"] = locks_.held_count();
   status.counters["locks.waiting"] = locks_.waiting_count();
   status.counters["connections.broke_protocol"] = breaches_.count();

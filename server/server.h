@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "server/grace_period.h"
+#include "server/limits.h"
 #include "server/server_context.h"
 #include "server/shard.h"
 #include "transport/connection.h"
@@ -16,8 +18,13 @@ struct ServerOptions {
   int shard_count = 1;
   int worker_count = 4;
   bool use_io_uring = true;
-  Nanoseconds busy_poll = 0;  // of the shards' loops
+  Nanoseconds busy_poll = 0;          // of the shards' loops
+  Nanoseconds lease = kDefaultLease;  // of a session without a connection
   std::function<void()> prepare_worker;
+  // How many sessions held locks when the process before this one ended, and who remembers it for the next:
+  // see GracePeriod.
+  uint64_t lock_holders = 0;
+  std::function<void(uint64_t)> remember_lock_holders;
 };
 
 // Thread-safe after Start().
@@ -56,6 +63,7 @@ class Server {
   SessionTable sessions_;
   LockTable locks_;
   BreachLog breaches_;
+  GracePeriod grace_;
   ServerContext context_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<size_t> next_shard_{0};

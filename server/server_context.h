@@ -13,6 +13,8 @@
 
 namespace rdmafs::server {
 
+class GracePeriod;
+
 // Everything in it is thread-safe, and outlives the shards.
 struct ServerContext {
   const Clock& clock;
@@ -23,6 +25,9 @@ struct ServerContext {
   LockTable& locks;
   ExportSource& exports;
   BreachLog& breaches;
+  GracePeriod& grace;
+  // How long a session is kept for a client that is away.
+  Nanoseconds lease = 0;
   std::array<uint64_t, 2> server_id{};  // random, of this process
   std::array<uint64_t, 2> boot_id{};    // of the host
 };

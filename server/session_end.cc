@@ -15,6 +15,7 @@ void EndSession(const ServerContext& context, const std::shared_ptr<Session>& se
   context.locks.ReleaseSession(session->number());
   auto item = std::make_unique<CloseFiles>();
   item->files = session->opens().Close();
+  session->WhenOver([&context, session] { context.sessions.Erase(*session); });
   if (item->files.empty()) return;
   item->run = [](WorkItem& self) { delete static_cast<CloseFiles*>(&self); };
   context.workers.Queue(*item.release());

@@ -1,4 +1,5 @@
-// EndSession: what happens when a session's last connection is gone.
+// EndSession: what happens when a session's client is gone for good: it said so, or its lease is
+// over.
 #pragma once
 
 #include <memory>
@@ -8,7 +9,8 @@
 
 namespace rdmafs::server {
 
-// Its locks go at once; its files are closed by a worker, as close(2) may block. Any thread.
+// Its locks go at once; its files are closed by a worker, as close(2) may block; it leaves the
+// table with its last call. After Session::BeginEnd() was true. Any thread.
 void EndSession(const ServerContext& context, const std::shared_ptr<Session>& session);
 
 }  // namespace rdmafs::server

@@ -10,47 +10,42 @@ Result<std::shared_ptr<Session>> SessionTable::Create(std::string_view peer_host
   absl::MutexLock lock(&mutex_);
   if (sessions_.size() >= kMaxSessions || id.none() || sessions_.contains(id)) return Errno(ENFILE);
   auto session = std::make_shared<Session>(id, next_number_++, std::string(peer_host));
-  sessions_.emplace(id, Entry{session, 1});
+  sessions_.emplace(id, session);
   return session;
 }
 
-Result<std::shared_ptr<Session>> SessionTable::Join(const SessionId& id,
-                                                    std::string_view peer_host) {
+Result<std::shared_ptr<Session>> SessionTable::Find(const SessionId& id) const {
   absl::MutexLock lock(&mutex_);
   auto found = sessions_.find(id);
-  if (found == sessions_.end() || found->second.fenced) return Errno(ESTALE);
-  Entry& entry = found->second;
-  if (entry.session->peer_host() != peer_host) return Errno(EACCES);
-  if (entry.channel_count >= kMaxChannelsPerSession) return Errno(EMFILE);
-  ++entry.channel_count;
-  return entry.session;
+  if (found == sessions_.end() || found->second->over()) return Errno(ESTALE);
+  return found->second;
 }
 
-std::shared_ptr<Session> SessionTable::Fence(const SessionId& id, std::string_view peer_host) {
-  std::shared_ptr<Session> session;
-  {
-    absl::MutexLock lock(&mutex_);
-    auto found = sessions_.find(id);
-    if (found == sessions_.end() || found->second.session->peer_host() != peer_host) return nullptr;
-    found->second.fenced = true;
-    session = found->second.session;
-  }
-  session->CloseConnections();
-  return session;
-}
-
-bool SessionTable::Leave(const Session& session) {
+void SessionTable::Erase(const Session& session) {
+  std::shared_ptr<Session> erased;  // outlives the lock
   absl::MutexLock lock(&mutex_);
   auto found = sessions_.find(session.id());
-  if (found == sessions_.end() || --found->second.channel_count != 0) return false;
+  if (found == sessions_.end() || found->second.get() != &session) return;
+  erased = std::move(found->second);
   sessions_.erase(found);
-  return true;
+}
+
+std::shared_ptr<Session> SessionTable::OldestIdle() const {
+  std::shared_ptr<Session> oldest;
+  absl::MutexLock lock(&mutex_);
+  if (sessions_.size() < kMaxSessions) return nullptr;
+  for (const auto& [id, session] : sessions_) {
+    if (session->idle() && (oldest == nullptr || session->number() < oldest->number())) {
+      oldest = session;
+    }
+  }
+  return oldest;
 }
 
 std::vector<std::shared_ptr<Session>> SessionTable::All() const {
   std::vector<std::shared_ptr<Session>> all;
   absl::MutexLock lock(&mutex_);
-  for (const auto& [id, entry] : sessions_) all.push_back(entry.session);
+  for (const auto& [id, session] : sessions_) all.push_back(session);
   return all;
 }
 
@@ -59,10 +54,17 @@ size_t SessionTable::count() const {
   return sessions_.size();
 }
 
+size_t SessionTable::idle_count() const {
+  absl::MutexLock lock(&mutex_);
+  size_t count = 0;
+  for (const auto& [id, session] : sessions_) count += session->idle() ? 1 : 0;
+  return count;
+}
+
 size_t SessionTable::open_file_count() const {
   absl::MutexLock lock(&mutex_);
   size_t count = 0;
-  for (const auto& [id, entry] : sessions_) count += entry.session->opens().count();
+  for (const auto& [id, session] : sessions_) count += session->opens().count();
   return count;
 }
 

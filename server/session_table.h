@@ -1,4 +1,4 @@
-// SessionTable: all sessions, and how many connections each has.
+// SessionTable: all sessions, those of clients that are away among them.
 #pragma once
 
 #include <functional>
@@ -23,31 +23,26 @@ class SessionTable {
  public:
   explicit SessionTable(RandomSource random) : random_(std::move(random)) {}
 
-  // A new session with one connection. ENFILE over the bound.
+  // A new session, without a connection yet. ENFILE over the bound: see OldestIdle().
   Result<std::shared_ptr<Session>> Create(std::string_view peer_host);
-  // One more connection of it. ESTALE: no such session (it ended, or was another server's);
-  // EACCES: it is another host's; EMFILE: it has as many as it may.
-  Result<std::shared_ptr<Session>> Join(const SessionId& id, std::string_view peer_host);
-  // Closes all connections of a session of that host, and lets none join any more. Returns it, so
-  // that its end can be waited for; nullptr when there is none.
-  std::shared_ptr<Session> Fence(const SessionId& id, std::string_view peer_host);
-  // One connection less. True when it was the last: the session is over.
-  bool Leave(const Session& session);
+  // ESTALE: no such session (it is over, or was another server's).
+  Result<std::shared_ptr<Session>> Find(const SessionId& id) const;
+  // It is over.
+  void Erase(const Session& session);
+
+  // Of the sessions whose client is away the one that began first, to make room when there is none;
+  // nullptr while there is room, or nobody is away.
+  std::shared_ptr<Session> OldestIdle() const;
 
   std::vector<std::shared_ptr<Session>> All() const;
   size_t count() const;
+  size_t idle_count() const;
   size_t open_file_count() const;
 
  private:
-  struct Entry {
-    std::shared_ptr<Session> session;
-    size_t channel_count;
-    bool fenced = false;
-  };
-
   const RandomSource random_;
   mutable absl::Mutex mutex_;
-  std::map<SessionId, Entry> sessions_ ABSL_GUARDED_BY(mutex_);
+  std::map<SessionId, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_number_ ABSL_GUARDED_BY(mutex_) = 1;
 };
 

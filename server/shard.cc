@@ -135,6 +135,7 @@ void Shard::RunResumed() {
 void Shard::AddTo(ProgramStatus& status, ProgramStatus::Credits& credits) const {
   connections_.AddTo(status.transport, credits);
   credits.in_flight += calls_in_flight_.load(std::memory_order_relaxed);
+  status.counters["calls.replayed"] += replays_.load(std::memory_order_relaxed);
   for (wire::Opcode opcode : wire::AllOpcodes()) {
     const Operation* operation = FindOperation(static_cast<uint16_t>(opcode));
     statistics_.AddTo(operation->index, status.operations[operation->name]);

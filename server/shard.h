@@ -65,6 +65,11 @@ class Shard {
   // Any thread: counters of its operations and connections.
   void AddTo(ProgramStatus& status, ProgramStatus::Credits& credits) const;
   OperationStatistics& statistics() { return statistics_; }
+  void CountReplay() {
+    replays_.store(replays_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  // Its end has begun.
+  bool stopping() const { return stopping_; }
   size_t connection_count() const { return connections_.count(); }
 
  private:
@@ -93,6 +98,7 @@ class Shard {
 
   std::atomic<WorkItem*> resumed_{nullptr};  // last first
   std::atomic<size_t> calls_in_flight_{0};   // written by the shard thread
+  std::atomic<uint64_t> replays_{0};         // likewise
 };
 
 }  // namespace rdmafs::server

@@ -38,6 +38,7 @@ void ServeSetAttr(Call& call) {
     const auto& r = c.request<wire::SetAttrRequest>();
     c.AnswerAttributes(
         c.store().SetAttr(c.IdentityOf(r.caller), r.handle, OpenOrNone(c), r.changes));
+    c.MakeDurable(r.handle);
   });
 }
 

@@ -11,6 +11,7 @@ void ServeHello(Call& call);
 void ServeAttach(Call& call);
 void ServePing(Call& call);
 void ServeRetire(Call& call);
+void ServeEnd(Call& call);
 // names.cc
 void ServeLookup(Call& call);
 void ServeMkNod(Call& call);

@@ -1,7 +1,10 @@
 // HELLO, ATTACH, PING and RETIRE: how a connection comes to serve.
 #include "server/channel.h"
+#include "server/grace_period.h"
 #include "server/handlers/handlers.h"
+#include "server/limits.h"
 #include "server/server_context.h"
+#include "server/session_end.h"
 #include "transport/base/log.h"
 
 namespace rdmafs::server {
@@ -13,15 +16,6 @@ SessionId AskedFor(const wire::HelloRequest& hello) {
   return {{hello.fixed.session[0], hello.fixed.session[1]}};
 }
 
-Result<std::shared_ptr<Session>> FindSession(Call& call, const wire::HelloRequest& hello) {
-  SessionTable& sessions = call.context().sessions;
-  const std::string_view host = call.channel().peer_host();
-  const SessionId id = AskedFor(hello);
-  // A session ends with its connections: the first connection of a client that comes back after a
-  // loss has a new one, and sees it by the id in the answer.
-  return id.none() || hello.fixed.channel == 0 ? sessions.Create(host) : sessions.Join(id, host);
-}
-
 wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
   wire::HelloReply reply;
   reply.fixed = {.version = wire::kVersion,
@@ -29,7 +23,7 @@ wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
                  .session = {session.id().words[0], session.id().words[1]},
                  .server = {context.server_id[0], context.server_id[1]},
                  .boot = {context.boot_id[0], context.boot_id[1]},
-                 .lease_ms = 0,
+                 .lease_ms = static_cast<uint32_t>(context.lease / kMillisecond),
                  .reserved = 0};
   return reply;
 }
@@ -59,19 +53,91 @@ void Refuse(Call& call, Errno error) {
   call.Fail(error);
 }
 
+// The session that the hello asks for, or nullptr.
+std::shared_ptr<Session> FindSession(Call& call) {
+  const SessionId id = AskedFor(call.request<wire::HelloRequest>());
+  if (id.none()) return nullptr;
+  Result<std::shared_ptr<Session>> session = call.context().sessions.Find(id);
+  return session.ok() ? *session : nullptr;
+}
+
+Result<std::shared_ptr<Session>> MakeSession(Call& call) {
+  SessionTable& sessions = call.context().sessions;
+  if (const std::shared_ptr<Session> oldest = sessions.OldestIdle()) {
+    if (oldest->BeginEnd()) EndSession(call.context(), oldest);
+  }
+  return sessions.Create(call.channel().peer_host());
+}
+
+void Begin(Call& call);
+
+void Enter(Call& call, const std::shared_ptr<Session>& session) {
+  const auto& hello = call.request<wire::HelloRequest>();
+  Channel& channel = call.channel();
+  const auto again = [&call] { call.Resume(Begin); };
+  switch (channel.Enter(session, hello.fixed.channel, hello.fixed.epoch, again)) {
+    case Session::Joined::kYes:
+      break;
+    case Session::Joined::kLater:
+      return;
+    case Session::Joined::kSuperseded:
+      return Refuse(call, Errno(ESTALE));
+    case Session::Joined::kOver:
+      if (hello.fixed.channel != 0) return Refuse(call, Errno(ESTALE));
+      // Nothing of the old session may happen after what the client does now, and the locks that it
+      // takes again must be free.
+      session->CloseConnections();
+      return session->WhenOver(again);
+  }
+  if (hello.fixed.channel == 0) {
+    Log(LogLevel::kNotice, "client ", channel.peer(), ": session ", session->number(),
+        AskedFor(hello) == session->id() ? " goes on over " : " begins over ",
+        channel.connection().transport_name());
+  }
+  call.Answer(Welcome(call.context(), *session));
+  Call::Finish(call);
+}
+
+// A client that comes by another of its addresses may go on when that one has the same rights to
+// all that the session attached. On a worker.
+void CompareRights(Call& call) {
+  const std::shared_ptr<Session> session = FindSession(call);
+  if (session == nullptr) return;
+  const auto attachments = session->attachments();
+  bool same = !attachments.empty();
+  for (const auto& attachment : attachments) {
+    Result<ExportSource::Found> found =
+        call.context().exports.Find(PeerOf(call.channel().peer()), attachment->path);
+    same = same && found.ok() && found->attachment->export_id == attachment->export_id &&
+           found->attachment->store == attachment->store &&
+           found->attachment->SameRules(*attachment);
+  }
+  if (!same) call.AnswerError(Errno(EACCES));
+}
+
+void EnterFromElsewhere(Call& call) {
+  if (!call.channel().open()) return Call::Finish(call);
+  if (!call.status().ok()) return Refuse(call, call.status());
+  const std::shared_ptr<Session> session = FindSession(call);
+  if (session == nullptr) return Begin(call);  // it ended meanwhile
+  Enter(call, session);
+}
+
 void Begin(Call& call) {
   const auto& hello = call.request<wire::HelloRequest>();
   Channel& channel = call.channel();
   if (!channel.open()) return Call::Finish(call);
-  Result<std::shared_ptr<Session>> session = FindSession(call, hello);
-  if (!session.ok()) return Refuse(call, session.error());
-  if (!channel.Enter(*session)) return Refuse(call, Errno(ESTALE));
-  if (hello.fixed.channel == 0) {
-    Log(LogLevel::kNotice, "client ", channel.peer(), ": session ", (*session)->number(),
-        " begins over ", channel.connection().transport_name());
+  if (hello.fixed.channel >= kMaxChannelsPerSession) return Refuse(call, Errno(EMFILE));
+  if (const std::shared_ptr<Session> session = FindSession(call)) {
+    if (session->peer_host() == channel.peer_host()) return Enter(call, session);
+    return call.OnWorker(CompareRights, EnterFromElsewhere);
   }
-  call.Answer(Welcome(call.context(), **session));
-  Call::Finish(call);
+  // The first connection of a client that comes back too late has a new session, and sees it by the
+  // id in the answer.
+  if (hello.fixed.channel != 0 && !AskedFor(hello).none()) return Refuse(call, Errno(ESTALE));
+  Result<std::shared_ptr<Session>> session = MakeSession(call);
+  if (!session.ok()) return Refuse(call, session.error());
+  Enter(call, *session);
 }
 
 }  // namespace
@@ -81,24 +147,28 @@ void ServeHello(Call& call) {
   call.channel().HelloCame();
   if (hello.fixed.magic != wire::kMagic) return call.Breach("hello without the magic number");
   if (hello.fixed.version != wire::kVersion) return Refuse(call, Errno(EPROTONOSUPPORT));
-  std::shared_ptr<Session> lost;
-  if (hello.fixed.channel == 0 && !AskedFor(hello).none()) {
-    lost = call.context().sessions.Fence(AskedFor(hello), call.channel().peer_host());
-  }
-  if (lost == nullptr) return Begin(call);
-  // Not before the old connections are gone: nothing of theirs may happen after what the client
-  // does now, and the locks that it takes again must be free.
-  lost->WhenOver([&call] { call.Resume(Begin); });
+  Begin(call);
 }
 
 void ServeAttach(Call& call) { call.OnWorker(Attach); }
 
-void ServePing(Call& call) { Call::Finish(call); }
+void ServePing(Call& call) {
+  // In the set-up slot: the client has opened its files and taken its locks again.
+  if (call.header().slot == wire::kSetUpSlot &&
+      call.context().locks.HeldBy(call.session().number()) != 0 && call.session().MarkReclaimed()) {
+    call.context().grace.Reclaimed();
+  }
+  Call::Finish(call);
+}
 
 void ServeRetire(Call& call) {
   const auto& r = call.request<wire::RetireRequest>();
-  // Slots live as long as their connection: what was given up on an earlier one was answered there.
-  if (call.channel().FindCall(r.slot, r.sequence) != nullptr) return call.Fail(Errno(EBUSY));
+  call.AnswerError(call.channel().Retire(r.slot, r.sequence));
+  Call::Finish(call);
+}
+
+void ServeEnd(Call& call) {
+  call.session().SayFarewell();
   Call::Finish(call);
 }
 

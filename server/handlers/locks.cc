@@ -1,5 +1,6 @@
 // The operations on locks. The table never blocks: all of it is done on the shard.
 #include "server/channel.h"
+#include "server/grace_period.h"
 #include "server/handlers/handlers.h"
 #include "server/server_context.h"
 #include "server/session.h"
@@ -19,9 +20,12 @@ void ServeGetLock(Call& call) {
   Call::Finish(call);
 }
 
-void ServeSetLock(Call& call) {
+namespace {
+
+void SetLock(Call& call) {
   const auto& r = call.request<wire::SetLockRequest>();
   if (!call.Address(r.open_id, false)) return;
+  if (call.cancelled) return call.Fail(Errno(EINTR));
   // The answer may come now, or from any thread that makes room: either way by the loop.
   call.wait = call.context().locks.Set(
       call.file().id(), OwnerOf(call, r.range.owner), {call.session().number(), r.open_id}, r.range,
@@ -32,11 +36,30 @@ void ServeSetLock(Call& call) {
       });
 }
 
+}  // namespace
+
+void ServeSetLock(Call& call) {
+  const auto& r = call.request<wire::SetLockRequest>();
+  // What is taken again after a restart comes in the set-up slot.
+  const bool may_conflict =
+      r.range.type != wire::LockType::kUnlock && call.header().slot != wire::kSetUpSlot;
+  GracePeriod& grace = call.context().grace;
+  if (may_conflict && grace.active() && grace.Wait(call, SetLock)) return;
+  SetLock(call);
+}
+
 void ServeCancel(Call& call) {
   const auto& r = call.request<wire::CancelRequest>();
   Call* waiting = call.channel().FindCall(r.slot, r.sequence);
   // One that is not there, or is no lock, has been answered before this came.
-  if (waiting != nullptr && waiting->wait != 0) call.context().locks.Cancel(waiting->wait);
+  if (waiting != nullptr) {
+    waiting->cancelled = true;  // a replay has yet to begin its wait
+    if (waiting->wait != 0) {
+      call.context().locks.Cancel(waiting->wait);
+    } else if (call.context().grace.StopWaiting(*waiting)) {
+      waiting->Fail(Errno(EINTR));
+    }
+  }
   Call::Finish(call);
 }
 

@@ -19,6 +19,7 @@ void ServeMkNod(Call& call) {
     const auto& r = c.request<wire::MkNodRequest>();
     c.AnswerEntry(c.store().MkNod(c.IdentityOf(r.caller), r.parent, r.name, r.mode, r.rdev_major,
                                   r.rdev_minor));
+    c.MakeDurable(r.parent);
   });
 }
 
@@ -26,6 +27,7 @@ void ServeMkDir(Call& call) {
   ServeObject<wire::MkDirRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::MkDirRequest>();
     c.AnswerEntry(c.store().MkDir(c.IdentityOf(r.caller), r.parent, r.name, r.mode));
+    c.MakeDurable(r.parent);
   });
 }
 
@@ -33,6 +35,7 @@ void ServeUnlink(Call& call) {
   ServeObject<wire::UnlinkRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::UnlinkRequest>();
     c.AnswerStoreError(c.store().Unlink(c.IdentityOf(r.caller), r.parent, r.name));
+    c.MakeDurable(r.parent);
   });
 }
 
@@ -40,6 +43,7 @@ void ServeRmDir(Call& call) {
   ServeObject<wire::RmDirRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::RmDirRequest>();
     c.AnswerStoreError(c.store().RmDir(c.IdentityOf(r.caller), r.parent, r.name));
+    c.MakeDurable(r.parent);
   });
 }
 
@@ -47,6 +51,7 @@ void ServeSymLink(Call& call) {
   ServeObject<wire::SymLinkRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::SymLinkRequest>();
     c.AnswerEntry(c.store().SymLink(c.IdentityOf(r.caller), r.parent, r.name, c.inline_text()));
+    c.MakeDurable(r.parent);
   });
 }
 
@@ -70,6 +75,7 @@ void ServeRename(Call& call) {
         const auto& r = c.request<wire::RenameRequest>();
         c.AnswerStoreError(c.store().Rename(c.IdentityOf(r.caller), r.parent, r.name, r.new_parent,
                                             r.new_name, r.flags));
+        c.MakeDurable(r.new_parent);
       });
 }
 
@@ -77,6 +83,7 @@ void ServeLink(Call& call) {
   ServeTwoObjects<wire::LinkRequest>(call, call.request<wire::LinkRequest>().handle, [](Call& c) {
     const auto& r = c.request<wire::LinkRequest>();
     c.AnswerEntry(c.store().Link(c.IdentityOf(r.caller), r.handle, r.new_parent, r.new_name));
+    c.MakeDurable(r.new_parent);
   });
 }
 

@@ -8,6 +8,12 @@
 namespace rdmafs::server {
 namespace {
 
+// On a `sync` export every write is as if the file had been opened with O_SYNC.
+uint32_t WithSync(const Call& call, uint32_t flags) {
+  const bool writes = (flags & O_ACCMODE) != O_RDONLY;
+  return writes && call.attachment().sync ? flags | static_cast<uint32_t>(O_SYNC) : flags;
+}
+
 bool Changes(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
 // Takes the id before the file is opened. False: the call is finished.
@@ -51,7 +57,7 @@ void ServeOpen(Call& call) {
     const auto& r = c.request<wire::OpenRequest>();
     // A client that opens again after a restart of the server repeats the flags of its create.
     const uint32_t flags = r.flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL | O_NOCTTY);
-    auto opened = c.store().Open(c.IdentityOf(r.caller), r.handle, flags,
+    auto opened = c.store().Open(c.IdentityOf(r.caller), r.handle, WithSync(c, flags),
                                  (r.options & wire::kOpenKillSuidGid) != 0);
     if (Keep(c, r.open_id, opened)) c.Answer(wire::AttributesReply{opened->entry.attributes});
   });
@@ -62,9 +68,10 @@ void ServeCreate(Call& call) {
   if (!call.Address(request.parent, true) || !Reserve(call, request.open_id)) return;
   call.OnWorker([](Call& c) {
     const auto& r = c.request<wire::CreateRequest>();
-    auto opened = c.store().Create(c.IdentityOf(r.caller), r.parent, r.name, r.flags, r.mode,
-                                   (r.options & wire::kOpenKillSuidGid) != 0);
+    auto opened = c.store().Create(c.IdentityOf(r.caller), r.parent, r.name, WithSync(c, r.flags),
+                                   r.mode, (r.options & wire::kOpenKillSuidGid) != 0);
     if (Keep(c, r.open_id, opened)) c.AnswerEntry(opened->entry);
+    c.MakeDurable(r.parent);
   });
 }
 
@@ -73,7 +80,7 @@ void ServeTmpFile(Call& call) {
   if (!call.Address(request.parent, true) || !Reserve(call, request.open_id)) return;
   call.OnWorker([](Call& c) {
     const auto& r = c.request<wire::TmpFileRequest>();
-    auto opened = c.store().TmpFile(c.IdentityOf(r.caller), r.parent, r.flags, r.mode);
+    auto opened = c.store().TmpFile(c.IdentityOf(r.caller), r.parent, WithSync(c, r.flags), r.mode);
     if (Keep(c, r.open_id, opened)) c.AnswerEntry(opened->entry);
   });
 }

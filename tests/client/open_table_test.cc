@@ -93,5 +93,49 @@ TEST(OpenTable, ClosingOneDescriptorDropsTheProcessLocksOfTheWholeFile) {
   }
 }
 
+// What a file open for writing as `id` is to the table.
+OpenTable::Row Writable(OpenId id, uint8_t object, uint32_t flags = O_RDWR) {
+  OpenTable::Row row{id, {}, flags, 0, 0, {}};
+  row.handle.size_bytes = 1;
+  row.handle.bytes[0] = object;
+  return row;
+}
+
+TEST(OpenTable, WritesThatWereNotSyncedBeforeTheHostRestartedAreToldOnceToEachWhoHadTheFileOpen) {
+  OpenTable table;
+  table.Add(Writable(1, 7));
+  table.Add(Writable(2, 7));
+  table.StateOf(1)->written.fetch_add(1);
+  EXPECT_FALSE(table.HasLoss(1));
+  EXPECT_EQ(table.MarkLosses(), 1u);
+  table.Add(Writable(3, 7));  // opened after it
+  EXPECT_TRUE(table.HasLoss(2));
+  EXPECT_TRUE(table.TakeLoss(1));
+  EXPECT_FALSE(table.TakeLoss(1));
+  EXPECT_TRUE(table.TakeLoss(2));
+  EXPECT_FALSE(table.TakeLoss(3));
+}
+
+TEST(OpenTable, WhatWasSyncedIsNotLost) {
+  OpenTable table;
+  table.Add(Writable(1, 7));
+  table.StateOf(1)->written.fetch_add(2);
+  table.StateOf(1)->NoteSynced(2);
+  EXPECT_EQ(table.MarkLosses(), 0u);
+  EXPECT_FALSE(table.TakeLoss(1));
+  table.StateOf(1)->written.fetch_add(1);
+  table.StateOf(1)->NoteSynced(1);  // a late answer to an earlier fsync
+  EXPECT_EQ(table.MarkLosses(), 1u);
+}
+
+TEST(OpenTable, FilesThatAreWrittenThroughAndThoseThatAreOnlyReadHaveNothingToLose) {
+  OpenTable table;
+  table.Add(Writable(1, 7, O_RDWR | O_SYNC));
+  table.Add(Writable(2, 8, O_RDONLY));
+  EXPECT_EQ(table.StateOf(1), nullptr);
+  EXPECT_EQ(table.StateOf(2), nullptr);
+  EXPECT_EQ(table.MarkLosses(), 0u);
+}
+
 }  // namespace
 }  // namespace rdmafs

@@ -41,6 +41,6 @@ int main(int argc, char** argv) {
   return rdmafs::fuse::RunMountProgram(
       argc, argv,
       [](const rdmafs::fuse::MountOptions& options, rdmafs::Arena&, const rdmafs::Clock&) {
-        return std::make_unique<rdmafs::LocalSource>(options.host, options.directory);
+        return std::make_unique<rdmafs::LocalSource>(options.hosts.front(), options.directory);
       });
 }

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include "absl/strings/str_join.h"
+
 namespace rdmafs::fuse {
 namespace {
 
@@ -34,7 +36,7 @@ class GoodSource : public ::testing::TestWithParam<SourceRow> {};
 TEST_P(GoodSource, IsTakenApart) {
   MountOptions options;
   ASSERT_TRUE(ParseSource(GetParam().source, options).ok());
-  EXPECT_EQ(options.host, GetParam().host);
+  EXPECT_EQ(absl::StrJoin(options.hosts, " "), GetParam().host);
   EXPECT_EQ(options.directory, GetParam().directory);
 }
 
@@ -42,7 +44,10 @@ INSTANTIATE_TEST_SUITE_P(MountOptions, GoodSource,
                          ::testing::Values(SourceRow{"server:/export", "server", "/export"},
                                            SourceRow{"10.0.0.1:/", "10.0.0.1", "/"},
                                            SourceRow{"[fe80::1]:/a:b/c", "fe80::1", "/a:b/c"},
-                                           SourceRow{"s:/with,comma", "s", "/with,comma"}));
+                                           SourceRow{"s:/with,comma", "s", "/with,comma"},
+                                           SourceRow{"a,b.c:/x", "a b.c", "/x"},
+                                           SourceRow{"[fe80::1],b,[::1]:/x:y", "fe80::1 b ::1",
+                                                     "/x:y"}));
 
 class BadSource : public ::testing::TestWithParam<const char*> {};
 
@@ -53,7 +58,9 @@ TEST_P(BadSource, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(MountOptions, BadSource,
                          ::testing::Values("", "server", ":/dir", "server:", "server:relative",
-                                           "[::1:/dir", "[::1]/dir", "[]:/dir", "fe80::1:/dir"));
+                                           "[::1:/dir", "[::1]/dir", "[]:/dir", "fe80::1:/dir",
+                                           "a,:/dir", ",a:/dir", "a,b", "a,/dir",
+                                           "1,2,3,4,5,6,7,8,9:/dir"));
 
 TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
   const auto options = Parse({"host:/dir", "/mnt"});

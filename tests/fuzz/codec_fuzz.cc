@@ -23,7 +23,7 @@ void TryBody(absl::Span<const std::byte> body) {
 using Try = void (*)(absl::Span<const std::byte>);
 constexpr Try kTries[] = {
     TryBody<HelloRequest>,        TryBody<HelloReply>,         TryBody<AttachRequest>,
-    TryBody<PingRequest>,         TryBody<RetireRequest>,      TryBody<EntryReply>,
+    TryBody<PingRequest>,         TryBody<RetireRequest>, TryBody<EndRequest>,      TryBody<EntryReply>,
     TryBody<AttributesReply>,     TryBody<CountReply>,         TryBody<LookupRequest>,
     TryBody<GetAttrRequest>,      TryBody<SetAttrRequest>,     TryBody<ReadLinkRequest>,
     TryBody<MkNodRequest>,        TryBody<MkDirRequest>,       TryBody<UnlinkRequest>,

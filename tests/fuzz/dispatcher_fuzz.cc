@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "server/grace_period.h"
 #include "server/server_context.h"
 #include "server/shard.h"
 #include "tests/server/fake_connection.h"
@@ -122,6 +123,7 @@ class OneServer {
   SessionTable sessions_{[](absl::Span<std::byte> bytes) { bytes[0] = std::byte{1}; }};
   LockTable locks_;
   BreachLog breaches_{surroundings_.clock};
+  GracePeriod grace_{0, nullptr};
   const ServerContext context_{surroundings_.clock,
                                surroundings_.messages,
                                surroundings_.blocks,
@@ -129,7 +131,8 @@ class OneServer {
                                sessions_,
                                locks_,
                                exports_,
-                               breaches_};
+                               breaches_,
+                               grace_};
   FakeConnection::Record record_;
   FakeConnection* connection_ = nullptr;
   uint32_t sequences_[wire::kMaxCredits] = {};

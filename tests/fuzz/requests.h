@@ -10,7 +10,7 @@
 namespace rdmafs::wire {
 
 using Requests = std::tuple<
-    HelloRequest, AttachRequest, PingRequest, RetireRequest, LookupRequest, UnlinkRequest, RmDirRequest,
+    HelloRequest, AttachRequest, PingRequest, RetireRequest, EndRequest, LookupRequest, UnlinkRequest, RmDirRequest,
     ReadLinkRequest, StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest,
     MkDirRequest, SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, OpenRequest, CreateRequest,
     TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest, FallocateRequest, SeekRequest,

@@ -80,6 +80,7 @@ TEST_F(ExportsTest, OptionsAreThoseOfExports5) {
   EXPECT_FALSE(options.read_only);
   EXPECT_EQ(options.squash, (SquashRule{false, true, 1000, 1001}));
   EXPECT_TRUE(options.cross_mounts);
+  EXPECT_TRUE(options.sync);
   EXPECT_EQ(options.fsid, 3u);
 }
 

@@ -59,10 +59,17 @@ RawClient::Answer RawClient::Wait(uint16_t slot) {
   return std::move(answers_.extract(slot).mapped());
 }
 
-RawClient::Answer RawClient::Hello(uint64_t session0, uint64_t session1, uint16_t channel) {
+RawClient::Answer RawClient::ComeBackAs(const RawClient& lost, uint32_t epoch) {
+  sequences_ = lost.sequences_;
+  sequences_.erase(wire::kSetUpSlot);
+  return Hello(lost.session[0], lost.session[1], 0, epoch);
+}
+
+RawClient::Answer RawClient::Hello(uint64_t session0, uint64_t session1, uint16_t channel,
+                                   uint32_t epoch) {
   wire::HelloRequest hello;
-  hello.fixed = {wire::kMagic,        wire::kVersion, channel, wire::kMaxPayloadBytes, 0,
-                 {session0, session1}};
+  hello.fixed = {wire::kMagic,           wire::kVersion, channel,
+                 wire::kMaxPayloadBytes, epoch,          {session0, session1}};
   Answer answer = Ask(hello, {}, wire::kSetUpSlot);
   if (answer.status().ok()) {
     const auto reply = answer.Decode<wire::HelloReply>();

@@ -51,6 +51,15 @@ class RawClient final : public ConnectionHandler {
   }
   void SendBody(wire::Opcode opcode, absl::Span<const std::byte> body, uint16_t slot,
                 Payload payload = {});
+  // Says the slot's last call again, as it was.
+  template <typename Message>
+  void SendAgain(const Message& message, uint16_t slot, Payload payload = {}) {
+    --sequences_[slot];
+    Send(message, slot, std::move(payload));
+  }
+  // Comes back in the place of `lost`, whose connection may still be open: with its session and its
+  // slots' sequences.
+  Answer ComeBackAs(const RawClient& lost, uint32_t epoch = 1);
   // Sends any header with any body.
   void SendRaw(wire::MessageHeader header, absl::Span<const std::byte> body, Payload payload = {});
   // The answer to the slot's last call.
@@ -63,7 +72,8 @@ class RawClient final : public ConnectionHandler {
   }
 
   // A new session, or the one given; attached to "/export" in Enter().
-  Answer Hello(uint64_t session0 = 0, uint64_t session1 = 0, uint16_t channel = 0);
+  Answer Hello(uint64_t session0 = 0, uint64_t session1 = 0, uint16_t channel = 0,
+               uint32_t epoch = 0);
   wire::FileHandle Enter();
   wire::FileHandle Lookup(const wire::FileHandle& root, std::string_view name);
   Errno Open(const wire::FileHandle& handle, wire::OpenId id, uint32_t flags);

@@ -48,39 +48,96 @@ TEST_F(SessionTest, ASessionThatIsNotThereCannotBeJoined) {
   EXPECT_EQ(client->Hello().status(), kOk);  // the connection may begin one of its own
 }
 
-TEST_F(SessionTest, AClientThatComesBackGetsANewSessionAfterItsOldOneHasEnded) {
+constexpr wire::LockRange kWhole{1, 0, INT64_MAX, wire::LockType::kWrite, 1};
+
+TEST_F(SessionTest, AClientThatComesBackHasItsSessionAgainWithItsFilesAndLocks) {
   store_->Put("f", "content");
   auto lost = Connect();
   const wire::FileHandle file = lost->Lookup(lost->Enter(), "f");
   ASSERT_EQ(lost->Open(file, 5, O_RDWR), kOk);
-  const wire::LockRange whole{1, 0, INT64_MAX, wire::LockType::kWrite, 1};
-  ASSERT_EQ(lost->Ask(wire::SetLockRequest{5, whole}).status(), kOk);
+  ASSERT_EQ(lost->Ask(wire::SetLockRequest{5, kWhole}).status(), kOk);
+  lost->Close();
+  lost->AwaitClosed();
+
+  auto back = Connect();
+  ASSERT_EQ(back->ComeBackAs(*lost).status(), kOk);
+  EXPECT_EQ(back->session[0], lost->session[0]);
+  EXPECT_EQ(back->Ask(wire::ReadRequest{5, 0, 100}).inline_payload, "content");
+  auto other = Connect();
+  other->Enter();
+  ASSERT_EQ(other->Open(file, 5, O_RDWR), kOk);
+  EXPECT_EQ(other->Ask(wire::SetLockRequest{5, kWhole}).status(), Errno(EAGAIN));
+}
+
+TEST_F(SessionTest, AHelloClosesTheOlderConnectionOfItsNumberFirst) {
+  auto lost = Connect();
+  lost->Enter();
+  auto back = Connect();
+  ASSERT_EQ(back->ComeBackAs(*lost).status(), kOk);
+  lost->AwaitClosed();
+  EXPECT_EQ(back->Ask(wire::PingRequest{}).status(), kOk);
+}
+
+TEST_F(SessionTest, AHelloOfAnEarlierAttemptIsRefused) {
+  auto lost = Connect();
+  lost->Enter();
+  auto back = Connect();
+  ASSERT_EQ(back->ComeBackAs(*lost, 3).status(), kOk);
+  auto late = Connect();
+  EXPECT_EQ(late->ComeBackAs(*lost, 2).status(), Errno(ESTALE));
+  EXPECT_EQ(back->Ask(wire::PingRequest{}).status(), kOk);
+}
+
+class LeaseLessTest : public ServerFixture {
+ protected:
+  LeaseLessTest() { options_.lease = 0; }
+};
+
+TEST_F(LeaseLessTest, AClientThatComesBackGetsANewSessionAfterItsOldOneHasEnded) {
+  store_->Put("f", "content");
+  auto lost = Connect();
+  const wire::FileHandle file = lost->Lookup(lost->Enter(), "f");
+  ASSERT_EQ(lost->Open(file, 5, O_RDWR), kOk);
+  ASSERT_EQ(lost->Ask(wire::SetLockRequest{5, kWhole}).status(), kOk);
+  lost->Close();
+  lost->AwaitClosed();
 
   auto back = Connect();
   ASSERT_EQ(back->Hello(lost->session[0], lost->session[1], 0).status(), kOk);
   EXPECT_NE(back->session[0], lost->session[0]);
   ASSERT_EQ(back->Ask(wire::AttachRequest{}, {.inline_payload = "/export"}).status(), kOk);
   ASSERT_EQ(back->Open(file, 5, O_RDWR), kOk);
-  EXPECT_EQ(back->Ask(wire::SetLockRequest{5, whole}).status(), kOk);
-  lost->AwaitClosed();
+  EXPECT_EQ(back->Ask(wire::SetLockRequest{5, kWhole}).status(), kOk);
 }
 
-TEST_F(SessionTest, TheLastConnectionsEndClosesFilesAndFreesLocks) {
+TEST_F(SessionTest, ASessionWhoseClientSaidFarewellEndsWithItsConnectionsAndFreesFilesAndLocks) {
   store_->Put("f", "content");
   auto holder = Connect();
   const wire::FileHandle file = holder->Lookup(holder->Enter(), "f");
   ASSERT_EQ(holder->Open(file, 5, O_RDWR), kOk);
-  const wire::LockRange whole{1, 0, INT64_MAX, wire::LockType::kWrite, 1};
-  ASSERT_EQ(holder->Ask(wire::SetLockRequest{5, whole}).status(), kOk);
+  ASSERT_EQ(holder->Ask(wire::SetLockRequest{5, kWhole}).status(), kOk);
   auto waiter = Connect();
   waiter->Enter();
   ASSERT_EQ(waiter->Open(file, 9, O_RDWR), kOk);
-  waiter->Send(wire::SetLockRequest{9, whole, wire::kLockWait}, 3);
+  waiter->Send(wire::SetLockRequest{9, kWhole, wire::kLockWait}, 3);
+  ASSERT_EQ(holder->Ask(wire::EndRequest{}).status(), kOk);
   holder.reset();
   EXPECT_EQ(waiter->Wait(3).status(), kOk);
   waiter.reset();
   StopServer();
   EXPECT_EQ(store_->open_count, 0);
+}
+
+TEST_F(SessionTest, AfterItsFarewellASessionCannotBeJoinedAndItsFirstConnectionGetsANewOne) {
+  auto first = Connect();
+  first->Enter();
+  ASSERT_EQ(first->Ask(wire::EndRequest{}).status(), kOk);
+  auto second = Connect();
+  EXPECT_EQ(second->Hello(first->session[0], first->session[1], 1).status(), Errno(ESTALE));
+  auto third = Connect();
+  ASSERT_EQ(third->Hello(first->session[0], first->session[1], 0).status(), kOk);
+  EXPECT_NE(third->session[0], first->session[0]);
+  first->AwaitClosed();
 }
 
 TEST_F(SessionTest, AnotherVersionIsRefusedInWords) {

@@ -93,6 +93,7 @@ TEST_F(TroubleTest, ALockDoesNotWaitForAClientThatLeft) {
   EXPECT_EQ(waiter->Ask(wire::PingRequest{}).status(), kOk);
   waiter.reset();
   auto third = Entered();
+  ASSERT_EQ(holder->Ask(wire::EndRequest{}).status(), kOk);
   holder.reset();
   third->Send(wire::SetLockRequest{5, kWhole, wire::kLockWait}, 3);
   EXPECT_EQ(third->Wait(3).status(), kOk);
@@ -187,18 +188,31 @@ TEST(OpenTable, NothingComesInAfterTheEnd) {
   EXPECT_EQ(table.count(), 0u);
 }
 
-TEST(SessionTable, BoundsConnectionsOfASession) {
+TEST(SessionTable, ASessionThatIsOverIsNotFound) {
   SessionTable table([](absl::Span<std::byte> bytes) { bytes[0] = std::byte{1}; });
   auto session = table.Create("10.0.0.1");
   ASSERT_TRUE(session.ok());
-  EXPECT_EQ(table.Join((*session)->id(), "10.0.0.2").error(), Errno(EACCES));
-  for (size_t i = 1; i < kMaxChannelsPerSession; ++i) {
-    ASSERT_TRUE(table.Join((*session)->id(), "10.0.0.1").ok());
-  }
-  EXPECT_EQ(table.Join((*session)->id(), "10.0.0.1").error(), Errno(EMFILE));
-  for (size_t i = 1; i < kMaxChannelsPerSession; ++i) EXPECT_FALSE(table.Leave(**session));
-  EXPECT_TRUE(table.Leave(**session));
+  EXPECT_TRUE(table.Find((*session)->id()).ok());
+  ASSERT_TRUE((*session)->BeginEnd());
+  EXPECT_EQ(table.Find((*session)->id()).error(), Errno(ESTALE));
+  table.Erase(**session);
   EXPECT_EQ(table.count(), 0u);
+}
+
+TEST(SessionTable, WhenItIsFullTheOldestSessionOfAClientThatIsAwayMakesRoom) {
+  uint64_t next = 0;
+  SessionTable table([&](absl::Span<std::byte> bytes) {
+    ++next;
+    std::memcpy(bytes.data(), &next, sizeof next);
+  });
+  auto first = table.Create("10.0.0.1");
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(table.OldestIdle(), nullptr);
+  for (size_t i = 1; i < kMaxSessions; ++i) ASSERT_TRUE(table.Create("10.0.0.1").ok());
+  EXPECT_EQ(table.Create("10.0.0.1").error(), Errno(ENFILE));
+  ASSERT_EQ(table.OldestIdle(), *first);
+  table.Erase(**first);
+  EXPECT_TRUE(table.Create("10.0.0.1").ok());
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ CallChannel::~CallChannel() {
 void CallChannel::Connect(std::unique_ptr<Connection> connection) {
   DCHECK(connection_ == nullptr && in_flight_ == 0);
   connection_ = std::move(connection);
+  ++connects_;
   {
     absl::MutexLock lock(&traffic_mutex_);
     counted_ = connection_.get();
@@ -76,14 +77,22 @@ void CallChannel::Resume(uint16_t credits, bool same_session) {
 }
 
 void CallChannel::RetireSlots() {
-  for (uint16_t slot : retired_) {
-    StartFirst(wire::RetireRequest{slot, sequences_[slot]}, {}, [this, slot](Answer answer) {
-      if (!answer.error.ok()) return;  // the connection is lost again: the slot stays on the list
-      std::erase(retired_, slot);
-      free_slots_.push_back(slot);
-      SendWaiting();
-    });
-  }
+  for (uint16_t slot : retired_) RetireSlot(slot);
+}
+
+void CallChannel::RetireSlot(uint16_t slot) {
+  StartFirst(wire::RetireRequest{slot, sequences_[slot]}, {}, [this, slot](Answer answer) {
+    if (answer.error == Errno(EBUSY)) {
+      loop_.After(kRetirePause, [this, alive = alive_, slot, connect = connects_] {
+        if (*alive && connect == connects_ && resumed_) RetireSlot(slot);
+      });
+      return;
+    }
+    if (!answer.error.ok()) return;  // the connection is lost again: the slot stays on the list
+    std::erase(retired_, slot);
+    free_slots_.push_back(slot);
+    SendWaiting();
+  });
 }
 
 void CallChannel::Replay(CallState* call) {

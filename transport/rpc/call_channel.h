@@ -48,6 +48,8 @@ enum class OnLoss : uint8_t {
 class CallChannel final : public ConnectionHandler {
  public:
   static constexpr size_t kMaxWaiting = 4096;
+  // How often the server is asked whether a call that was given up still runs.
+  static constexpr Nanoseconds kRetirePause = kSecond;
 
   struct Counters {
     std::atomic<uint64_t> calls{0}, answers{0}, repeated{0}, failed_by_loss{0}, losses{0};
@@ -138,6 +140,7 @@ class CallChannel final : public ConnectionHandler {
   void Finish(CallState* call, Answer answer);
   void FinishLater(CallState* call, Errno error);
   void RetireSlots();
+  void RetireSlot(uint16_t slot);
 
   EventLoop& loop_;
   Owner& owner_;
@@ -149,6 +152,7 @@ class CallChannel final : public ConnectionHandler {
 
   std::unique_ptr<Connection> connection_;
   bool resumed_ = false;
+  uint64_t connects_ = 0;
   uint16_t credits_ = 1;
   uint32_t in_flight_ = 0;
   uint32_t may_wait_in_flight_ = 0;

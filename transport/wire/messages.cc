@@ -12,6 +12,7 @@ constexpr Row kRows[] = {
     {Opcode::kAttach, "ATTACH"},
     {Opcode::kPing, "PING"},
     {Opcode::kRetire, "RETIRE"},
+    {Opcode::kEnd, "END"},
     {Opcode::kLookup, "LOOKUP"},
     {Opcode::kGetAttr, "GETATTR"},
     {Opcode::kSetAttr, "SETATTR"},

@@ -11,6 +11,7 @@ enum class Opcode : uint16_t {
   kAttach = 2,
   kPing = 3,
   kRetire = 4,
+  kEnd = 5,
   kLookup = 10,
   kGetAttr = 11,
   kSetAttr = 12,
@@ -53,14 +54,14 @@ absl::Span<const Opcode> AllOpcodes();
 
 // --- Connection set-up -----------------------------------------------------------------------------
 
-struct HelloRequest {  // the first message of every connection, slot 0
+struct HelloRequest {  // the first message of every connection, in the set-up slot
   static constexpr Opcode kOpcode = Opcode::kHello;
   struct {
     uint32_t magic;
     uint16_t version;
     uint16_t channel;        // this connection's number in its session
     uint32_t max_payload;
-    uint32_t reserved;
+    uint32_t epoch;          // counts the client's attempts: of two hellos the later one counts
     uint64_t session[2];     // of a session to join; both 0: a new one
   } fixed{};
   template <typename C>
@@ -105,6 +106,13 @@ struct RetireRequest {  // the client gave the slot's last call up; answered whe
   template <typename C>
   bool Code(C& c) {
     return c.Fixed(slot) && c.Fixed(sequence);
+  }
+};
+struct EndRequest {  // the client goes: its session ends with its connections, and is not kept for it
+  static constexpr Opcode kOpcode = Opcode::kEnd;
+  template <typename C>
+  bool Code(C&) {
+    return true;
   }
 };
 enum AttachFlags : uint32_t {

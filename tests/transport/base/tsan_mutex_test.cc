@@ -28,7 +28,7 @@ TEST(TsanMutex, AConditionIsAskedUnderTheLockWhoeverAsks) {
       // It gets in while this one waits.
       other = std::thread([raw = outcome.get()] {
         for (int step = 0; step < kSteps; ++step) {
-          absl::MutexLock lock(&raw->mutex);
+          absl::MutexLock inner(&raw->mutex);
           ++raw->count;
         }
       });
