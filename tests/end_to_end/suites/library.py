@@ -2,7 +2,7 @@
 import os
 import re
 
-from harness.checks import Suite, equal
+from harness.checks import NotHere, Suite, equal
 from harness.processes import Failed, run
 from harness.programs import environment
 
@@ -46,6 +46,20 @@ def tree(site):
     (site.export / "a/b/f").write_bytes(b"12345")
     said = program(site, "example_tree").splitlines()
     equal("the file", "./a/b/f 5" in said, True)
+
+
+@suite.check("the fio engine verifies what it wrote, in each of its modes", 300)
+def fio_engine(site):
+    try:
+        engine = site.where.build.program("librdmafs_fio.so")
+    except Failed:
+        raise NotHere("no fio engine was built: it needs fio's sources (docs/library.md)") from None
+    for mode, rw, more in (("readto", "randrw", ["--verify=crc32c"]), ("plain", "randrw", ["--verify=crc32c"]),
+                           ("pool", "randrw", []), ("readto", "write", ["--verify=md5", "--bs=1m"])):
+        run(["fio", "--name=job", f"--ioengine=external:{engine}", f"--source={site.source()}", "--thread",
+             f"--rdmafs_port={site.port}", f"--rdmafs_transport={site.where.transport}", f"--rdmafs_mode={mode}",
+             "--filename=fio", f"--rw={rw}", "--bs=64k", "--iodepth=8", "--size=32m", "--verify_state_save=0",
+             "--verify_fatal=1", *more], timeout=60 * site.where.slow, env=environment(site.logs))
 
 
 @suite.check("no read is stale or goes astray, whatever becomes of the mapping", 900)
