@@ -204,7 +204,7 @@ void RdmaConnection::OnCompletion(const ibv_wc& completion) {
     OnFailedCompletion(completion);
   } else if ((completion.wr_id & kReceiveBit) != 0) {
     OnReceive(completion.wr_id & ~kReceiveBit, completion.byte_len);
-  } else {
+  } else if (completion.opcode != IBV_WC_RDMA_WRITE) {  // that one's SEND is still to come
     queue_pair_->sends().Complete(completion.wr_id);
     (void)CheckPosted();
   }

@@ -75,6 +75,7 @@ void SendQueue::Submit(Message& message) {
 
   write_sge = Sge(message.push.data(), message.push.size(), message.push_lkey);
   write.opcode = IBV_WR_RDMA_WRITE;
+  write.send_flags = options_.signal_writes ? IBV_SEND_SIGNALED : 0;
   write.sg_list = &write_sge;
   write.num_sge = 1;
   write.wr.rdma.remote_addr = message.remote_address;

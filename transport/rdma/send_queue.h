@@ -23,7 +23,8 @@ class SendQueue {
     uint32_t max_inline = 0;   // bytes for IBV_SEND_INLINE
     uint32_t max_reads = 1;    // RDMA_READs at once (initiator depth)
     uint32_t queue_limit = 0;  // messages, and reads, that may wait beyond that
-    bool signal_all = false;
+    bool signal_all = false;     // every SEND
+    bool signal_writes = false;  // every RDMA_WRITE, too
     uint32_t permits = UINT32_MAX;  // see AddPermit()
   };
   // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE.
