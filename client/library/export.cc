@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<Export>> Export::Connect(const Options& options,
 
 absl::Status Export::Connect(const TransportFactory& make_transports) {
   transports_ = make_transports(options_.transport, {arena_, messages_, clock_});
-  connector_ = std::make_unique<Connector>(options_.server, options_.transport,
+  connector_ = std::make_unique<Connector>(std::vector<Endpoint>{options_.server}, options_.transport,
                                            transports_.tcp.get(), transports_.rdma.get(),
                                            wire::kDefaultCredits);
   memory_ = std::make_unique<CallerMemory>(transports_.tcp.get(), transports_.rdma.get());
