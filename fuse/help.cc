@@ -27,7 +27,7 @@ Caching (close-to-open unless said otherwise):
     -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is
                           cached; always: pages are kept (for files that no one else writes)
     -o direct_io          as cache=none
-    -o sync               writes are on the server's disk before they are acknowledged
+    -o sync, -o async     whether writes are on the server's disk before they are acknowledged; async
     -o writeback          the kernel gathers writes (one client writes a file at a time)
     -o attr_timeout=1     seconds that attributes are believed
     -o entry_timeout=1    seconds that names are believed
