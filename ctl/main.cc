@@ -25,17 +25,18 @@ int RunDoctor(const CommandLine& line) {
   return AllFine(findings) ? 0 : 1;
 }
 
-// The document that `socket` answers with. Says itself why there is none. A socket that nobody listens
+// The document that `socket` answers with, or why there is none in `complaints`. A socket that nobody listens
 // on is left by a program that was killed: not worth a word unless it was asked for by name.
-std::optional<Json> Ask(const std::string& socket, const char* command, bool named) {
+std::optional<Json> Ask(const std::string& socket, const char* command, bool named,
+                        std::vector<std::string>& complaints) {
   absl::StatusOr<std::string> answer = AskControlSocket(socket, command, kPatience);
   if (!answer.ok()) {
-    if (named || !absl::IsNotFound(answer.status())) Complain(std::string(answer.status().message()));
+    if (named || !absl::IsNotFound(answer.status())) complaints.emplace_back(answer.status().message());
     return std::nullopt;
   }
   Json document = Json::parse(*answer, nullptr, false);
   if (document.is_object()) return document;
-  Complain(socket + ": answered with something that is no JSON document");
+  complaints.push_back(socket + ": answered with something that is no JSON document");
   return std::nullopt;
 }
 
@@ -47,25 +48,41 @@ std::string Absolute(const std::string& path) {
   return absolute;
 }
 
+bool IsServerSocket(const std::string& socket) {
+  return std::filesystem::path(socket).filename().string().rfind("rdmafsd.", 0) == 0;
+}
+
 bool IsMountedAt(const Json& document, const std::string& directory) {
   const auto found = document.find("mount_point");
   return found != document.end() && found->is_string() && found->get<std::string>() == directory;
 }
 
+// The document of the one mount or socket that the command line names. Others that do not answer are no
+// matter when it does.
+std::vector<Json> CollectNamed(const std::string& target, const char* command) {
+  std::vector<std::string> complaints;
+  for (const std::string& socket : FindControlSockets(ControlDirectories())) {
+    if (socket == target || IsServerSocket(socket)) continue;
+    std::optional<Json> document = Ask(socket, command, false, complaints);
+    if (document && IsMountedAt(*document, target)) return {*std::move(document)};
+  }
+  std::optional<Json> document = Ask(target, command, true, complaints);
+  if (document) return {*std::move(document)};
+  for (const std::string& complaint : complaints) Complain(complaint);
+  return {};
+}
+
 // All documents that the command line asks for.
 std::vector<Json> Collect(const CommandLine& line, const char* command) {
-  const std::string target = line.target.empty() ? "" : Absolute(line.target);
+  if (!line.target.empty()) return CollectNamed(Absolute(line.target), command);
   std::vector<Json> documents;
+  std::vector<std::string> complaints;
   for (const std::string& socket : FindControlSockets(ControlDirectories())) {
-    if (socket == target) continue;
-    const bool server = std::filesystem::path(socket).filename().string().rfind("rdmafsd.", 0) == 0;
-    if (server ? !target.empty() : line.server) continue;
-    std::optional<Json> document = Ask(socket, command, false);
-    if (!document) continue;
-    if (target.empty() || IsMountedAt(*document, target)) documents.push_back(*std::move(document));
+    if (line.server && !IsServerSocket(socket)) continue;
+    std::optional<Json> document = Ask(socket, command, false, complaints);
+    if (document) documents.push_back(*std::move(document));
   }
-  if (target.empty() || !documents.empty()) return documents;
-  if (std::optional<Json> document = Ask(target, command, true)) documents.push_back(*std::move(document));
+  for (const std::string& complaint : complaints) Complain(complaint);
   return documents;
 }
 

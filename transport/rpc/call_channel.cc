@@ -48,6 +48,9 @@ void CallChannel::Resume(uint16_t credits, bool same_session) {
   credits_ = std::clamp<uint16_t>(credits, 1, wire::kSetUpSlot);
   counters_.credits.store(credits_, std::memory_order_relaxed);
   if (!same_session) {
+    for (const std::deque<CallState*>* queue : {&kept_, &waiting_, &waiting_may_wait_}) {
+      for (CallState* call : *queue) call->of_former_session = true;
+    }
     const uint32_t set_up_sequence = sequences_[wire::kSetUpSlot];
     sequences_.fill(0);
     sequences_[wire::kSetUpSlot] = set_up_sequence;
@@ -134,6 +137,7 @@ CallId CallChannel::Launch(CallState* call, wire::Opcode opcode, absl::Span<cons
   call->opcode = opcode;
   call->on_loss = on_loss;
   call->kind = kind;
+  call->of_former_session = false;
   call->body_size = static_cast<uint32_t>(body.size());
   call->started = loop_.clock().Now();
   call->payload = std::move(payload);
@@ -239,8 +243,9 @@ void CallChannel::OnMessage(Connection& connection, ReceivedMessage message) {
   if (call->kind == kMayWait) --may_wait_in_flight_;
   counters_.in_flight.store(--in_flight_, std::memory_order_relaxed);
   counters_.answers.fetch_add(1, std::memory_order_relaxed);
-  Answer answer{Errno(static_cast<int>(header.status)), std::move(message), call->payload.exposed,
-                std::move(call->payload.hold)};
+  Errno error(static_cast<int>(header.status));
+  if (call->of_former_session && error == Errno(EBADF)) error = Errno(ESTALE);
+  Answer answer{error, std::move(message), call->payload.exposed, std::move(call->payload.hold)};
   Finish(call, std::move(answer));
   if (!waiting_.empty() || !waiting_may_wait_.empty()) SendWaiting();
 }

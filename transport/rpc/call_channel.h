@@ -73,7 +73,8 @@ class CallChannel final : public ConnectionHandler {
   void Connect(std::unique_ptr<Connection> connection);
   // Sends what was in flight when the last connection was lost, then what waits. `credits`: what the
   // server granted. In the `same_session` the server knows the slots: each call is replayed as it was,
-  // and none is done twice. In another one a call is repeated or fails, by its OnLoss.
+  // and none is done twice. In another one a call is repeated or fails, by its OnLoss; that it names an open
+  // file which could not be opened again (EBADF) is told as ESTALE.
   void Resume(uint16_t credits, bool same_session);
   // Ends the connection; OnChannelLost follows, unless there was none.
   void Disconnect(absl::Status reason);
@@ -176,6 +177,7 @@ struct CallChannel::CallState {
   wire::Opcode opcode{};
   OnLoss on_loss = OnLoss::kFail;
   Kind kind = kOrdinary;
+  bool of_former_session = false;  // it was asked in an earlier session than the one that answers
   uint16_t slot = 0;
   uint32_t body_size = 0;
   Nanoseconds started = 0;

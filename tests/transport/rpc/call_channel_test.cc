@@ -261,6 +261,21 @@ TEST_F(CallChannelTest, CallsThatWaitForALostServerAreWithdrawnByTheirMemory) {
   script_.posted.clear();
 }
 
+TEST_F(CallChannelTest, AFileThatTheNextSessionDoesNotKnowIsStaleToCallsOfTheFormerOne) {
+  ConnectAndResume(4);
+  Start(0);
+  Start(1);
+  script_.Answer(1, EBADF);
+  EXPECT_EQ(outcomes_[1], EBADF);
+  script_.Lose();
+  script_.posted.clear();
+  Start(2);  // waits for the next one
+  ConnectAndResume(4);
+  Start(3);
+  for (size_t i = 0; i < 3; ++i) script_.Answer(i, EBADF);
+  EXPECT_EQ(outcomes_, (std::map<int, int>{{0, ESTALE}, {1, EBADF}, {2, ESTALE}, {3, EBADF}}));
+}
+
 TEST_F(CallChannelTest, SoftCallsFailWhenTheirTimeIsOver) {
   ConnectAndResume(4);
   Start(0);
