@@ -39,7 +39,7 @@ class ThreadWaiting final : public Waiting {
   std::thread Start(std::function<void()> body) override { return std::thread(std::move(body)); }
 
  private:
-  const MonotonicClock clock_;
+  const MonotonicClock clock_{};
 };
 
 }  // namespace rdmafs
