@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string_view>
@@ -10,16 +11,52 @@
 
 namespace rdmafs::fuse {
 
-size_t ReadGroups(pid_t tid, absl::Span<uint32_t> groups) {
+namespace {
+
+constexpr uint64_t kExiting = 4;  // PF_EXITING of the kernel's include/linux/sched.h
+
+// The beginning of /proc/TID/NAME, as far as it fits; empty when it is not there.
+std::string_view ReadProc(pid_t tid, const char* name, absl::Span<char> text) {
   char path[32];
-  std::snprintf(path, sizeof path, "/proc/%d/status", static_cast<int>(tid));
+  std::snprintf(path, sizeof path, "/proc/%d/%s", static_cast<int>(tid), name);
   const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return 0;
+  if (!fd.valid()) return {};
+  const ssize_t n = ::read(fd.get(), text.data(), text.size());
+  return n <= 0 ? std::string_view() : std::string_view(text.data(), static_cast<size_t>(n));
+}
+
+// The hexadecimal set of signals in the line "NAME:\t..." of a status.
+uint64_t SignalSet(std::string_view status, std::string_view name) {
+  const size_t line = status.find(name);
+  if (line == std::string_view::npos) return 0;
+  status.remove_prefix(line + name.size());
+  uint64_t set = 0;
+  std::from_chars(status.data(), status.data() + status.size(), set, 16);
+  return set;
+}
+
+}  // namespace
+
+bool WantsToLeave(pid_t tid) {
+  char text[4096];
+  const std::string_view status = ReadProc(tid, "status", absl::MakeSpan(text));
+  const uint64_t pending = SignalSet(status, "\nSigPnd:\t") | SignalSet(status, "\nShdPnd:\t");
+  if ((pending & ~SignalSet(status, "\nSigBlk:\t")) != 0) return true;
+  // Seven fields stand between the program's name, in parentheses, and the flags (proc(5)).
+  std::string_view stat = ReadProc(tid, "stat", absl::MakeSpan(text));
+  stat.remove_prefix(std::min(stat.rfind(')'), stat.size()));
+  for (int field = 0; field < 7; ++field) {
+    stat.remove_prefix(std::min(stat.find(' ', 1), stat.size()));
+  }
+  uint64_t flags = 0;
+  if (!stat.empty()) std::from_chars(stat.data() + 1, stat.data() + stat.size(), flags);
+  return (flags & kExiting) != 0;
+}
+
+size_t ReadGroups(pid_t tid, absl::Span<uint32_t> groups) {
   // The line stands among the first ten; 256 groups of up to 10 digits fit behind it.
   char text[4096];
-  const ssize_t n = ::read(fd.get(), text, sizeof text);
-  if (n <= 0) return 0;
-  std::string_view status(text, static_cast<size_t>(n));
+  std::string_view status = ReadProc(tid, "status", absl::MakeSpan(text));
   const size_t line = status.find("\nGroups:");
   if (line == std::string_view::npos) return 0;
   status.remove_prefix(line + sizeof "\nGroups:" - 1);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <type_traits>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "client/file_system.h"
@@ -74,6 +75,14 @@ class Context {
   // shard's.
   void GiveUp(uint64_t unique);
 
+  // The request of that ticket waits for the server, and its caller may be at his end, when the kernel
+  // passes no signal on: of a FLUSH that has something to tell.
+  void WaitsAtItsEnd(const Ticket& ticket, uint32_t tid) { ends_[ticket.unique] = {tid, ticket.start}; }
+  // Takes those for interrupted who have waited for longer than kUnheardAfter, and want to leave without
+  // the kernel having said so.
+  void LookForUnheard();
+  static constexpr Nanoseconds kUnheardAfter = kSecond;
+
   // For requests that have no answer, and to count those that were answered by hand.
   void Count(const Ticket& ticket, Errno error);
 
@@ -81,6 +90,11 @@ class Context {
   const Parts parts_;
   GroupCache groups_;
   size_t releases_in_flight_ = 0;
+  struct End {
+    uint32_t tid;
+    Nanoseconds since;
+  };
+  absl::flat_hash_map<uint64_t, End> ends_;  // by unique
   absl::flat_hash_set<uint64_t> given_up_;  // answered, and their operations still under way
 };
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
@@ -57,6 +58,7 @@ class LockWaits {
     absl::MutexLock lock(&mutex_);
     auto found = waits_.find(unique);
     if (found != waits_.end()) return found->second;
+    if (absl::c_linear_search(early_, unique)) return std::nullopt;
     early_[next_early_++ % kEarlyCount] = unique;
     return std::nullopt;
   }

@@ -56,6 +56,7 @@ class MountedFileSystem {
   void WatchSignals();
   void OpenControlSocket();
   void FreeInterrupted();
+  void LookForUnheard();
   void OnSignal();
   void OnClosed(Errno reason);
   void OnInterrupt(uint64_t unique);
@@ -211,6 +212,14 @@ void MountedFileSystem::FreeInterrupted() {
   if (looks_left_ != 0) loop_.After(kLookInterval, [this] { FreeInterrupted(); });
 }
 
+// While the server is lost, and always with the ring, on which the kernel may forget an interrupt.
+void MountedFileSystem::LookForUnheard() {
+  if (settings_.over_io_uring || source_->IsLost()) {
+    for (auto& shard : shards_) shard->LookForUnheard();
+  }
+  loop_.After(Context::kUnheardAfter, [this] { LookForUnheard(); });
+}
+
 void MountedFileSystem::OpenControlSocket() {
   auto path = MakeControlPath(run_directory_, "rdmafs");
   absl::Status status = path.status();
@@ -229,6 +238,7 @@ void MountedFileSystem::OpenControlSocket() {
 void MountedFileSystem::Serve() {
   Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
       settings_.over_io_uring ? " (FUSE over io_uring)" : "", read_only_ ? ", read only" : "");
+  LookForUnheard();
   loop_.Run();
   Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
 }

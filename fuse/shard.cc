@@ -91,6 +91,12 @@ void Shard::GiveUp(uint64_t unique) {
   });
 }
 
+void Shard::LookForUnheard() {
+  loop_.Post([this] {
+    if (serving_ != nullptr) serving_->context.LookForUnheard();
+  });
+}
+
 void Shard::StopServing(Nanoseconds patience) {
   auto stopping = std::make_shared<Stopping>();
   stopping->deadline = loop_.clock().Now() + patience;

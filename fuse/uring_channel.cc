@@ -120,6 +120,8 @@ void UringChannel::Deliver(size_t number) {
   std::memcpy(&in, header.in_out, sizeof in);
   entry.unique = in.unique;
   entry.commit_id = header.entry.commit_id;
+  entry.tid = in.pid;
+  entry.start = loop_.clock().Now();
   entry.with_request = true;
   // Put in front of the payload, the headers make the row of bytes that the device gives.
   const size_t payload = header.entry.payload_bytes;
@@ -141,7 +143,7 @@ void UringChannel::Deliver(size_t number) {
     return;
   }
   request->ticket.entry = ticket.entry;
-  request->ticket.start = loop_.clock().Now();
+  request->ticket.start = entry.start;
   request->block = entry.block;
   if (TakesTooManyLocks(entry, in.opcode)) {
     (void)Reply(ticket, Errno(ENOLCK), {}, {});
@@ -198,6 +200,13 @@ absl::Span<const std::byte> UringChannel::GiveUp(uint64_t unique, bool& answered
     return {};
   }
   return device_.GiveUp(unique, answered);
+}
+
+void UringChannel::ForEachForgetful(
+    absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)> see) const {
+  for (const Entry& entry : entries_) {
+    if (entry.with_request) see(entry.unique, entry.tid, entry.start);
+  }
 }
 
 // Goes to the kernel when the loop sleeps, at the latest.

@@ -51,6 +51,10 @@ class UringChannel final : public Channel, private EventSleeper {
     return device_.Notify(code, body);
   }
   absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) override;
+  // A signal that comes while the kernel hands a request over (before it has marked it as sent) is
+  // recorded there, and nowhere passed on: fs/fuse/dev_uring.c of Linux 6.18.
+  void ForEachForgetful(
+      absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)> see) const override;
   uint64_t copied_bytes() const override { return copied_bytes_.load(std::memory_order_relaxed); }
 
  private:
@@ -60,6 +64,8 @@ class UringChannel final : public Channel, private EventSleeper {
     uint16_t queue = 0;
     uint64_t unique = 0;
     uint64_t commit_id = 0;
+    uint32_t tid = 0;
+    Nanoseconds start = 0;
     bool with_request = false;  // the kernel waits for its answer
     bool waits_for_lock = false;
   };

@@ -3,6 +3,7 @@
 
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,6 +57,63 @@ TEST_F(GroupCacheTest, AnotherThreadUserOrGroupIsLookedUpAtOnce) {
   cache_.Find(From(5, 8, 9), 0, 0);
   EXPECT_EQ(reads_, 4);
 }
+
+// A child that does what `act` says, and its state as WantsToLeave() sees it within a second.
+bool LeavesAfter(void (*prepare)(), void (*act)(pid_t)) {
+  int ready[2];
+  EXPECT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    prepare();
+    (void)!::write(ready[1], "", 1);
+    for (;;) ::pause();
+  }
+  char byte;
+  EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+  act(child);
+  bool leaves = false;
+  for (int look = 0; look < 100 && !leaves; ++look) {
+    leaves = WantsToLeave(child);
+    if (!leaves) ::usleep(2'000);
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  for (int end : ready) ::close(end);
+  return leaves;
+}
+
+void BlockTerm() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+}
+
+TEST(WantsToLeave, WhoHasNoSignalStays) {
+  EXPECT_FALSE(WantsToLeave(::getpid()));
+  EXPECT_FALSE(LeavesAfter([] {}, [](pid_t) {}));
+}
+
+TEST(WantsToLeave, ASignalThatIsBlockedIsNone) {
+  EXPECT_FALSE(LeavesAfter(BlockTerm, [](pid_t child) { ::kill(child, SIGTERM); }));
+}
+
+TEST(WantsToLeave, ASignalThatWasNotTakenYetCounts) {
+  // Stopped, it takes no other signal.
+  EXPECT_TRUE(LeavesAfter([] { ::signal(SIGUSR1, [](int) {}); },
+                          [](pid_t child) {
+                            ::kill(child, SIGSTOP);
+                            int status;
+                            ::waitpid(child, &status, WUNTRACED);
+                            ::kill(child, SIGUSR1);
+                          }));
+}
+
+TEST(WantsToLeave, WhoIsAtItsEndDoes) {
+  EXPECT_TRUE(LeavesAfter([] {}, [](pid_t child) { ::kill(child, SIGKILL); }));
+}
+
+TEST(WantsToLeave, WhoIsNotThereHasNothingToWant) { EXPECT_FALSE(WantsToLeave(0x7ffffff0)); }
 
 TEST(ReadGroups, AreThoseOfTheProcess) {
   int ready[2], end[2];

@@ -371,6 +371,39 @@ def dead_client(site):
             raise Failed(f"the lock was free after {elapsed:.1f} s, the lease is {lease} s")
 
 
+@suite.check("whoever holds a lock while the server is away can end and be killed, and the lock is free afterwards",
+             timeout=300)
+def killed_holder(site):
+    with other_site(site, "holder") as other:
+        path = other.mount / "f"
+        path.touch()
+        hold = ("import fcntl, os, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_SH); "
+                "os.write(1, b'.'); sys.stdin.read(); os._exit(0)")
+        holders = [subprocess.Popen(["python3", "-c", hold, str(path)], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE) for _ in range(2)]
+        equal("who holds it", [holder.stdout.read(1) for holder in holders], [b"."] * 2)
+        equal("free", is_free(path), False)
+        other.kill_server()
+        time.sleep(0.5)
+        holders[0].kill()
+        holders[1].stdin.close()
+        for holder in holders:
+            if processes.wait_for_end(holder.pid, 60 * site.where.slow) is None:
+                raise Failed("a process that held the lock waits at its end")
+            holder.returncode = 0
+        other.start_server(other.port)
+        wait_until(lambda: is_free(path), 30 * site.where.slow, "the lock is free")
+
+
+def is_free(path):
+    with open(path, "r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
 @suite.check("a mount through several addresses uses the one that serves", timeout=120)
 def several_addresses(site):
     with other_site(site, "several") as other:
