@@ -6,14 +6,15 @@ import statistics
 from harness.processes import Failed, run
 
 FILE_MIB = 256
+RAMP_SECONDS = 0.3
 
 
 def fio(directory, seconds, rw, block, depth):
     """(MiB/s, operations/s) of one job on the file `bench` in directory, O_DIRECT."""
     engine = ["--ioengine=psync"] if depth == 1 else ["--ioengine=libaio", f"--iodepth={depth}"]
     done = run(["fio", "--name=bench", f"--filename={directory}/bench", f"--size={FILE_MIB}m", f"--rw={rw}",
-                f"--bs={block}", "--direct=1", "--time_based", f"--runtime={seconds}", "--ramp_time=0.3",
-                "--norandommap", "--randrepeat=0", "--fallocate=none", "--output-format=json", *engine],
+                f"--bs={block}", "--direct=1", "--time_based", f"--runtime={seconds}",
+                f"--ramp_time={RAMP_SECONDS}", "--norandommap", "--randrepeat=0", "--fallocate=none", "--output-format=json", *engine],
                timeout=seconds + 60)
     document = done.stdout[done.stdout.index("{"):]
     job = json.loads(document)["jobs"][0]
