@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "fuse/device_channel.h"
@@ -273,6 +274,8 @@ int RunMount(const MountOptions& given, const SourceFactory& make_source) {
     options.mount_point = absolute;
     ::free(absolute);
   }
+  std::error_code ignored;  // then opening it says what is wrong
+  options.key_file = std::filesystem::absolute(options.key_file, ignored).string();
   Launch launch = Launch::Begin(options.foreground, kLaunchPatience);
   OpenLog("rdmafs", options.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
           options.log_level);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,6 +18,8 @@
 #include "absl/strings/str_join.h"
 #include "server/daemon.h"
 #include "server/export_directory.h"
+#include "server/key_ring.h"
+#include "server/limits.h"
 #include "server/listeners.h"
 #include "server/lock_holders_file.h"
 #include "server/options.h"
@@ -73,6 +76,7 @@ class Program {
         blocks_(arena_, {.cap_bytes = configuration.pool_bytes}),
         tcp_({arena_, messages_, clock_}),
         rdma_({arena_, messages_, clock_}),
+        keys_(configuration.key_file),
         loop_(clock_) {}
 
   absl::Status Start();
@@ -87,6 +91,8 @@ class Program {
   absl::Status OpenControlSocket();
   void OnSignal();
   void Reload();
+  void WatchKeys();
+  void ReloadKeys();
   ProgramStatus Status() const;
 
   const ServerConfiguration& configuration_;
@@ -99,6 +105,7 @@ class Program {
   TcpTransport tcp_;
   RdmaTransport rdma_;
   std::unique_ptr<LockHoldersFile> lock_holders_;
+  KeyRing keys_;
   std::unique_ptr<ExportDirectory> exports_;
   std::unique_ptr<Server> server_;
   EventLoop loop_;
@@ -109,7 +116,7 @@ class Program {
 
 absl::Status Program::Start() {
   if (absl::Status status = WatchSignals(); !status.ok()) return status;
-  auto exports = ExportDirectory::Open(configuration_, clock_);
+  auto exports = ExportDirectory::Open(configuration_, clock_, keys_);
   if (!exports.ok()) return exports.status();
   exports_ = std::move(*exports);
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
@@ -121,6 +128,7 @@ absl::Status Program::Start() {
       std::make_unique<LockHoldersFile>(absl::StrCat(state, "/lock-holders.", configuration_.port));
   ServerOptions options = OptionsOf(configuration_);
   options.lock_holders = lock_holders_->at_start();
+  options.keys = &keys_;
   options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
     file->Store(holders);
   };
@@ -132,7 +140,31 @@ absl::Status Program::Start() {
   if (!open.ok()) return open.status();
   open_ = std::move(*open);
   server_->Start();
+  WatchKeys();
   return absl::OkStatus();
+}
+
+// A key file that has changed is read again by itself.
+void Program::WatchKeys() {
+  loop_.After(kKeyFileInterval, [this] {
+    if (keys_.loaded() && keys_.HasChanged()) ReloadKeys();
+    WatchKeys();
+  });
+}
+
+void Program::ReloadKeys() {
+  // The file is the server's user's, and this thread acts as nobody.
+  absl::Status status;
+  std::thread([&] {
+    Errno restored = ThreadCredentials::OfThisThread().Restore();
+    status = restored.ok() ? keys_.Load() : absl::ErrnoToStatus(restored.value(), keys_.file());
+  }).join();
+  if (status.ok()) {
+    Log(LogLevel::kNotice, "read the keys again: ", keys_.count(), " of them");
+    server_->ReviewAttachments();
+  } else {
+    Log(LogLevel::kError, "the keys stay as they were: ", status.message());
+  }
 }
 
 // Shards write under the ids of nobody: with root's, quotas and reserved blocks would not hold for
@@ -197,6 +229,7 @@ void Program::OnSignal() {
 
 void Program::Reload() {
   notify_.Reloading();
+  if (keys_.loaded()) ReloadKeys();
   // On a thread that ends with it: opening a store may change the credentials of the thread that
   // does, and this one's must stay what RDMA's descriptors were opened with.
   absl::Status status;
@@ -266,6 +299,8 @@ int Main(absl::Span<const std::string> arguments) {
   }
   if (absl::Status status = MakeAbsolute(configuration.directories); !status.ok())
     return Complain(status);
+  std::error_code ignored;  // then opening it says what is wrong
+  configuration.key_file = std::filesystem::absolute(configuration.key_file, ignored).string();
   Daemon daemon;
   if (!configuration.foreground) daemon = Daemon::Fork();
   OpenLog("rdmafsd", configuration.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
