@@ -322,7 +322,7 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
         "usage: rdmafs HOST:DIR MOUNTPOINT [-f] [-d] [-o options]; see rdmafs --help");
   }
   // Who names a key must not go without it.
-  if (!options.psk && (options.key_file != MountOptions().key_file || !options.key_name.empty())) {
+  if (!options.psk && (!options.key_file.empty() || !options.key_name.empty())) {
     return absl::InvalidArgumentError("key= and key_name= are for sec=psk, which is not among the options");
   }
   options.mount_point = std::string(operands[1]);

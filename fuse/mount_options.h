@@ -30,7 +30,7 @@ struct MountOptions {
   std::vector<std::string> kernel_options;
 
   bool psk = false;      // prove a key, and have the server prove it
-  std::string key_file = "/etc/rdmafs/keys";
+  std::string key_file;  // "": auth::kDefaultKeyFile
   std::string key_name;  // of several in the file; "": the first
   TransportChoice transport = TransportChoice::kAuto;
   uint16_t port = 20490;

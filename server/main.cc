@@ -27,6 +27,7 @@
 #include "server/server.h"
 #include "server/service_notify.h"
 #include "server/thread_credentials.h"
+#include "transport/auth/key_file.h"
 #include "transport/base/check.h"
 #include "transport/base/log.h"
 #include "transport/control/control_path.h"
@@ -299,6 +300,7 @@ int Main(absl::Span<const std::string> arguments) {
   }
   if (absl::Status status = MakeAbsolute(configuration.directories); !status.ok())
     return Complain(status);
+  if (configuration.key_file.empty()) configuration.key_file = auth::kDefaultKeyFile;
   std::error_code ignored;  // then opening it says what is wrong
   configuration.key_file = std::filesystem::absolute(configuration.key_file, ignored).string();
   Daemon daemon;

@@ -203,7 +203,7 @@ absl::StatusOr<ServerConfiguration> ParseOptions(absl::Span<const std::string> a
   }
   configuration.directories.assign(argv.begin() + optind, argv.end() - 1);
   // Who names a key file wants it to be asked for.
-  if (!configuration.directories.empty() && configuration.key_file != ServerConfiguration().key_file &&
+  if (!configuration.directories.empty() && !configuration.key_file.empty() &&
       !absl::StrContains(configuration.export_options, "psk")) {
     return absl::InvalidArgumentError("key= is for sec=psk, which is not among the options");
   }

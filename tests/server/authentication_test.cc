@@ -208,7 +208,7 @@ TEST_F(AuthenticationTest, AnotherConnectionDoesNotJoinOtherwise) {
   EXPECT_EQ(Handshake(*crossing, crossed), Errno(EKEYREJECTED));
   auto gone = Connect();
   wire::HelloRequest hello = HelloFor(first.client.get(), 1);
-  hello.fixed.session[0] ^= 1;
+  hello.fixed.session[0] += 100;
   auth::ClientHandshake stale(hello, first.secret, auth::SystemRandom);
   EXPECT_EQ(Handshake(*gone, stale), Errno(ESTALE));
 }

@@ -10,6 +10,7 @@
 
 namespace rdmafs::auth {
 
+inline constexpr char kDefaultKeyFile[] = "/etc/rdmafs/keys";  // on both sides
 inline constexpr size_t kMaxKeyFileBytes = 256 << 10;
 inline constexpr size_t kMaxKeys = 1024;
 

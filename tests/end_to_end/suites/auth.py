@@ -3,6 +3,7 @@ import base64
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from harness.site import Site, is_mounted
 suite = Suite("auth", needs_product=True)
 SUITES = [suite]
 SOME_UID = 4711
+NOBODY = 65534  # fusermount3 wants a user with a name
 
 
 def new_secret():
@@ -346,15 +348,19 @@ def as_user(site):
     with keyed(site, "user") as other:
         own = other.base / "users-key"
         write_keys(own, f"compute {other.secret}\n")
-        os.chown(own, SOME_UID, SOME_UID)
+        os.chown(own, NOBODY, NOBODY)
         point = other.base / "users-mount"
         point.mkdir()
-        os.chown(point, SOME_UID, SOME_UID)
-        user = ["setpriv", f"--reuid={SOME_UID}", f"--regid={SOME_UID}", "--clear-groups"]
-        run([*user, other.where.build.program("rdmafs"), other.source(), str(point), "-o",
+        os.chown(point, NOBODY, NOBODY)
+        user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        program = other.base / "rdmafs"  # where that user can reach it
+        shutil.copy(other.where.build.program("rdmafs"), program)
+        reports = other.base / "users-reports"
+        reports.mkdir()
+        os.chown(reports, NOBODY, NOBODY)
+        run([*user, str(program), other.source(), str(point), "-o",
              f"port={other.port},transport={other.where.transport},sec=psk,key={own}"],
-            env={**environment(other.logs), "XDG_RUNTIME_DIR": str(other.base)}, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+            timeout=30 * other.where.slow, env=environment(reports, HOME=str(other.base)))
         run([*user, "ls", str(point)])
         run([*user, "fusermount3", "-u", str(point)])
 
