@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/capabilities.h"
 #include "server/daemon.h"
 #include "server/export_directory.h"
 #include "server/key_ring.h"
@@ -286,6 +287,11 @@ absl::Status MakeAbsolute(std::vector<std::string>& directories) {
   return absl::OkStatus();
 }
 
+CapabilityNeeds NeedsOf(const ServerConfiguration& configuration) {
+  return {.low_port = configuration.port != 0 && configuration.port < 1024,
+          .locked_memory = configuration.transport != TransportChoice::kTcp};
+}
+
 int Main(absl::Span<const std::string> arguments) {
   absl::StatusOr<ServerConfiguration> parsed = ParseOptions(arguments);
   if (!parsed.ok()) return Complain(parsed.status());
@@ -308,6 +314,8 @@ int Main(absl::Span<const std::string> arguments) {
   OpenLog("rdmafsd", configuration.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
           configuration.log_level);
   PrepareProcessToServeFiles();
+  if (absl::Status status = DropUnneededCapabilities(NeedsOf(configuration)); !status.ok())
+    return Complain(status);
   Program program(configuration);
   if (absl::Status status = program.Start(); !status.ok()) return Complain(status);
   program.SayReady(daemon);

@@ -365,6 +365,36 @@ def as_user(site):
         run([*user, "fusermount3", "-u", str(point)])
 
 
+# capabilities(7), by number.
+FOR_FILES = {0: "CHOWN", 1: "DAC_OVERRIDE", 2: "DAC_READ_SEARCH", 3: "FOWNER", 4: "FSETID", 6: "SETGID",
+             7: "SETUID", 21: "SYS_ADMIN", 24: "SYS_RESOURCE", 27: "MKNOD", 31: "SETFCAP"}
+IPC_LOCK, SYS_PTRACE = 14, 19
+
+
+@suite.check("a server of root has the capabilities that serving needs and no other, on every thread")
+def capabilities(site):
+    allowed = sum(1 << number for number in FOR_FILES)
+    if site.where.transport != "tcp":
+        allowed |= 1 << IPC_LOCK
+    if "asan" in site.where.build.directory.name:
+        allowed |= 1 << SYS_PTRACE  # LeakSanitizer's
+    tasks = list(pathlib.Path(f"/proc/{site.server.pid}/task").iterdir())
+    for task in tasks:
+        fields = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line)
+        for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+            more = int(fields[name], 16) & ~allowed
+            if more:
+                raise Failed(f"{fields['Name'].strip()}: {name} has {more:x} more than is allowed")
+        equal("no_new_privs", fields["NoNewPrivs"].strip(), "1")
+    # They are not simply all gone: root's files and others' are served.
+    path = site.mount / "for-somebody"
+    path.write_text("x")
+    os.chown(path, SOME_UID, SOME_UID)
+    equal("the owner", (site.export / path.name).stat().st_uid, SOME_UID)
+    os.setxattr(path, "trusted.x", b"value")
+    return len(tasks)
+
+
 @suite.check("no key is in a command line, an environment, a log or what rdmafsctl shows")
 def not_seen(site):
     with keyed(site, "seen") as other:
