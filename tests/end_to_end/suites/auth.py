@@ -365,6 +365,21 @@ def as_user(site):
         run([*user, "fusermount3", "-u", str(point)])
 
 
+@suite.check("a program with the library connects with a key, and not without")
+def library(site):
+    with keyed(site, "library") as other:
+        def connect(*key, expect):
+            return run([other.where.build.program("library_key"), other.source(), str(other.port),
+                        other.where.transport, *map(str, key)], timeout=30 * other.where.slow,
+                       expect=expect, env=environment(other.logs)).stdout
+        equal("with the key", connect(other.client_keys, expect=0).split()[0], "0")
+        connect(other.client_keys, "compute", expect=0)
+        for key, said in (("-",), "demands a key"), ((other.client_keys, "other"), "no key 'other'"):
+            out = connect(*key, expect=1)
+            if said not in out:
+                raise Failed(f"{key}: {out}")
+
+
 # capabilities(7), by number.
 FOR_FILES = {0: "CHOWN", 1: "DAC_OVERRIDE", 2: "DAC_READ_SEARCH", 3: "FOWNER", 4: "FSETID", 6: "SETGID",
              7: "SETUID", 21: "SYS_ADMIN", 24: "SYS_RESOURCE", 27: "MKNOD", 31: "SETFCAP"}
