@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "client/answers.h"
+#include "client/client_calls.h"
 #include "transport/base/log.h"
 
 namespace rdmafs {
@@ -14,26 +15,29 @@ constexpr Nanoseconds kTick = kSecond;
 // Of one connection, when the server is to be reached again: a SYN that was lost is sent again within it.
 constexpr Nanoseconds kReconnectTimeout = 3 * kSecond;
 constexpr Nanoseconds kFarewellPatience = kSecond;
+constexpr Nanoseconds kBusyPause = 200 * kMillisecond;
+
+// Not a server that is away, but something that somebody has to put right.
+bool IsRefusal(const absl::Status& status) {
+  return absl::IsPermissionDenied(status) || absl::IsFailedPrecondition(status) ||
+         absl::IsInvalidArgument(status);
+}
 
 }  // namespace
-
-template <typename Task>
-void Client::RunOn(EventLoop& loop, Task task) {
-  bool done = false;
-  loop.Post([&] {
-    task();
-    absl::MutexLock lock(&mutex_);
-    done = true;
-  });
-  absl::MutexLock lock(&mutex_);
-  waiting_.Await(mutex_, absl::Condition(&done), Waiting::kForEver);
-}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, BufferPool& messages,
                                                         const ClientOptions& options,
                                                         std::vector<EventLoop*> loops) {
   std::unique_ptr<Client> client(new Client(connector, messages, options, std::move(loops)));
-  if (absl::Status status = client->Establish(); !status.ok()) {
+  const Nanoseconds patience = client->After(options.set_up_timeout);
+  absl::Status status = client->Establish();
+  // A server that many clients come back to at once.
+  while (absl::IsResourceExhausted(status) && client->waiting_.Now() < patience) {
+    client->CloseChannels();
+    client->WaitBackoff(kBusyPause);
+    status = client->Establish();
+  }
+  if (!status.ok()) {
     client->Shutdown();
     return status;
   }
@@ -83,31 +87,6 @@ Client::~Client() { CHECK(shards_.empty()); }
 
 // --- Setting up ------------------------------------------------------------------------------------
 
-template <typename Message, typename Take>
-absl::Status Client::CallFirst(size_t index, const Message& message, CallPayload payload,
-                               Nanoseconds deadline, Take take) {
-  struct Outcome {
-    bool done = false;
-    absl::Status status;
-  };
-  auto outcome = std::make_shared<Outcome>();  // guarded by mutex_; the answer may come after the deadline
-  CallChannel* channel = channels_[index].channel;
-  RunOn(*shards_[channels_[index].shard].loop, [&] {
-    channel->StartFirst(message, std::move(payload), [this, outcome, take](Answer answer) {
-      absl::Status status = take(answer);
-      absl::MutexLock lock(&mutex_);
-      outcome->status = std::move(status);
-      outcome->done = true;
-    });
-  });
-  absl::MutexLock lock(&mutex_);
-  if (!waiting_.Await(mutex_, absl::Condition(&outcome->done), deadline)) {
-    return absl::DeadlineExceededError(
-        absl::StrCat(connector_.server().host, " accepted the connection but does not answer"));
-  }
-  return outcome->status;
-}
-
 absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* credits,
                                  Nanoseconds deadline) {
   Nanoseconds left = deadline - waiting_.Now();
@@ -126,37 +105,7 @@ absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* c
   }
   RunOn(*shards_[channels_[index].shard].loop, [&] { channel->Connect(std::move(*connection)); });
 
-  wire::HelloRequest hello;
-  hello.fixed = {wire::kMagic, wire::kVersion, static_cast<uint16_t>(index), wire::kMaxPayloadBytes, epoch_,
-                 {session[0], session[1]}};
-  struct Granted {
-    wire::HelloReply hello;
-    uint16_t credits = 0;
-  };
-  auto granted = std::make_shared<Granted>();
-  const std::string host = connector_.server().host;
-  absl::Status status = CallFirst(index, hello, {}, deadline, [granted, host](const Answer& answer) {
-    auto decoded = DecodeAnswer<wire::HelloReply>(answer);
-    if (!decoded.ok()) {
-      if (decoded.error() == Errno(EPROTONOSUPPORT)) {
-        return absl::FailedPreconditionError(absl::StrCat(host, " speaks another version of the protocol"));
-      }
-      if (decoded.error() == Errno(EACCES)) {
-        return absl::PermissionDeniedError(absl::StrCat(host, " does not let this host in"));
-      }
-      return absl::UnavailableError(
-          absl::StrCat(host, " ended the connection at the handshake (is it an rdmafsd that lets this host in?)"));
-    }
-    granted->hello = *decoded;
-    granted->credits = answer.message.header().credits;
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  if (index == 0) CompareBoot(granted->hello);
-  session[0] = granted->hello.fixed.session[0];
-  session[1] = granted->hello.fixed.session[1];
-  *credits = granted->credits;
-  return absl::OkStatus();
+  return Greet(index, session, credits, deadline);
 }
 
 // Un-synced writes were in the memory of a host that has restarted.
@@ -189,6 +138,13 @@ absl::Status Client::AttachRoot(Nanoseconds deadline) {
         if (error == Errno(EACCES) || error == Errno(EPERM)) {
           return absl::PermissionDeniedError(
               absl::StrCat(what, ": the server does not export it to this host"));
+        }
+        if (error == Errno(ENOKEY)) {
+          return absl::PermissionDeniedError(
+              absl::StrCat(what, ": the server demands a key: mount with sec=psk,key=FILE"));
+        }
+        if (error == Errno(EOPNOTSUPP)) {
+          return absl::PermissionDeniedError(absl::StrCat(what, ": it is not exported with sec=psk"));
         }
         if (error == Errno(ENOENT)) return absl::NotFoundError(absl::StrCat(what, ": no such export"));
         if (error == Errno(ENOTDIR)) return absl::NotFoundError(absl::StrCat(what, ": not a directory"));
@@ -329,11 +285,16 @@ void Client::Supervise() {
         options_.soft_timeout > 0 ? "operations fail after their timeout" : "operations wait for it");
     const Nanoseconds lost_at = waiting_.Now();
     ReconnectPauses pauses(options_.max_backoff);
+    std::string refusal;  // that was told of
     while (true) {
       CloseChannels();
       absl::Status status = Establish();
       if (status.ok()) break;
       Log(LogLevel::kDebug, "no connection yet: ", status.message());
+      if (IsRefusal(status) && refusal != status.message()) {
+        refusal = std::string(status.message());
+        Log(LogLevel::kWarning, refusal);
+      }
       // One that was reached and would not serve; a set-up that is only to begin anew is none.
       if (!absl::IsAborted(status)) connector_.Skip();
       CloseChannels();

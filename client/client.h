@@ -4,6 +4,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "client/connector.h"
+#include "client/key_source.h"
 #include "client/open_table.h"
 #include "client/reconnect_pauses.h"
 #include "client/remote_file_system.h"
@@ -31,6 +33,7 @@ struct ClientOptions {
   Nanoseconds silence_timeout = 30 * kSecond;
   Nanoseconds max_backoff = 5 * kSecond;
   bool sync = false;           // every write is on the server's disk before it is acknowledged
+  KeySource key;               // sec=psk: of every session; nothing: sec=sys. Any thread
   Waiting* waiting = nullptr;  // outlives the client; nullptr: ThreadWaiting
 };
 
@@ -94,6 +97,13 @@ class Client final : private CallChannel::Owner {
   using SessionName = std::array<uint64_t, 2>;
   static constexpr SessionName kNoSession = {0, 0};
   absl::Status OpenChannel(size_t index, SessionName& session, uint16_t* credits, Nanoseconds deadline);
+  struct Granted {
+    wire::HelloReply hello;
+    uint16_t credits = 0;
+  };
+  absl::Status Greet(size_t index, SessionName& session, uint16_t* credits, Nanoseconds deadline);
+  absl::Status ProveKey(size_t index, const wire::HelloRequest& hello,
+                        const std::shared_ptr<Granted>& granted, Nanoseconds deadline);
   absl::Status AttachRoot(Nanoseconds deadline);
   absl::Status ReopenFiles(Nanoseconds deadline);
   void SayFarewell();
@@ -134,6 +144,7 @@ class Client final : private CallChannel::Owner {
   bool attached_once_ = false;
   // The set-up thread's.
   SessionName newest_session_ = kNoSession;   // that the server gave
+  std::optional<auth::Secret> session_secret_;  // of it, when it was begun with a key
   SessionName resumed_session_ = kNoSession;  // that the calls under way are known to
   uint32_t epoch_ = 0;                        // attempts to set a session up
   std::array<uint64_t, 2> boot_ = {0, 0};     // of the server's host: the write verifier

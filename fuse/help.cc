@@ -23,6 +23,11 @@ Connection:
     -o hard, -o soft      wait for a lost server without end (hard, the default), or ...
     -o timeout=60         ... give up after so many seconds
 
+Security:
+    -o sec=sys            sys: the server knows this host by its address; psk: both sides prove a key
+    -o key=/etc/rdmafs/keys  the key file, of mode 0600
+    -o key_name=NAME      which key of the file (default: its first)
+
 Caching (close-to-open unless said otherwise):
     -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is
                           cached; always: pages are kept (for files that no one else writes)

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "transport/auth/handshake.h"
 
 namespace rdmafs::fuse {
 namespace {
@@ -136,6 +137,21 @@ constexpr ValueOption kValueOptions[] = {
                                             {"rdma", TransportChoice::kRdma},
                                             {"tcp", TransportChoice::kTcp}},
                                            o.transport);
+     }},
+    {"sec",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<bool>(name, value, {{"sys", false}, {"psk", true}}, o.psk);
+     }},
+    {"key",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       o.key_file = std::string(value);
+       return value.empty() ? BadValue(name, value, "the name of a file") : absl::OkStatus();
+     }},
+    {"key_name",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       o.key_name = std::string(value);
+       return auth::IsKeyName(o.key_name) ? absl::OkStatus()
+                                          : BadValue(name, value, "the name of a key in the file");
      }},
     {"port", [](absl::string_view name, Value value,
                 MountOptions& o) { return ParseNumber(name, value, 1, 65535, o.port); }},
@@ -304,6 +320,10 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
   if (operands.size() != 2) {
     return absl::InvalidArgumentError(
         "usage: rdmafs HOST:DIR MOUNTPOINT [-f] [-d] [-o options]; see rdmafs --help");
+  }
+  // Who names a key must not go without it.
+  if (!options.psk && (!options.key_file.empty() || !options.key_name.empty())) {
+    return absl::InvalidArgumentError("key= and key_name= are for sec=psk, which is not among the options");
   }
   options.mount_point = std::string(operands[1]);
   absl::Status status = ParseSource(operands[0], options);

@@ -29,6 +29,9 @@ struct MountOptions {
   // What libfuse is given besides fsname, subtype, ro and max_read.
   std::vector<std::string> kernel_options;
 
+  bool psk = false;      // prove a key, and have the server prove it
+  std::string key_file;  // "": auth::kDefaultKeyFile
+  std::string key_name;  // of several in the file; "": the first
   TransportChoice transport = TransportChoice::kAuto;
   uint16_t port = 20490;
   uint32_t nconnect = 4;

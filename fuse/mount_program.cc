@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "fuse/device_channel.h"
@@ -16,6 +17,7 @@
 #include "fuse/mount_status.h"
 #include "fuse/shard.h"
 #include "fuse/uring_channel.h"
+#include "transport/auth/key_file.h"
 #include "transport/control/control_path.h"
 #include "transport/control/control_socket.h"
 
@@ -273,6 +275,9 @@ int RunMount(const MountOptions& given, const SourceFactory& make_source) {
     options.mount_point = absolute;
     ::free(absolute);
   }
+  if (options.key_file.empty()) options.key_file = auth::kDefaultKeyFile;
+  std::error_code ignored;  // then opening it says what is wrong
+  options.key_file = std::filesystem::absolute(options.key_file, ignored).string();
   Launch launch = Launch::Begin(options.foreground, kLaunchPatience);
   OpenLog("rdmafs", options.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
           options.log_level);

@@ -39,6 +39,7 @@ absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
   ClientOptions client_options;
   client_options.path = options_.directory;
   client_options.connection_count = static_cast<int>(options_.nconnect);
+  if (options_.psk) client_options.key = KeyOfFile(options_.key_file, options_.key_name);
   client_options.sync = options_.sync;
   client_options.soft_timeout = options_.soft ? options_.timeout : 0;
   auto client = Client::Connect(*connector_, messages_, client_options, loops_);

@@ -45,9 +45,11 @@ class ExportSource {
     std::string below;  // of the export; "" is the export itself
   };
   virtual ~ExportSource() = default;
-  // ENOENT: no export covers `path`. EACCES: none that does is for this peer. Blocks: worker
+  // ENOENT: no export covers `path`. EACCES, ENOKEY, EOPNOTSUPP: see Exports::Find(). Blocks: worker
   // threads.
   virtual Result<Found> Find(const Exports::Peer& peer, std::string_view path) = 0;
+  // How any client may say who it is. Does not block.
+  virtual SecurityFlavors Offered() const { return {}; }
 };
 
 }  // namespace rdmafs::server

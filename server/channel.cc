@@ -13,7 +13,7 @@
 namespace rdmafs::server {
 
 void Channel::OnMessage(Connection&, ReceivedMessage message) {
-  if (!open_) return;
+  if (!open_ || refused_) return;
   const wire::MessageHeader header = message.header();
   const Operation* operation = FindOperation(header.opcode);
   const char* fault = operation == nullptr ? "unknown opcode" : FindHeaderFault(header);
@@ -38,10 +38,15 @@ void Channel::OnMessage(Connection&, ReceivedMessage message) {
 }
 
 const char* Channel::FindHeaderFault(const wire::MessageHeader& header) {
-  const bool hello = header.opcode == static_cast<uint16_t>(wire::Opcode::kHello);
-  if (session_ == nullptr && !hello) return "call before the hello";
+  const auto opcode = static_cast<wire::Opcode>(header.opcode);
+  const bool hello = opcode == wire::Opcode::kHello || opcode == wire::Opcode::kChallenge;
+  const bool proof = opcode == wire::Opcode::kProve;
+  if (session_ == nullptr && !hello && !proof) return "call before the hello";
   // Before the hello is answered the only call under way is the hello.
-  if (hello && (session_ != nullptr || references_ > 1)) return "second hello";
+  if ((hello || proof) && (session_ != nullptr || references_ > 1)) return "second hello";
+  const bool challenged = authentication != nullptr && !authentication->proved;
+  if (hello && challenged) return "second hello";
+  if (proof && !challenged) return "proof without a challenge";
   const Slot* slot = FindSlot(header.slot);
   if (slot == nullptr) return "slot beyond the credits";
   if (slot->call != nullptr) return "slot in use";
@@ -96,6 +101,15 @@ void Channel::AwaitHello() {
   hello_timer_ = shard_.loop().After(kHelloTimeout, [this] {
     hello_timer_ = 0;
     Breach("no hello in time");
+  });
+}
+
+void Channel::CloseSoon() {
+  HelloCame();
+  refused_ = true;
+  hello_timer_ = shard_.loop().After(kRefusalLinger, [this] {
+    hello_timer_ = 0;
+    Close(absl::CancelledError("it was refused"));
   });
 }
 

@@ -44,6 +44,10 @@ class Channel final : public ConnectionHandler {
   // its slots from the one before. kLater: see Session::Join().
   Session::Joined Enter(std::shared_ptr<Session> session, uint16_t number, uint32_t epoch,
                         UniqueFunction<void()> again);
+  // What it has of a handshake with a key; nullptr before one, and when it belongs to a session.
+  std::unique_ptr<Authentication> authentication;
+  // It was refused: nothing that it says counts any more, and it is closed when the answer had time to arrive.
+  void CloseSoon();
   // The hello was answered with an error; how often that happened.
   int CountFailedHello() { return ++failed_hellos_; }
 
@@ -91,6 +95,7 @@ class Channel final : public ConnectionHandler {
   int references_ = 1;
   int failed_hellos_ = 0;
   bool open_ = true;
+  bool refused_ = false;
   bool left_ = false;  // the connection has closed
 };
 

@@ -26,10 +26,10 @@ absl::StatusOr<HandleKey> FindKey(const ServerConfiguration& configuration) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ExportDirectory>> ExportDirectory::Open(
-    const ServerConfiguration& configuration, const Clock& clock) {
+    const ServerConfiguration& configuration, const Clock& clock, KeyRing& keys) {
   absl::StatusOr<HandleKey> key = FindKey(configuration);
   if (!key.ok()) return key.status();
-  std::unique_ptr<ExportDirectory> directory(new ExportDirectory(configuration, *key, clock));
+  std::unique_ptr<ExportDirectory> directory(new ExportDirectory(configuration, *key, clock, keys));
   absl::StatusOr<Exports> exports = directory->Read();
   if (!exports.ok()) return exports.status();
   if (absl::Status status = directory->Serve(*std::move(exports)); !status.ok()) return status;
@@ -50,6 +50,13 @@ absl::Status ExportDirectory::Reload() {
 
 absl::Status ExportDirectory::Serve(Exports exports) {
   auto next = std::make_shared<Generation>(std::move(exports));
+  // Its changes are seen by themselves.
+  if (next->offered.psk && !keys_.loaded()) {
+    if (absl::Status status = keys_.Load(); !status.ok()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("sec=psk needs keys (option key=FILE): ", status.message()));
+    }
+  }
   const std::shared_ptr<const Generation> before = current();
   for (const Export& exported : next->exports.all()) {
     const std::pair<std::string, uint32_t> key(exported.path, exported.id);
@@ -97,6 +104,8 @@ std::shared_ptr<const ExportDirectory::Generation> ExportDirectory::current() co
   return current_;
 }
 
+SecurityFlavors ExportDirectory::Offered() const { return current()->offered; }
+
 Result<ExportSource::Found> ExportDirectory::Find(const Exports::Peer& peer,
                                                   std::string_view path) {
   const std::shared_ptr<const Generation> generation = current();
@@ -104,14 +113,16 @@ Result<ExportSource::Found> ExportDirectory::Find(const Exports::Peer& peer,
   if (!match.ok()) return match.error();
   auto served = generation->stores.find({match->exported->path, match->exported->id});
   if (served == generation->stores.end()) return Errno(ENOENT);
+  ExportOptions options = *match->options;
+  if (!peer.key.empty() && !keys_.ApplyOptions(peer.key, options)) return Errno(EACCES);
   auto attachment = std::make_shared<Attachment>();
   attachment->path = std::string(path);
   attachment->export_id = match->exported->id;
   attachment->store = served->second.store;
-  attachment->read_only = match->options->read_only;
-  attachment->sync = match->options->sync;
+  attachment->read_only = options.read_only;
+  attachment->sync = options.sync;
   attachment->wants_forget = served->second.wants_forget;
-  attachment->squash = match->options->squash;
+  attachment->squash = options.squash;
   return Found{std::move(attachment), match->below};
 }
 

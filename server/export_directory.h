@@ -14,6 +14,7 @@
 #include "server/client_pattern.h"
 #include "server/exports.h"
 #include "server/handle_key.h"
+#include "server/key_ring.h"
 #include "server/options.h"
 #include "transport/base/clock.h"
 
@@ -23,12 +24,14 @@ namespace rdmafs::server {
 // log, as the others have nothing to do with it; one of the command line is an error.
 class ExportDirectory final : public ExportSource {
  public:
-  // The configuration's directories, or its exports file. Blocks. `clock` outlives this.
+  // The configuration's directories, or its exports file. Reads the keys, when one asks for them. Blocks.
+  // `clock` and `keys` outlive this.
   static absl::StatusOr<std::unique_ptr<ExportDirectory>> Open(
-      const ServerConfiguration& configuration, const Clock& clock);
+      const ServerConfiguration& configuration, const Clock& clock, KeyRing& keys);
   // Reads the file again. When that fails, all stays as it was. Blocks.
   absl::Status Reload();
 
+  SecurityFlavors Offered() const override;
   Result<Found> Find(const Exports::Peer& peer, std::string_view path) override;
 
   // "/srv/data", "/srv/a /srv/b", for the log.
@@ -41,6 +44,7 @@ class ExportDirectory final : public ExportSource {
   struct Generation {
     explicit Generation(Exports read) : exports(std::move(read)) {}
     const Exports exports;
+    const SecurityFlavors offered = exports.offered();
     struct Served {
       std::shared_ptr<Store> store;
       bool wants_forget;
@@ -50,8 +54,8 @@ class ExportDirectory final : public ExportSource {
   };
 
   ExportDirectory(const ServerConfiguration& configuration, const HandleKey& key,
-                  const Clock& clock)
-      : configuration_(configuration), key_(key), clock_(clock) {}
+                  const Clock& clock, KeyRing& keys)
+      : configuration_(configuration), key_(key), clock_(clock), keys_(keys) {}
   absl::StatusOr<Exports> Read() const;
   absl::Status Serve(Exports exports);
   absl::StatusOr<Generation::Served> OpenStore(const Export& exported) const;
@@ -60,6 +64,7 @@ class ExportDirectory final : public ExportSource {
   const ServerConfiguration configuration_;
   const HandleKey key_;
   const Clock& clock_;
+  KeyRing& keys_;
   SystemHostNames names_;  // thread-safe
 
   mutable absl::Mutex mutex_;

@@ -31,7 +31,6 @@ const std::map<std::string_view, Flag>& Flags() {
       {"wdelay", [](ExportOptions&) {}},
       {"no_wdelay", [](ExportOptions&) {}},
       {"no_subtree_check", [](ExportOptions&) {}},
-      {"sec=sys", [](ExportOptions&) {}},
   };
   return flags;
 }
@@ -46,6 +45,23 @@ absl::Status SetId(std::string_view option, std::string_view value, uint32_t& id
   if (!absl::SimpleAtoi(absl::string_view(value.data(), value.size()), &id) || id == ~uint32_t{0}) {
     return Wrong(option, "not a user or group id");
   }
+  return absl::OkStatus();
+}
+
+// "sys", "psk", or both with a colon between.
+absl::Status SetSecurity(std::string_view option, std::string_view value, SecurityFlavors& flavors) {
+  SecurityFlavors wanted{.sys = false, .psk = false};
+  for (absl::string_view flavor :
+       absl::StrSplit(absl::string_view(value.data(), value.size()), ':')) {
+    if (flavor == "sys") {
+      wanted.sys = true;
+    } else if (flavor == "psk") {
+      wanted.psk = true;
+    } else {
+      return Wrong(option, "sys, psk or sys:psk is expected");
+    }
+  }
+  flavors = wanted;
   return absl::OkStatus();
 }
 
@@ -66,7 +82,7 @@ absl::Status ApplyOne(std::string_view option, ExportOptions& options) {
     options.fsid = id;
     return absl::OkStatus();
   }
-  if (name == "sec") return Wrong(option, "only sec=sys is supported");
+  if (name == "sec") return SetSecurity(option, value, options.security);
   if (name == "subtree_check") return Wrong(option, "not supported");
   return Wrong(option, "unknown");
 }

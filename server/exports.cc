@@ -104,6 +104,17 @@ absl::StatusOr<Exports> Exports::ForDirectories(absl::Span<const std::string> pa
   return exports;
 }
 
+SecurityFlavors Exports::offered() const {
+  SecurityFlavors all{.sys = false, .psk = false};
+  for (const Export& exported : exports_) {
+    for (const ExportRule& rule : exported.rules) {
+      all.sys = all.sys || rule.options.security.sys;
+      all.psk = all.psk || rule.options.security.psk;
+    }
+  }
+  return all;
+}
+
 Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path,
                                      HostNames& names) const {
   const auto normal = NormalPath(path);
@@ -120,13 +131,19 @@ Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path,
   }
   if (match.exported == nullptr) return Errno(ENOENT);
   int best = -1;
+  const auto keeps_to = [&](const SecurityFlavors& flavors) {
+    return peer.key.empty() ? flavors.sys : flavors.psk;
+  };
   for (const ExportRule& rule : match.exported->rules) {
+    const int specificity = rule.client.specificity();
+    const bool better = specificity > best || (specificity == best && match.options == nullptr);
     // Names cost a question to the network: only where the answer counts.
-    if (rule.client.specificity() <= best || !rule.client.Matches(*address, names)) continue;
-    best = rule.client.specificity();
-    match.options = &rule.options;
+    if (!better || !rule.client.Matches(*address, names)) continue;
+    best = specificity;
+    match.options = keeps_to(rule.options.security) ? &rule.options : nullptr;
   }
-  if (match.options == nullptr) return Errno(EACCES);
+  if (best < 0) return Errno(EACCES);
+  if (match.options == nullptr) return Errno(peer.key.empty() ? ENOKEY : EOPNOTSUPP);
   if (match.options->secure && (peer.port == 0 || peer.port >= 1024)) return Errno(EACCES);
   return match;
 }

@@ -15,6 +15,13 @@
 
 namespace rdmafs {
 
+// How clients say who they are (sec=), one or both.
+struct SecurityFlavors {
+  bool sys = true;   // by their address
+  bool psk = false;  // by a key
+  friend bool operator==(const SecurityFlavors&, const SecurityFlavors&) = default;
+};
+
 struct ExportOptions {
   bool read_only = true;
   SquashRule squash;
@@ -22,6 +29,7 @@ struct ExportOptions {
   bool sync = false;          // every change is on the disk before its reply
   bool cross_mounts = false;  // the same for all clients of a path
   std::optional<uint32_t> fsid;
+  SecurityFlavors security;
   friend bool operator==(const ExportOptions&, const ExportOptions&) = default;
 };
 
@@ -53,6 +61,7 @@ class Exports {
   struct Peer {
     std::string host;   // an address
     uint16_t port = 0;  // 0: unknown, which is not a secure one
+    std::string key;    // the name of the key that it has proved, "": none
   };
   struct Match {
     const Export* exported;        // lives as long as the Exports
@@ -60,11 +69,14 @@ class Exports {
     std::string below;             // of the path asked for, "" for the export itself
   };
   // The longest export that `path` is or lies below decides, and in it the rule that says most
-  // exactly who it is for. ENOENT: nothing of that path is exported. EACCES: not to this peer. May
-  // ask the name service: worker threads only.
+  // exactly who it is for; of several of them, the first whose sec= the peer keeps to. ENOENT: nothing
+  // of that path is exported. EACCES: not to this peer. ENOKEY: only to who has proved a key.
+  // EOPNOTSUPP: only without one. May ask the name service: worker threads only.
   Result<Match> Find(const Peer& peer, std::string_view path, HostNames& names) const;
 
   const std::vector<Export>& all() const { return exports_; }
+  // All that any rule offers.
+  SecurityFlavors offered() const;
 
  private:
   // INVALID_ARGUMENT when the clients of one path disagree about what concerns all of them.

@@ -24,6 +24,15 @@ inline constexpr uint64_t kMaxFileOffset = INT64_MAX;
 inline constexpr Nanoseconds kDefaultLease = 60 * kSecond;
 // A connection that has not said hello by then is closed.
 inline constexpr Nanoseconds kHelloTimeout = 5 * kSecond;
+// Clients that are proving that they have a key, all together and of one address.
+inline constexpr size_t kMaxHandshakes = 256;
+inline constexpr size_t kMaxHandshakesPerHost = 32;
+// How long who is refused waits for the answer: guesses are slow.
+inline constexpr Nanoseconds kRefusalDelay = 100 * kMillisecond;
+// How long the connection stands after it, for the answer to arrive.
+inline constexpr Nanoseconds kRefusalLinger = kSecond;
+// How often the key file is looked at.
+inline constexpr Nanoseconds kKeyFileInterval = kSecond;
 // One CopyFileRange keeps a worker no longer than this takes; the count says how far it came.
 inline constexpr uint64_t kMaxCopyBytes = uint64_t{64} << 20;
 // Lines about misbehaving peers, per kBreachLogInterval.

@@ -9,14 +9,18 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/capabilities.h"
 #include "server/daemon.h"
 #include "server/export_directory.h"
+#include "server/key_ring.h"
+#include "server/limits.h"
 #include "server/listeners.h"
 #include "server/lock_holders_file.h"
 #include "server/options.h"
@@ -24,6 +28,7 @@
 #include "server/server.h"
 #include "server/service_notify.h"
 #include "server/thread_credentials.h"
+#include "transport/auth/key_file.h"
 #include "transport/base/check.h"
 #include "transport/base/log.h"
 #include "transport/control/control_path.h"
@@ -73,6 +78,7 @@ class Program {
         blocks_(arena_, {.cap_bytes = configuration.pool_bytes}),
         tcp_({arena_, messages_, clock_}),
         rdma_({arena_, messages_, clock_}),
+        keys_(configuration.key_file),
         loop_(clock_) {}
 
   absl::Status Start();
@@ -87,6 +93,8 @@ class Program {
   absl::Status OpenControlSocket();
   void OnSignal();
   void Reload();
+  void WatchKeys();
+  void ReloadKeys();
   ProgramStatus Status() const;
 
   const ServerConfiguration& configuration_;
@@ -99,6 +107,7 @@ class Program {
   TcpTransport tcp_;
   RdmaTransport rdma_;
   std::unique_ptr<LockHoldersFile> lock_holders_;
+  KeyRing keys_;
   std::unique_ptr<ExportDirectory> exports_;
   std::unique_ptr<Server> server_;
   EventLoop loop_;
@@ -109,7 +118,7 @@ class Program {
 
 absl::Status Program::Start() {
   if (absl::Status status = WatchSignals(); !status.ok()) return status;
-  auto exports = ExportDirectory::Open(configuration_, clock_);
+  auto exports = ExportDirectory::Open(configuration_, clock_, keys_);
   if (!exports.ok()) return exports.status();
   exports_ = std::move(*exports);
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
@@ -121,6 +130,7 @@ absl::Status Program::Start() {
       std::make_unique<LockHoldersFile>(absl::StrCat(state, "/lock-holders.", configuration_.port));
   ServerOptions options = OptionsOf(configuration_);
   options.lock_holders = lock_holders_->at_start();
+  options.keys = &keys_;
   options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
     file->Store(holders);
   };
@@ -132,7 +142,31 @@ absl::Status Program::Start() {
   if (!open.ok()) return open.status();
   open_ = std::move(*open);
   server_->Start();
+  WatchKeys();
   return absl::OkStatus();
+}
+
+// A key file that has changed is read again by itself.
+void Program::WatchKeys() {
+  loop_.After(kKeyFileInterval, [this] {
+    if (keys_.loaded() && keys_.HasChanged()) ReloadKeys();
+    WatchKeys();
+  });
+}
+
+void Program::ReloadKeys() {
+  // The file is the server's user's, and this thread acts as nobody.
+  absl::Status status;
+  std::thread([&] {
+    Errno restored = ThreadCredentials::OfThisThread().Restore();
+    status = restored.ok() ? keys_.Load() : absl::ErrnoToStatus(restored.value(), keys_.file());
+  }).join();
+  if (status.ok()) {
+    Log(LogLevel::kNotice, "read the keys again: ", keys_.count(), " of them");
+    server_->ReviewAttachments();
+  } else {
+    Log(LogLevel::kError, "the keys stay as they were: ", status.message());
+  }
 }
 
 // Shards write under the ids of nobody: with root's, quotas and reserved blocks would not hold for
@@ -197,6 +231,7 @@ void Program::OnSignal() {
 
 void Program::Reload() {
   notify_.Reloading();
+  if (keys_.loaded()) ReloadKeys();
   // On a thread that ends with it: opening a store may change the credentials of the thread that
   // does, and this one's must stay what RDMA's descriptors were opened with.
   absl::Status status;
@@ -252,6 +287,11 @@ absl::Status MakeAbsolute(std::vector<std::string>& directories) {
   return absl::OkStatus();
 }
 
+CapabilityNeeds NeedsOf(const ServerConfiguration& configuration) {
+  return {.low_port = configuration.port != 0 && configuration.port < 1024,
+          .locked_memory = configuration.transport != TransportChoice::kTcp};
+}
+
 int Main(absl::Span<const std::string> arguments) {
   absl::StatusOr<ServerConfiguration> parsed = ParseOptions(arguments);
   if (!parsed.ok()) return Complain(parsed.status());
@@ -266,11 +306,16 @@ int Main(absl::Span<const std::string> arguments) {
   }
   if (absl::Status status = MakeAbsolute(configuration.directories); !status.ok())
     return Complain(status);
+  if (configuration.key_file.empty()) configuration.key_file = auth::kDefaultKeyFile;
+  std::error_code ignored;  // then opening it says what is wrong
+  configuration.key_file = std::filesystem::absolute(configuration.key_file, ignored).string();
   Daemon daemon;
   if (!configuration.foreground) daemon = Daemon::Fork();
   OpenLog("rdmafsd", configuration.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
           configuration.log_level);
   PrepareProcessToServeFiles();
+  if (absl::Status status = DropUnneededCapabilities(NeedsOf(configuration)); !status.ok())
+    return Complain(status);
   Program program(configuration);
   if (absl::Status status = program.Start(); !status.ok()) return Complain(status);
   program.SayReady(daemon);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "server/handlers/handlers.h"
+#include "transport/auth/handshake.h"
 
 namespace rdmafs::server {
 namespace {
@@ -71,6 +72,17 @@ const char* FindOpenFault(const Call& call) {
 const char* FindHelloFault(const Call& call) {
   if (call.header().slot != wire::kSetUpSlot) return "slot";
   return Nothing<wire::HelloRequest>(call);
+}
+
+const char* FindChallengeFault(const Call& call) {
+  if (call.header().slot != wire::kSetUpSlot) return "slot";
+  if (const char* fault = Nothing<wire::ChallengeRequest>(call)) return fault;
+  return auth::ServerHandshake::FindFault(call.request<wire::ChallengeRequest>());
+}
+
+const char* FindProofFault(const Call& call) {
+  if (call.header().slot != wire::kSetUpSlot) return "slot";
+  return Nothing<wire::ProveRequest>(call);
 }
 
 const char* FindReadFault(const Call& call) {
@@ -167,6 +179,8 @@ std::array<Operation, kOpcodeCount> MakeTable() {
            Row<wire::PingRequest>(ServePing),
            Row<wire::RetireRequest>(ServeRetire),
            Row<wire::EndRequest>(ServeEnd),
+           Row<wire::ChallengeRequest, FindChallengeFault>(ServeChallenge),
+           Row<wire::ProveRequest, FindProofFault>(ServeProve),
            Row<wire::LookupRequest>(ServeLookup),
            Row<wire::GetAttrRequest>(ServeGetAttr),
            Once<wire::SetAttrRequest>(ServeSetAttr),

@@ -123,6 +123,7 @@ constexpr Option kOptions[] = {
      }},
     {"state", [](ServerConfiguration& c, Value v) { return SetText(c.state_directory, v); }},
     {"exports", [](ServerConfiguration& c, Value v) { return SetText(c.exports_file, v); }},
+    {"key", [](ServerConfiguration& c, Value v) { return SetText(c.key_file, v); }},
     {"run_dir", [](ServerConfiguration& c, Value v) { return SetText(c.run_directory, v); }},
     {"log_level", SetLogLevel},
 };
@@ -201,6 +202,11 @@ absl::StatusOr<ServerConfiguration> ParseOptions(absl::Span<const std::string> a
     }
   }
   configuration.directories.assign(argv.begin() + optind, argv.end() - 1);
+  // Who names a key file wants it to be asked for.
+  if (!configuration.directories.empty() && !configuration.key_file.empty() &&
+      !absl::StrContains(configuration.export_options, "psk")) {
+    return absl::InvalidArgumentError("key= is for sec=psk, which is not among the options");
+  }
   return configuration;
 }
 
@@ -225,6 +231,9 @@ std::string_view UsageText() {
          "anongid=GID\n"
          "                     as in rdmafs-exports(5), for DIRECTORY (default: rw, and\n"
          "                     no_root_squash for this host, root_squash for clients=)\n"
+         "  sec=sys|psk        clients are known by their address, or have to prove a key; sys:psk: "
+         "either\n"
+         "  key=FILE           the keys, of mode 0600 (default /etc/rdmafs/keys)\n"
          "  shards=COUNT       threads that serve connections (default: one for each core)\n"
          "  workers=COUNT      threads for calls that may block (default: two for each core, at "
          "least 4)\n"

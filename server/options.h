@@ -33,6 +33,7 @@ struct ServerConfiguration {
   int lease_s = 60;             // how long a session is kept for a client that is away
   std::string state_directory;  // "": /var/lib/rdmafs for root, none for others
   std::string exports_file = "/etc/rdmafs/exports";
+  std::string key_file;  // for what is exported with sec=psk; "": auth::kDefaultKeyFile
   std::string run_directory;  // "": control_path.h's
   LogLevel log_level = LogLevel::kNotice;
 };

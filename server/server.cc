@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "server/key_ring.h"
 #include "server/operation.h"
 #include "server/session_end.h"
 #include "transport/base/log.h"
@@ -29,10 +30,17 @@ std::array<uint64_t, 2> ReadBootId() {
 
 void ReviewSessions(const ServerContext& context) {
   for (const std::shared_ptr<Session>& session : context.sessions.All()) {
+    const std::optional<KeyIdentity> key = session->key();
+    if (key && !context.keys->Has(*key)) {
+      Log(LogLevel::kNotice, "client ", session->peer_host(), ": session ", session->number(),
+          ": its key ", key->name, " is not one any more");
+      session->CloseConnections();
+      continue;
+    }
     for (const auto& attachment : session->attachments()) {
       // Rules that ask for a privileged port were met when it was attached.
-      Result<ExportSource::Found> found =
-          context.exports.Find({session->peer_host(), kPrivilegedPort}, attachment->path);
+      Result<ExportSource::Found> found = context.exports.Find(
+          {session->peer_host(), kPrivilegedPort, key ? key->name : ""}, attachment->path);
       if (!found.ok() || found->attachment->export_id != attachment->export_id ||
           found->attachment->store != attachment->store) {
         Log(LogLevel::kNotice, "client ", session->peer_host(), ": ", attachment->path,
@@ -71,7 +79,10 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .grace = grace_,
                .lease = options.lease,
                .server_id = MakeServerId(random),
-               .boot_id = ReadBootId()} {
+               .boot_id = ReadBootId(),
+               .keys = options.keys,
+               .handshakes = &handshakes_,
+               .random = random} {
   CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
   CHECK(blocks.options().payload_bytes >= wire::kMaxPayloadBytes);
   bool use_io_uring = options.use_io_uring;
@@ -161,6 +172,7 @@ void Server::AddTo(ProgramStatus& status) const {
   status.counters["locks.held"] = locks_.held_count();
   status.counters["locks.waiting"] = locks_.waiting_count();
   status.counters["connections.broke_protocol"] = breaches_.count();
+  status.counters["connections.proving"] = handshakes_.count();
   status.counters["connections.refused"] = refused_count_.load(std::memory_order_relaxed);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/grace_period.h"
+#include "server/handshake_limit.h"
 #include "server/limits.h"
 #include "server/server_context.h"
 #include "server/shard.h"
@@ -20,6 +21,7 @@ struct ServerOptions {
   bool use_io_uring = true;
   Nanoseconds busy_poll = 0;          // of the shards' loops
   Nanoseconds lease = kDefaultLease;  // of a session without a connection
+  const KeyRing* keys = nullptr;      // of clients; outlives the server. nullptr: nobody has one
   std::function<void()> prepare_worker;
   // How many sessions held locks when the process before this one ended, and who remembers it for the next:
   // see GracePeriod.
@@ -47,7 +49,8 @@ class Server {
   bool Stop(Nanoseconds patience);
 
   // The exports have changed: a worker asks again for each session's attachments. What a client may
-  // no longer have becomes ESTALE; a file that stays open keeps the rules it was opened with.
+  // no longer have becomes ESTALE; a file that stays open keeps the rules it was opened with. A
+  // session whose key is gone loses its connections; it goes on when its client comes with another.
   void ReviewAttachments();
 
   // Adds what the server knows of itself.
@@ -64,6 +67,7 @@ class Server {
   LockTable locks_;
   BreachLog breaches_;
   GracePeriod grace_;
+  HandshakeLimit handshakes_;
   ServerContext context_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<size_t> next_shard_{0};

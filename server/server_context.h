@@ -14,6 +14,8 @@
 namespace rdmafs::server {
 
 class GracePeriod;
+class HandshakeLimit;
+class KeyRing;
 
 // Everything in it is thread-safe, and outlives the shards.
 struct ServerContext {
@@ -30,6 +32,10 @@ struct ServerContext {
   Nanoseconds lease = 0;
   std::array<uint64_t, 2> server_id{};  // random, of this process
   std::array<uint64_t, 2> boot_id{};    // of the host
+  // Who may come in with a key: all three, or none.
+  const KeyRing* keys = nullptr;
+  HandshakeLimit* handshakes = nullptr;
+  RandomSource random;
 };
 
 }  // namespace rdmafs::server

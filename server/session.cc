@@ -38,6 +38,16 @@ std::vector<std::shared_ptr<const Attachment>> Session::attachments() const {
   return attachments_;
 }
 
+std::optional<KeyIdentity> Session::key() const {
+  absl::MutexLock lock(&mutex_);
+  return key_;
+}
+
+void Session::SetKey(KeyIdentity key) {
+  absl::MutexLock lock(&mutex_);
+  key_ = std::move(key);
+}
+
 // --- Connections
 // -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "server/attachment.h"
+#include "server/authentication.h"
 #include "server/limits.h"
 #include "server/open_table.h"
 #include "server/slot_memory.h"
@@ -34,14 +36,31 @@ struct SessionId {
 // Thread-safe; shared by its channels and their calls.
 class Session {
  public:
-  Session(const SessionId& id, uint64_t number, std::string peer_host)
-      : id_(id), number_(number), peer_host_(std::move(peer_host)), opens_(kMaxOpensPerSession) {}
+  // How a client with a key began it: what its other connections are joined with.
+  struct KeyProof {
+    KeyIdentity key;
+    auth::Secret secret;
+  };
+  Session(const SessionId& id, uint64_t number, std::string peer_host,
+          std::optional<KeyProof> proof = std::nullopt)
+      : id_(id),
+        number_(number),
+        peer_host_(std::move(peer_host)),
+        opens_(kMaxOpensPerSession),
+        secret_(proof ? std::optional(proof->secret) : std::nullopt) {
+    if (proof) key_ = std::move(proof->key);
+  }
 
   const SessionId& id() const { return id_; }
   // Its name within this process: for locks, which it owns, and for the log.
   uint64_t number() const { return number_; }
   const std::string& peer_host() const { return peer_host_; }
   OpenTable& opens() { return opens_; }
+  // Nothing: it was begun without a key, and nobody joins it with one.
+  const std::optional<auth::Secret>& secret() const { return secret_; }
+  // The one that was proved last.
+  std::optional<KeyIdentity> key() const;
+  void SetKey(KeyIdentity key);
 
   // False over the bound. Attaching an export again takes its rules as they are now.
   bool Attach(std::shared_ptr<const Attachment> attachment);
@@ -107,9 +126,11 @@ class Session {
   const uint64_t number_;
   const std::string peer_host_;
   OpenTable opens_;
+  const std::optional<auth::Secret> secret_;
   std::atomic<bool> reclaimed_{false};
 
   mutable absl::Mutex mutex_;
+  std::optional<KeyIdentity> key_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<const Attachment>> attachments_ ABSL_GUARDED_BY(mutex_);
   std::map<uint16_t, Place> places_ ABSL_GUARDED_BY(mutex_);
   std::vector<Member> members_ ABSL_GUARDED_BY(mutex_);  // open, or with calls under way

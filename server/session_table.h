@@ -24,7 +24,9 @@ class SessionTable {
   explicit SessionTable(RandomSource random) : random_(std::move(random)) {}
 
   // A new session, without a connection yet. ENFILE over the bound: see OldestIdle().
-  Result<std::shared_ptr<Session>> Create(std::string_view peer_host);
+  // `key`: of the client that begins it, when it has proved one.
+  Result<std::shared_ptr<Session>> Create(std::string_view peer_host,
+                                          std::optional<Session::KeyProof> key = std::nullopt);
   // ESTALE: no such session (it is over, or was another server's).
   Result<std::shared_ptr<Session>> Find(const SessionId& id) const;
   // It is over.

@@ -47,6 +47,9 @@ absl::Status ParseOptions(const rdmafs_options& given, Export::Options& options)
     return absl::InvalidArgumentError("pool_bytes: 4 MiB for each thread are needed");
   options.pool_bytes = given.pool_bytes;
   options.timeout = given.timeout_ms * kMillisecond;
+  if (given.key_file != nullptr) {
+    options.key = KeyOfFile(given.key_file, given.key_name == nullptr ? "" : given.key_name);
+  }
   options.read_ahead.mode = given.read_ahead != 0 ? ReadAheadMode::kOn : ReadAheadMode::kOff;
   options.read_ahead.max_window_bytes = std::max<uint64_t>(given.ra_max, 16 * 1024);
   options.read_ahead.max_total_bytes = std::max<uint64_t>(given.ra_total, wire::kMaxPayloadBytes);

@@ -81,6 +81,7 @@ absl::Status Export::Connect(const TransportFactory& make_transports) {
   client_options.path = options_.directory;
   client_options.connection_count = options_.connections;
   client_options.soft_timeout = options_.timeout;
+  client_options.key = options_.key;
   auto client = Client::Connect(*connector_, messages_, client_options, std::move(loops));
   if (!client.ok()) return client.status();
   client_ = *std::move(client);

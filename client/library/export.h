@@ -60,6 +60,7 @@ class Export {
     size_t pool_bytes = size_t{64} << 20;
     Nanoseconds timeout = 0;
     ReadAheadOptions read_ahead{.mode = ReadAheadMode::kOff};
+    KeySource key;
   };
 
   // Blocks. One clear sentence when it fails.

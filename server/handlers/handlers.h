@@ -12,6 +12,9 @@ void ServeAttach(Call& call);
 void ServePing(Call& call);
 void ServeRetire(Call& call);
 void ServeEnd(Call& call);
+// challenge.cc
+void ServeChallenge(Call& call);
+void ServeProve(Call& call);
 // names.cc
 void ServeLookup(Call& call);
 void ServeMkNod(Call& call);

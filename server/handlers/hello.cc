@@ -1,10 +1,12 @@
 // HELLO, ATTACH, PING and RETIRE: how a connection comes to serve.
 #include "server/channel.h"
 #include "server/grace_period.h"
+#include "server/handlers/begin.h"
 #include "server/handlers/handlers.h"
 #include "server/limits.h"
 #include "server/server_context.h"
 #include "server/session_end.h"
+#include "server/shard.h"
 #include "transport/base/log.h"
 
 namespace rdmafs::server {
@@ -12,8 +14,30 @@ namespace {
 
 constexpr int kMaxFailedHellos = 2;
 
-SessionId AskedFor(const wire::HelloRequest& hello) {
-  return {{hello.fixed.session[0], hello.fixed.session[1]}};
+// What the hello asks for, or the challenge that came in its place.
+struct Asked {
+  uint16_t channel;
+  uint32_t epoch;
+  SessionId session;
+};
+Asked AskedBy(Call& call) {
+  const auto fields = [](const auto& fixed) {
+    return Asked{fixed.channel, fixed.epoch, {{fixed.session[0], fixed.session[1]}}};
+  };
+  const Authentication* proof = call.channel().authentication.get();
+  return proof != nullptr ? fields(proof->handshake.challenge().fixed)
+                          : fields(call.request<wire::HelloRequest>().fixed);
+}
+
+// As the exports look at it. `session`: that it belongs to, or wants to.
+Exports::Peer PeerIn(const Channel& channel, const Session& session) {
+  Exports::Peer peer = PeerOf(channel.peer());
+  if (channel.authentication != nullptr) {
+    peer.key = channel.authentication->key.name;
+  } else if (const auto key = session.key()) {
+    peer.key = key->name;
+  }
+  return peer;
 }
 
 wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
@@ -30,7 +54,7 @@ wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
 
 void Attach(Call& call) {
   Result<ExportSource::Found> found =
-      call.context().exports.Find(PeerOf(call.channel().peer()), call.inline_text());
+      call.context().exports.Find(PeerIn(call.channel(), call.session()), call.inline_text());
   if (!found.ok()) return call.AnswerError(found.error());
   // As the server itself, like mountd: whether the caller may go through the directories above does
   // not count; what it may do in this one is asked with every call.
@@ -41,22 +65,11 @@ void Attach(Call& call) {
   call.AnswerEntry(root, found->attachment->flags());
 }
 
-}  // namespace
-
-namespace {
-
-void Refuse(Call& call, Errno error) {
-  Channel& channel = call.channel();
-  Log(LogLevel::kNotice, "client ", channel.peer(), ": hello refused: ", error.ToString());
-  if (channel.CountFailedHello() > kMaxFailedHellos) return call.Breach("too many failed hellos");
-  channel.AwaitHello();  // it may say another
-  call.Fail(error);
-}
-
-// The session that the hello asks for, or nullptr.
+// The session that it asks for, or nullptr. With a key, only the one whose secret it has proved.
 std::shared_ptr<Session> FindSession(Call& call) {
-  const SessionId id = AskedFor(call.request<wire::HelloRequest>());
-  if (id.none()) return nullptr;
+  const SessionId id = AskedBy(call).session;
+  const Authentication* proof = call.channel().authentication.get();
+  if (id.none() || (proof != nullptr && !proof->handshake.knows_session())) return nullptr;
   Result<std::shared_ptr<Session>> session = call.context().sessions.Find(id);
   return session.ok() ? *session : nullptr;
 }
@@ -66,40 +79,56 @@ Result<std::shared_ptr<Session>> MakeSession(Call& call) {
   if (const std::shared_ptr<Session> oldest = sessions.OldestIdle()) {
     if (oldest->BeginEnd()) EndSession(call.context(), oldest);
   }
-  return sessions.Create(call.channel().peer_host());
+  std::optional<Session::KeyProof> proof;
+  if (const Authentication* own = call.channel().authentication.get()) {
+    proof = Session::KeyProof{own->key, own->handshake.session_secret()};
+  }
+  return sessions.Create(call.channel().peer_host(), std::move(proof));
 }
 
-void Begin(Call& call);
+void AnswerWelcome(Call& call, const Session& session) {
+  const wire::HelloReply welcome = Welcome(call.context(), session);
+  const std::unique_ptr<Authentication> proof = std::move(call.channel().authentication);
+  if (proof != nullptr) {
+    call.Answer(proof->handshake.Answer(welcome));
+  } else {
+    call.Answer(welcome);
+  }
+}
 
 void Enter(Call& call, const std::shared_ptr<Session>& session) {
-  const auto& hello = call.request<wire::HelloRequest>();
+  const Asked asked = AskedBy(call);
   Channel& channel = call.channel();
-  const auto again = [&call] { call.Resume(Begin); };
-  switch (channel.Enter(session, hello.fixed.channel, hello.fixed.epoch, again)) {
+  const auto again = [&call] { call.Resume(BeginSession); };
+  switch (channel.Enter(session, asked.channel, asked.epoch, again)) {
     case Session::Joined::kYes:
       break;
     case Session::Joined::kLater:
       return;
     case Session::Joined::kSuperseded:
-      return Refuse(call, Errno(ESTALE));
+      return RefuseHello(call, Errno(ESTALE));
     case Session::Joined::kOver:
-      if (hello.fixed.channel != 0) return Refuse(call, Errno(ESTALE));
+      if (asked.channel != 0) return RefuseHello(call, Errno(ESTALE));
       // Nothing of the old session may happen after what the client does now, and the locks that it
       // takes again must be free.
       session->CloseConnections();
       return session->WhenOver(again);
   }
-  if (hello.fixed.channel == 0) {
-    Log(LogLevel::kNotice, "client ", channel.peer(), ": session ", session->number(),
-        AskedFor(hello) == session->id() ? " goes on over " : " begins over ",
-        channel.connection().transport_name());
+  if (channel.authentication != nullptr && !channel.authentication->handshake.joins()) {
+    session->SetKey(channel.authentication->key);
   }
-  call.Answer(Welcome(call.context(), *session));
+  if (asked.channel == 0) {
+    const auto key = session->key();
+    Log(LogLevel::kNotice, "client ", channel.peer(), ": session ", session->number(),
+        asked.session == session->id() ? " goes on over " : " begins over ",
+        channel.connection().transport_name(), key ? " with key " : "", key ? key->name : "");
+  }
+  AnswerWelcome(call, *session);
   Call::Finish(call);
 }
 
-// A client that comes by another of its addresses may go on when that one has the same rights to
-// all that the session attached. On a worker.
+// A client that comes by another of its addresses, or with another key, may go on when that one has
+// the same rights to all that the session attached. On a worker.
 void CompareRights(Call& call) {
   const std::shared_ptr<Session> session = FindSession(call);
   if (session == nullptr) return;
@@ -107,7 +136,7 @@ void CompareRights(Call& call) {
   bool same = !attachments.empty();
   for (const auto& attachment : attachments) {
     Result<ExportSource::Found> found =
-        call.context().exports.Find(PeerOf(call.channel().peer()), attachment->path);
+        call.context().exports.Find(PeerIn(call.channel(), *session), attachment->path);
     same = same && found.ok() && found->attachment->export_id == attachment->export_id &&
            found->attachment->store == attachment->store &&
            found->attachment->SameRules(*attachment);
@@ -117,37 +146,76 @@ void CompareRights(Call& call) {
 
 void EnterFromElsewhere(Call& call) {
   if (!call.channel().open()) return Call::Finish(call);
-  if (!call.status().ok()) return Refuse(call, call.status());
+  if (!call.status().ok()) return RefuseHello(call, call.status());
   const std::shared_ptr<Session> session = FindSession(call);
-  if (session == nullptr) return Begin(call);  // it ended meanwhile
+  if (session == nullptr) return BeginSession(call);  // it ended meanwhile
   Enter(call, session);
 }
 
-void Begin(Call& call) {
-  const auto& hello = call.request<wire::HelloRequest>();
+// Whether it comes as it came before.
+bool IsKnownTo(const Session& session, const Channel& channel) {
+  const Authentication* proof = channel.authentication.get();
+  return session.peer_host() == channel.peer_host() &&
+         (proof == nullptr || session.key() == proof->key);
+}
+
+}  // namespace
+
+void BeginSession(Call& call) {
+  const Asked asked = AskedBy(call);
   Channel& channel = call.channel();
   if (!channel.open()) return Call::Finish(call);
-  if (hello.fixed.channel >= kMaxChannelsPerSession) return Refuse(call, Errno(EMFILE));
+  if (asked.channel >= kMaxChannelsPerSession) return RefuseHello(call, Errno(EMFILE));
   if (const std::shared_ptr<Session> session = FindSession(call)) {
-    if (session->peer_host() == channel.peer_host()) return Enter(call, session);
+    // One that was begun with a key is joined with one.
+    if (channel.authentication == nullptr && session->secret()) {
+      return RefuseForGood(call, Errno(ENOKEY), "it wants a session of a client that has a key");
+    }
+    if (IsKnownTo(*session, channel)) return Enter(call, session);
     return call.OnWorker(CompareRights, EnterFromElsewhere);
   }
   // The first connection of a client that comes back too late has a new session, and sees it by the
   // id in the answer.
-  if (hello.fixed.channel != 0 && !AskedFor(hello).none()) return Refuse(call, Errno(ESTALE));
+  const bool joins = channel.authentication != nullptr && channel.authentication->handshake.joins();
+  if (joins || (asked.channel != 0 && !asked.session.none())) {
+    return RefuseHello(call, Errno(ESTALE));
+  }
   Result<std::shared_ptr<Session>> session = MakeSession(call);
-  if (!session.ok()) return Refuse(call, session.error());
+  if (!session.ok()) return RefuseHello(call, session.error());
   Enter(call, *session);
 }
 
-}  // namespace
+void RefuseHello(Call& call, Errno error) {
+  Channel& channel = call.channel();
+  channel.authentication.reset();
+  Log(LogLevel::kNotice, "client ", channel.peer(), ": hello refused: ", error.ToString());
+  if (channel.CountFailedHello() > kMaxFailedHellos) return call.Breach("too many failed hellos");
+  channel.AwaitHello();  // it may say another
+  call.Fail(error);
+}
+
+void RefuseForGood(Call& call, Errno error, std::string_view why) {
+  Channel& channel = call.channel();
+  channel.HelloCame();
+  call.context().breaches.Write(channel.connection().transport_name(), channel.peer(), why);
+  call.AnswerError(error);
+  call.shard().loop().After(kRefusalDelay, [&call] {
+    Channel& refused = call.channel();
+    refused.authentication.reset();
+    if (refused.open()) refused.CloseSoon();
+    Call::Finish(call);
+  });
+}
 
 void ServeHello(Call& call) {
   const auto& hello = call.request<wire::HelloRequest>();
   call.channel().HelloCame();
   if (hello.fixed.magic != wire::kMagic) return call.Breach("hello without the magic number");
-  if (hello.fixed.version != wire::kVersion) return Refuse(call, Errno(EPROTONOSUPPORT));
-  Begin(call);
+  if (hello.fixed.version != wire::kVersion) return RefuseHello(call, Errno(EPROTONOSUPPORT));
+  if (!call.context().exports.Offered().sys) {
+    return RefuseForGood(call, Errno(ENOKEY), "it shows no key, and everything asks for one (sec=psk)");
+  }
+  BeginSession(call);
 }
 
 void ServeAttach(Call& call) { call.OnWorker(Attach); }

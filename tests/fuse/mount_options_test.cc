@@ -104,6 +104,18 @@ TEST(MountOptions, EveryOptionIsUnderstood) {
   EXPECT_EQ(options->log_level, LogLevel::kDebug);
 }
 
+TEST(MountOptions, AKeyIsForSecPsk) {
+  EXPECT_FALSE(Parse({"host:/dir", "/mnt"})->psk);
+  const auto options = WithOptions("sec=psk,key=/k,key_name=two");
+  ASSERT_TRUE(options.ok()) << ErrorOf(options);
+  EXPECT_TRUE(options->psk);
+  EXPECT_EQ(options->key_file, "/k");
+  EXPECT_EQ(options->key_name, "two");
+  EXPECT_THAT(ErrorOf(WithOptions("key=/k")), HasSubstr("sec=psk"));
+  EXPECT_THAT(ErrorOf(WithOptions("key_name=two")), HasSubstr("sec=psk"));
+  EXPECT_THAT(ErrorOf(WithOptions("sec=sys,key=/k")), HasSubstr("sec=psk"));
+}
+
 TEST(MountOptions, TheLastOfTwoContradictingOptionsCounts) {
   EXPECT_FALSE(WithOptions("ro,rw")->read_only);
   EXPECT_TRUE(WithOptions("rw,ro")->read_only);
@@ -200,6 +212,8 @@ INSTANTIATE_TEST_SUITE_P(
                       BadRow{"attr_timeout=nan", "seconds"}, BadRow{"attr_timeout=inf", "seconds"},
                       BadRow{"timeout=0", "at least 1"}, BadRow{"shards=65", "1 to 64"},
                       BadRow{"transport=smoke", "auto, rdma, tcp"}, BadRow{"log_level=9", "notice"},
+                      BadRow{"sec=krb5", "sys, psk"}, BadRow{"sec", "sec"},
+                      BadRow{"key=", "name of a file"}, BadRow{"key_name=a b", "name of a key"},
                       BadRow{"ro=1", "unknown"}, BadRow{"remount", "unknown"}));
 
 TEST(MountOptions, TooFewOrTooManyOperandsAndUnknownSwitchesAreRefused) {

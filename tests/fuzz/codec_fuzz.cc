@@ -36,7 +36,8 @@ constexpr Try kTries[] = {
     TryBody<ReadDirRequest>,      TryBody<GetXattrRequest>,    TryBody<SetXattrRequest>,
     TryBody<ListXattrRequest>,    TryBody<RemoveXattrRequest>, TryBody<GetLockRequest>,
     TryBody<SetLockRequest>,      TryBody<LockReply>,          TryBody<CancelRequest>,
-    TryBody<ReleaseOwnerRequest>, TryBody<ForgetRequest>};
+    TryBody<ReleaseOwnerRequest>, TryBody<ForgetRequest>,      TryBody<ChallengeRequest>,
+    TryBody<ChallengeReply>,      TryBody<ProveRequest>,       TryBody<ProveReply>};
 
 }  // namespace
 

@@ -10,7 +10,8 @@
 namespace rdmafs::wire {
 
 using Requests = std::tuple<
-    HelloRequest, AttachRequest, PingRequest, RetireRequest, EndRequest, LookupRequest, UnlinkRequest, RmDirRequest,
+    HelloRequest, AttachRequest, PingRequest, RetireRequest, EndRequest,
+    ChallengeRequest, ProveRequest, LookupRequest, UnlinkRequest, RmDirRequest,
     ReadLinkRequest, StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest,
     MkDirRequest, SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, OpenRequest, CreateRequest,
     TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest, FallocateRequest, SeekRequest,

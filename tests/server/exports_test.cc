@@ -122,7 +122,9 @@ TEST_F(ExportsTest, ErrorsNameFileAndLine) {
   EXPECT_THAT(ErrorIn("/a 10.0.*.*"), HasSubstr("write addresses as a network"));
   EXPECT_THAT(ErrorIn("/a *(rw"), HasSubstr("a parenthesis is missing"));
   EXPECT_THAT(ErrorIn("\"/a *(rw)"), HasSubstr("a quotation mark is missing"));
-  EXPECT_THAT(ErrorIn("/a *(sec=krb5)"), HasSubstr("only sec=sys"));
+  EXPECT_THAT(ErrorIn("/a *(sec=krb5)"), HasSubstr("sys, psk or sys:psk"));
+  EXPECT_THAT(ErrorIn("/a *(sec=)"), HasSubstr("sys, psk or sys:psk"));
+  EXPECT_THAT(ErrorIn("/a *(sec=psk:)"), HasSubstr("sys, psk or sys:psk"));
   EXPECT_THAT(ErrorIn("/a *(anonuid=-1)"), HasSubstr("not a user or group id"));
   EXPECT_THAT(ErrorIn("/a *(anonuid=4294967295)"), HasSubstr("not a user or group id"));
   EXPECT_THAT(ErrorIn("/a ho$t"), HasSubstr("not a host, address or network"));
@@ -259,6 +261,46 @@ TEST(SystemHostNames, ThisHostHasALoopbackAddress) {
   auto own = names.OwnAddresses();
   EXPECT_TRUE(std::any_of(own.begin(), own.end(),
                           [](const HostAddress& address) { return address.is_loopback(); }));
+}
+
+// --- sec= ---
+
+TEST_F(ExportsTest, WhoIsKnownByItsAddressAndWhoByAKey) {
+  const Exports exports = Parsed("/sys *\n/psk *(sec=psk)\n/both *(sec=sys:psk)\n");
+  const auto error = [&](const std::string& key, std::string_view path) {
+    return exports.Find({"10.0.0.1", 0, key}, path, names_).error().value();
+  };
+  EXPECT_EQ(error("", "/sys"), 0);
+  EXPECT_EQ(error("", "/psk"), ENOKEY);
+  EXPECT_EQ(error("", "/both"), 0);
+  EXPECT_EQ(error("k", "/sys"), EOPNOTSUPP);
+  EXPECT_EQ(error("k", "/psk"), 0);
+  EXPECT_EQ(error("k", "/both"), 0);
+}
+
+TEST_F(ExportsTest, AKeyDoesNotReplaceTheAddress) {
+  const Exports exports = Parsed("/a 10.0.0.0/8(sec=psk)");
+  EXPECT_EQ(exports.Find({"192.0.2.1", 0, "k"}, "/a", names_).error(), Errno(EACCES));
+  EXPECT_TRUE(exports.Find({"10.0.0.1", 0, "k"}, "/a", names_).ok());
+}
+
+TEST_F(ExportsTest, OfEntriesThatSayEquallyExactlyTheFirstThatFitsCounts) {
+  const Exports exports = Parsed("/a 10.0.0.0/8(ro,sec=sys) 10.0.0.0/8(rw,sec=psk)");
+  EXPECT_TRUE(exports.Find({"10.0.0.1", 0, ""}, "/a", names_)->options->read_only);
+  EXPECT_FALSE(exports.Find({"10.0.0.1", 0, "k"}, "/a", names_)->options->read_only);
+}
+
+// Else who leaves its key at home would get what is there for strangers.
+TEST_F(ExportsTest, AHostThatHasToShowAKeyIsNotAStrangerWithoutIt) {
+  const Exports exports = Parsed("/a *(ro) 10.0.0.1(rw,sec=psk)");
+  EXPECT_EQ(exports.Find({"10.0.0.1", 0, ""}, "/a", names_).error(), Errno(ENOKEY));
+  EXPECT_TRUE(exports.Find({"10.0.0.2", 0, ""}, "/a", names_).ok());
+}
+
+TEST_F(ExportsTest, OffersWhatAnyRuleOffers) {
+  EXPECT_EQ(Parsed("/a *\n/b *(sec=psk)").offered(), (SecurityFlavors{true, true}));
+  EXPECT_EQ(Parsed("/a *").offered(), (SecurityFlavors{true, false}));
+  EXPECT_EQ(Parsed("/b *(sec=psk)").offered(), (SecurityFlavors{false, true}));
 }
 
 TEST(Squash, MapsRootAndItsGroupsAndLeavesOthersAlone) {

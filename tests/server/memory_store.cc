@@ -363,8 +363,9 @@ Errno MemoryStore::RemoveXattr(const Identity&, const wire::FileHandle& handle,
 
 OneExport::OneExport(std::shared_ptr<Store> store) : store_(std::move(store)) {}
 
-Result<ExportSource::Found> OneExport::Find(const Exports::Peer&, std::string_view path) {
+Result<ExportSource::Found> OneExport::Find(const Exports::Peer& peer, std::string_view path) {
   if (path != "/export" || withdrawn) return Errno(ENOENT);
+  if (peer.key.empty() ? !security.sys : !security.psk) return Errno(EACCES);
   auto attachment = std::make_shared<Attachment>();
   attachment->path = std::string(path);
   attachment->export_id = MemoryStore::kExportId;

@@ -111,7 +111,10 @@ class OneExport final : public ExportSource {
   // Set before the server starts.
   bool read_only = false;
   SquashRule squash;
+  SecurityFlavors security;
   std::atomic<bool> withdrawn{false};
+
+  SecurityFlavors Offered() const override { return security; }
 
   Result<Found> Find(const Exports::Peer& peer, std::string_view path) override;
 

@@ -76,9 +76,19 @@ TEST(ServerOptions, WhatIsWrongIsNamed) {
 TEST(ServerOptions, TheUsageNamesEveryOption) {
   for (const char* option :
        {"listen=", "port=", "transport=", "clients=", "shards=", "workers=", "pool_size=",
-        "io_uring=", "state=", "exports=", "run_dir=", "log_level="}) {
+        "io_uring=", "state=", "exports=", "run_dir=", "sec=", "key=", "log_level="}) {
     EXPECT_THAT(std::string(UsageText()), HasSubstr(option));
   }
+}
+
+TEST(ServerOptions, AKeyFileIsForWhatIsExportedWithKeys) {
+  const ServerConfiguration configuration = Parse({"-o", "sec=psk,key=/k,clients=*", "/srv/a"});
+  EXPECT_EQ(configuration.key_file, "/k");
+  EXPECT_EQ(configuration.export_options, "sec=psk");
+  EXPECT_THAT(configuration.clients, ElementsAre("*"));
+  EXPECT_THAT(Complaint({"-o", "key=/k", "/srv/a"}), HasSubstr("sec=psk"));
+  EXPECT_THAT(Complaint({"-o", "key=/k,sec=sys", "/srv/a"}), HasSubstr("sec=psk"));
+  EXPECT_EQ(Parse({"-o", "key=/k"}).key_file, "/k");  // the exports file says what is for whom
 }
 
 class StandingClock final : public Clock {

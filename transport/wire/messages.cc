@@ -13,6 +13,8 @@ constexpr Row kRows[] = {
     {Opcode::kPing, "PING"},
     {Opcode::kRetire, "RETIRE"},
     {Opcode::kEnd, "END"},
+    {Opcode::kChallenge, "CHALLENGE"},
+    {Opcode::kProve, "PROVE"},
     {Opcode::kLookup, "LOOKUP"},
     {Opcode::kGetAttr, "GETATTR"},
     {Opcode::kSetAttr, "SETATTR"},

@@ -12,6 +12,8 @@ enum class Opcode : uint16_t {
   kPing = 3,
   kRetire = 4,
   kEnd = 5,
+  kChallenge = 6,
+  kProve = 7,
   kLookup = 10,
   kGetAttr = 11,
   kSetAttr = 12,
@@ -82,6 +84,68 @@ struct HelloReply {
   template <typename C>
   bool Code(C& c) {
     return c.Fixed(fixed);
+  }
+};
+
+// Instead of HELLO, where the two sides prove to each other that they have a key: see transport/auth. In the
+// set-up slot, both of a size that never changes.
+inline constexpr size_t kNonceBytes = 32;
+inline constexpr size_t kProofBytes = 32;
+inline constexpr size_t kPublicKeyBytes = 32;  // X25519
+inline constexpr size_t kMaxKeyNameBytes = 64;
+enum Mechanism : uint32_t {
+  kMechanismKey = 1,   // a key that both sides know by its name
+  kMechanismJoin = 2,  // one more connection of a session that was begun with a key
+};
+struct ChallengeRequest {
+  static constexpr Opcode kOpcode = Opcode::kChallenge;
+  struct {
+    uint32_t magic;  // from here on HELLO's fields
+    uint16_t version;
+    uint16_t channel;
+    uint32_t max_payload;
+    uint32_t epoch;
+    uint64_t session[2];
+    uint32_t mechanism;  // Mechanism
+    uint32_t reserved;
+    std::array<uint8_t, kNonceBytes> nonce;
+    std::array<uint8_t, kPublicKeyBytes> public_key;  // kMechanismKey; else 0
+    std::array<char, kMaxKeyNameBytes> key_name;      // kMechanismKey; filled up with 0
+  } fixed{};
+  template <typename C>
+  bool Code(C& c) {
+    return c.Fixed(fixed);
+  }
+};
+enum ChallengeFlags : uint32_t {
+  kChallengeKnowsSession = 1 << 0,  // the proofs are of the session's secret, too
+};
+struct ChallengeReply {
+  struct {
+    uint32_t version;
+    uint32_t flags;  // ChallengeFlags
+    std::array<uint8_t, kNonceBytes> nonce;
+    std::array<uint8_t, kPublicKeyBytes> public_key;
+  } fixed{};
+  template <typename C>
+  bool Code(C& c) {
+    return c.Fixed(fixed);
+  }
+};
+struct ProveRequest {
+  static constexpr Opcode kOpcode = Opcode::kProve;
+  std::array<uint8_t, kProofBytes> proof{};
+  template <typename C>
+  bool Code(C& c) {
+    return c.Fixed(proof);
+  }
+};
+struct ProveReply {
+  HelloReply hello;
+  std::array<uint8_t, kProofBytes> proof{};
+  template <typename C>
+  bool Code(C& c) {
+    return hello.Code(c) && c.Fixed(proof);
   }
 };
 struct AttachRequest {  // inline payload: the path to mount, absolute

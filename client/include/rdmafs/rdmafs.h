@@ -54,6 +54,8 @@ struct rdmafs_options {
   int read_ahead;        /* 1: fetch ahead of sequential readers; 0 (the default): do not */
   uint64_t ra_max;       /* bytes ahead of one reader: 8 MiB */
   uint64_t ra_total;     /* of the pool, for data read ahead: 32 MiB, half of the pool at most */
+  const char *key_file;  /* sec=psk, with the key of this file (rdmafs-exports(5)); NULL (the default): sec=sys */
+  const char *key_name;  /* which of them; NULL: the first */
 };
 /* The defaults. Cannot fail. */
 RDMAFS_API void rdmafs_options_init(struct rdmafs_options *options);

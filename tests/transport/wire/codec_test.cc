@@ -20,7 +20,8 @@ concept IsRequest = requires {
 };
 
 using Messages = testing::Types<
-    HelloRequest, HelloReply, AttachRequest, PingRequest, RetireRequest, EndRequest, EmptyBody, EntryReply,
+    HelloRequest, HelloReply, AttachRequest, PingRequest, RetireRequest, EndRequest,
+    ChallengeRequest, ChallengeReply, ProveRequest, ProveReply, EmptyBody, EntryReply,
     AttributesReply, CountReply, LookupRequest, UnlinkRequest, RmDirRequest, ReadLinkRequest,
     StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest, MkDirRequest,
     SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, StatFsReply, OpenRequest,

@@ -1,0 +1,71 @@
+// HMAC and X25519 give what their RFCs say.
+#include "transport/auth/cipher.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+
+#include "absl/strings/escaping.h"
+
+namespace rdmafs::auth {
+namespace {
+
+Digest FromHex(const std::string& hex) {
+  const std::string bytes = absl::HexStringToBytes(hex);
+  Digest digest{};
+  std::memcpy(digest.data(), bytes.data(), std::min(bytes.size(), digest.size()));
+  return digest;
+}
+
+RandomSource Fixed(const Digest& bytes) {
+  return [bytes](absl::Span<std::byte> out) { std::memcpy(out.data(), bytes.data(), out.size()); };
+}
+
+// RFC 4231, case 1: a key of 20 bytes is the same as one that is filled up with zeros.
+TEST(Hmac, GivesTheValueOfTheRfcOverAllParts) {
+  const Secret key(FromHex("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b"));
+  EXPECT_EQ(Hmac(key, {Bytes("Hi "), Bytes("There")}),
+            FromHex("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"));
+}
+
+// RFC 7748, section 6.1.
+TEST(EphemeralKey, GivesTheValuesOfTheRfc) {
+  const EphemeralKey alice(
+      Fixed(FromHex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")));
+  const EphemeralKey bob(
+      Fixed(FromHex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")));
+  EXPECT_EQ(alice.public_key(),
+            FromHex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"));
+  EXPECT_EQ(bob.public_key(),
+            FromHex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"));
+  const Digest shared = FromHex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+  EXPECT_EQ(alice.Agree(bob.public_key())->bytes(), shared);
+  EXPECT_EQ(bob.Agree(alice.public_key())->bytes(), shared);
+}
+
+TEST(EphemeralKey, RefusesAPointThatWouldMakeTheSecretKnown) {
+  const EphemeralKey key(SystemRandom);
+  EXPECT_FALSE(key.Agree(Digest{}).has_value());
+  Digest one{};
+  one[0] = 1;
+  EXPECT_FALSE(key.Agree(one).has_value());
+}
+
+TEST(SameBytes, SeesADifferenceAtEitherEnd) {
+  Digest a{}, b{};
+  EXPECT_TRUE(SameBytes(a, b));
+  b[31] = 1;
+  EXPECT_FALSE(SameBytes(a, b));
+  a[0] = 1;
+  EXPECT_FALSE(SameBytes(a, b));
+}
+
+TEST(Secret, IsWiped) {
+  Secret secret(FromHex("ff"));
+  secret.Wipe();
+  EXPECT_EQ(secret.bytes(), Digest{});
+}
+
+}  // namespace
+}  // namespace rdmafs::auth
