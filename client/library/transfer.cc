@@ -16,6 +16,7 @@ absl::Span<std::byte> BytesOf(const iovec& piece) {
 }  // namespace
 
 Errno Transfer::Check(const Request& request) {
+  if (Errno error = request.file.Allows(request.direction); !error.ok()) return error;
   uint64_t total = 0;
   for (const iovec& piece : request.pieces) {
     if (piece.iov_len > INT64_MAX - total) return Errno(EINVAL);

@@ -7,6 +7,7 @@
  *            -ETIMEDOUT   the server was not there for timeout_ms
  *            -ENOTCONN    rdmafs_disconnect() was called
  *            -EFAULT      memory that is not mapped, or not writable where it has to be
+ *            -EBADF       a read of a file that was opened O_WRONLY, a write to one opened O_RDONLY
  *            -EINVAL      an argument that cannot be right
  *            -ECHILD      the handle was made before a fork(2): it is the parent's
  * THREADS  Every function may be called by any thread at any time, for one handle too, but for what ends a
