@@ -1,5 +1,5 @@
 // LibraryTest: the functions of <rdmafs/rdmafs.h> over a server of this process, which serves a fresh
-// directory, on TCP and on the loopback transport (where the rules are those of verbs).
+// directory: on TCP, on the loopback transport (where the rules are those of verbs), and on a real device.
 #pragma once
 
 #include <fcntl.h>
@@ -17,7 +17,9 @@
 #include "server/posix_store.h"
 #include "server/server.h"
 #include "tests/server/memory_store.h"
+#include "tests/transport/rdma/test_address.h"
 #include "transport/loopback/loopback_transport.h"
+#include "transport/rdma/rdma_transport.h"
 #include "transport/tcp/tcp_transport.h"
 
 namespace rdmafs::library {
@@ -46,7 +48,7 @@ class LibraryTest : public testing::TestWithParam<const char*> {
         },
         server::ServerOptions{.shard_count = 2, .worker_count = 8});
     transport_ = Make({arena_, messages_, clock_});
-    auto listener = transport_->Listen({"127.0.0.1", 0}, {}, accept_loop_, [this](auto connection) {
+    auto listener = transport_->Listen({Host(), 0}, {}, accept_loop_, [this](auto connection) {
       server_->Accept(std::move(connection));
     });
     ASSERT_TRUE(listener.ok()) << listener.status();
@@ -74,11 +76,13 @@ class LibraryTest : public testing::TestWithParam<const char*> {
 
   rdmafs_fs* Connect() {
     options_.port = listener_->port();
+    options_.transport = name() == "rdma" ? "rdma" : "auto";
     int error = 0;
     std::string why;
     rdmafs_fs* fs = ConnectWith(
-        "127.0.0.1:/export", &options_,
+        (Host() + ":/export").c_str(), &options_,
         [this](TransportChoice, const TransportResources& resources) {
+          if (name() == "rdma") return Transports{nullptr, Make(resources)};
           return Transports{Make(resources), nullptr};
         },
         &error, &why);
@@ -86,10 +90,13 @@ class LibraryTest : public testing::TestWithParam<const char*> {
     return fs;
   }
   std::unique_ptr<Transport> Make(const TransportResources& resources) {
-    if (std::string_view(GetParam()) == "tcp") return std::make_unique<TcpTransport>(resources);
+    if (name() == "tcp") return std::make_unique<TcpTransport>(resources);
+    if (name() == "rdma") return std::make_unique<RdmaTransport>(resources);
     return std::make_unique<LoopbackTransport>(hub_, resources);
   }
-  bool registers() { return std::string_view(GetParam()) != "tcp"; }
+  static std::string_view name() { return GetParam(); }
+  static std::string Host() { return name() == "rdma" ? TestAddress() : "127.0.0.1"; }
+  static bool registers() { return name() != "tcp"; }
 
   static std::string Pattern(size_t size, unsigned seed = 1) {
     std::string text(size, 0);
