@@ -93,7 +93,7 @@ PayloadMemory Transfer::Reach(Segment& segment) {
     }
     // The pool is empty: nothing but the caller's memory is left.
   }
-  segment.once = owner.registers_memory();
+  segment.once = owner.registers_memory() && !owner.memory().Keeps(segment.memory);
   if (segment.once) owner.traffic().call_registrations.fetch_add(1, std::memory_order_relaxed);
   return {segment.memory, {}, segment.memory};
 }
