@@ -75,6 +75,8 @@ Errno CallerMemory::Register(absl::Span<std::byte> memory, int directions) {
     ranges_[begin] = {.size_bytes = memory.size(), .directions = directions};
     range_bytes_ += memory.size();
   }
+  // What was kept of a mapping that was here before may still be in the cache.
+  if (watch_ != nullptr) Forget(memory);
   std::vector<MemoryRegionCache::Pin> pins;
   const Errno error = Pin(memory, directions, pins);
   if (!error.ok()) {

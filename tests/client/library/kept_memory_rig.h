@@ -91,6 +91,14 @@ class CacheTransport final : public Transport {
     return absl::UnavailableError("none");
   }
   MemoryRegionCache::Statistics memory_statistics() const override { return cache_.statistics(); }
+  Result<std::vector<MemoryRegionCache::Pin>> PinMemory(absl::Span<std::byte> memory,
+                                                        MemoryAccess access) override {
+    auto pin = cache_.LookupForeign(memory, access);
+    if (!pin.ok()) return pin.error();
+    std::vector<MemoryRegionCache::Pin> pins;
+    pins.push_back(*std::move(pin));
+    return pins;
+  }
   void ForgetMemory(absl::Span<const std::byte> memory) override { cache_.Invalidate(memory); }
   void TrimMemory() override { cache_.Trim(); }
 

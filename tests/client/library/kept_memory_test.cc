@@ -107,6 +107,21 @@ TEST_F(KeptMemory, WhatWasRegisteredIsForgottenWhenTheProcessForks) {
   ::munmap(pages.data(), pages.size());
 }
 
+TEST_F(KeptMemory, WhatTheProgramRegistersItselfIsOfThePagesThatAreThereNow) {
+  auto pages = rig.Map(4 * kPage);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(rig.Use(pages));
+    pages = rig.Map(4 * kPage, pages.data());
+    ASSERT_EQ(rig.memory.Register(pages, static_cast<int>(Direction::kReadTo)), kOk);
+    {
+      const auto pin = rig.cache.LookupForeign(pages, MemoryAccess::kRemoteWrite);
+      EXPECT_TRUE(rig.registrar.Reaches(pin->keys.lkey, pages));
+    }
+    EXPECT_EQ(rig.memory.Unregister(pages), kOk);
+  }
+  ::munmap(pages.data(), pages.size());
+}
+
 TEST_F(KeptMemory, MemoryThatOthersCanChangeIsNeverKept) {
   const int file = ::memfd_create("shared", MFD_CLOEXEC);
   ASSERT_EQ(::ftruncate(file, 4 * kPage), 0);

@@ -122,6 +122,41 @@ TEST_P(LibraryTest, PlainMemoryGoesThroughABounceBufferUpTo64KiBAndIsRegisteredF
   EXPECT_EQ(rdmafs_close(file), 0);
 }
 
+TEST_P(LibraryTest, WithMrCacheUffdPlainMemoryIsRegisteredForManyCalls) {
+  const std::string content = Pattern(kMi);
+  Put("f", content);
+  ASSERT_EQ(rdmafs_disconnect(fs_), 0);
+  options_.mr_cache = "uffd";
+  fs_ = Connect();
+  ASSERT_NE(fs_, nullptr);
+  rdmafs_file* file = Open("f");
+  constexpr int kTurns = 20;
+  const auto map = [](void* where) {
+    return static_cast<char*>(::mmap(where, kMi, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | (where != nullptr ? MAP_FIXED : 0), -1, 0));
+  };
+  char* memory = map(nullptr);
+  const uint64_t before = Statistics().memory_registrations;
+  for (int i = 0; i < kTurns; ++i) {
+    ASSERT_EQ(rdmafs_readto(file, memory, kMi, 0, nullptr), int64_t{kMi});
+    ASSERT_EQ(std::memcmp(memory, content.data(), kMi), 0);
+    ASSERT_EQ(rdmafs_writefrom(file, memory, kMi, 0, nullptr), int64_t{kMi});
+  }
+  EXPECT_EQ(Statistics().call_registrations, 0u);
+  // One for each direction (and, on iWARP, each connection).
+  EXPECT_LE(Statistics().memory_registrations - before, name() == "rdma" ? 4u : 0u);
+  EXPECT_EQ(Statistics().watched_bytes, registers() ? kMi : 0);
+  for (int i = 0; i < kTurns; ++i) {
+    ASSERT_EQ(map(memory), memory);
+    ASSERT_EQ(rdmafs_readto(file, memory, kMi, 0, nullptr), int64_t{kMi});
+    ASSERT_EQ(std::memcmp(memory, content.data(), kMi), 0) << "turn " << i;
+  }
+  EXPECT_EQ(Statistics().mapping_changes, registers() ? uint64_t{kTurns} : 0);
+  EXPECT_EQ(Statistics().copied_bytes, 0u);
+  EXPECT_EQ(rdmafs_close(file), 0);
+  ::munmap(memory, kMi);
+}
+
 TEST_P(LibraryTest, SmallDataComeWithTheMessageAndAreCopiedOnce) {
   Put("f", Pattern(4 * kKi));
   rdmafs_file* file = Open("f");

@@ -171,6 +171,10 @@ TEST_P(LibraryNames, WhatIsWrongWithAConnectionIsSaid) {
   options.transport = "pigeon";
   EXPECT_EQ(rdmafs_connect("127.0.0.1:/", &options, &fs, why, sizeof why), -EINVAL);
   options.transport = "tcp";
+  options.mr_cache = "sometimes";
+  EXPECT_EQ(rdmafs_connect("127.0.0.1:/", &options, &fs, why, sizeof why), -EINVAL);
+  EXPECT_NE(std::string(why).find("mr_cache"), std::string::npos);
+  options.mr_cache = "uffd";
   options.port = 1;
   EXPECT_EQ(rdmafs_connect("127.0.0.1:/", &options, &fs, why, 5), -ENOTCONN);
   EXPECT_EQ(std::strlen(why), 4u) << "cut off, with its 0 byte";
