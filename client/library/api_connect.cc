@@ -37,6 +37,10 @@ absl::Status ParseOptions(const rdmafs_options& given, Export::Options& options)
   } else if (transport != "auto") {
     return absl::InvalidArgumentError("transport is not auto, rdma or tcp");
   }
+  const std::string_view mr_cache = given.mr_cache == nullptr ? "off" : given.mr_cache;
+  if (mr_cache != "off" && mr_cache != "uffd")
+    return absl::InvalidArgumentError("mr_cache is not off or uffd");
+  options.watches_mappings = mr_cache == "uffd";
   if (given.port == 0 || given.port > 65535) return absl::InvalidArgumentError("no such port");
   if (given.threads > 64 || given.connections > 64)
     return absl::InvalidArgumentError("more than 64 threads or connections");
@@ -99,6 +103,7 @@ void rdmafs_options_init(rdmafs_options* options) {
   *options = {};
   options->size = sizeof *options;
   options->transport = "auto";
+  options->mr_cache = "off";
   options->port = 20490;
   options->connections = 4;
   options->pool_bytes = uint64_t{64} << 20;

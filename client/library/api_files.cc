@@ -32,7 +32,8 @@ void Opened(const OpenRequest& request, OpenId id, const FileHandle& handle, Err
             Finish finish) {
   if (error.ok()) {
     ++request.owner.file_count;
-    *request.file = new rdmafs_file{{request.owner, request.shard, id, handle}};
+    *request.file = new rdmafs_file{
+        {request.owner, request.shard, id, handle, request.flags & O_ACCMODE}};
   }
   finish(error);
 }
@@ -296,6 +297,7 @@ int64_t rdmafs_read_pool(rdmafs_file* file, size_t length, uint64_t offset, rdma
   if (length > wire::kMaxPayloadBytes || buffer == nullptr) return -EINVAL;
   OpenFile& open = file->open;
   if (!open.owner.OfThisProcess()) return -ECHILD;
+  if (Errno error = open.Allows(Direction::kReadTo); !error.ok()) return -error.value();
   const PoolRead read{open, open.owner.buffers().Begin(), length, offset, buffer};
   return RunOn(open, call, [read](FileSystem& file_system, Finish finish) {
     StartPoolRead(file_system, read, finish);
@@ -306,6 +308,7 @@ int64_t rdmafs_write_pool(rdmafs_file* file, const rdmafs_buffer* buffer, size_t
                           size_t length, uint64_t offset, rdmafs_call* call) {
   OpenFile& open = file->open;
   if (!open.owner.OfThisProcess()) return -ECHILD;
+  if (Errno error = open.Allows(Direction::kWriteFrom); !error.ok()) return -error.value();
   auto bytes = open.owner.buffers().Use(buffer->id, from, length);
   if (!bytes.ok()) return -bytes.error().value();
   WriteRequest request{open.id, offset, {bytes->bytes, std::move(bytes->hold), {}}, 0,

@@ -75,6 +75,8 @@ Errno CallerMemory::Register(absl::Span<std::byte> memory, int directions) {
     ranges_[begin] = {.size_bytes = memory.size(), .directions = directions};
     range_bytes_ += memory.size();
   }
+  // What was kept of a mapping that was here before may still be in the cache.
+  if (watch_ != nullptr) Forget(memory);
   std::vector<MemoryRegionCache::Pin> pins;
   const Errno error = Pin(memory, directions, pins);
   if (!error.ok()) {
@@ -135,6 +137,21 @@ void CallerMemory::End(const Use& use) {
   --ranges_.at(reinterpret_cast<uintptr_t>(use.range.data())).use_count;
 }
 
+absl::Status CallerMemory::WatchMappings(const Clock& clock) {
+  auto watch =
+      MappingWatch::Create(clock, [this](absl::Span<std::byte> memory) { Forget(memory); });
+  if (!watch.ok()) return watch.status();
+  watch_ = *std::move(watch);
+  return absl::OkStatus();
+}
+
+bool CallerMemory::Keeps(absl::Span<std::byte> memory) {
+  if (watch_ == nullptr) return false;
+  if (watch_->Stands(memory)) return true;
+  Forget(memory);
+  return false;
+}
+
 void CallerMemory::Forget(absl::Span<std::byte> memory) {
   for (Transport* transport : transports_) {
     if (transport == nullptr) continue;
@@ -144,8 +161,10 @@ void CallerMemory::Forget(absl::Span<std::byte> memory) {
 }
 
 CallerMemory::Statistics CallerMemory::statistics() const {
+  const MappingWatch::Statistics watch =
+      watch_ != nullptr ? watch_->statistics() : MappingWatch::Statistics{};
   absl::MutexLock lock(&mutex_);
-  return {ranges_.size(), range_bytes_};
+  return {ranges_.size(), range_bytes_, watch.range_bytes, watch.change_count};
 }
 
 }  // namespace rdmafs::library

@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "client/library/mapping_watch.h"
 #include "transport/connection.h"
 
 namespace rdmafs::library {
@@ -30,6 +32,7 @@ class CallerMemory {
   };
   struct Statistics {
     uint64_t range_count, range_bytes;
+    uint64_t watched_bytes, change_count;
   };
 
   // Asked to pin and to forget memory; outlives this. Those that are not used are nullptr.
@@ -39,9 +42,16 @@ class CallerMemory {
   Errno Register(absl::Span<std::byte> memory, int directions);
   Errno Unregister(absl::Span<std::byte> memory);
 
+  // From now on registrations of plain memory are kept for further calls where the kernel tells of
+  // changes. Before the first transfer. The clock must outlive this.
+  absl::Status WatchMappings(const Clock& clock);
+
   // The registered range that `memory` lies in, for this direction.
   Use Begin(absl::Span<std::byte> memory, Direction direction);
   void End(const Use& use);
+  // Whether registrations of this plain memory may be kept (see MappingWatch::Stands). If not, there
+  // is none now, and what is registered for a call must be forgotten after it.
+  bool Keeps(absl::Span<std::byte> memory);
   // A registration for one call has served.
   void Forget(absl::Span<std::byte> memory);
 
@@ -62,6 +72,7 @@ class CallerMemory {
             std::vector<MemoryRegionCache::Pin>& pins);
 
   Transport* const transports_[2];
+  std::unique_ptr<MappingWatch> watch_;
   mutable absl::Mutex mutex_;
   Ranges ranges_ ABSL_GUARDED_BY(mutex_);  // by their first byte; none touches another
   uint64_t range_bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -86,6 +86,9 @@ absl::Status Export::Connect(const TransportFactory& make_transports) {
   if (!client.ok()) return client.status();
   client_ = *std::move(client);
   transport_name_ = connector_->chosen();
+  if (options_.watches_mappings && registers_memory()) {
+    if (absl::Status status = memory_->WatchMappings(clock_); !status.ok()) return status;
+  }
   BuildStacks();
   return absl::OkStatus();
 }
@@ -150,8 +153,11 @@ void Export::Describe(rdmafs_statistics& out) const {
   out.completions = completions_.count();
   out.files = file_count;
   out.nodes = node_count;
-  out.registered_ranges = memory_->statistics().range_count;
-  out.registered_bytes = memory_->statistics().range_bytes;
+  const CallerMemory::Statistics registered = memory_->statistics();
+  out.registered_ranges = registered.range_count;
+  out.registered_bytes = registered.range_bytes;
+  out.watched_bytes = registered.watched_bytes;
+  out.mapping_changes = registered.change_count;
   out.direct_bytes = traffic_.direct;
   out.bounced_bytes = traffic_.bounced;
   out.inline_bytes = traffic_.inlined;

@@ -59,6 +59,7 @@ class Export {
     int connections = 4;
     size_t pool_bytes = size_t{64} << 20;
     Nanoseconds timeout = 0;
+    bool watches_mappings = false;  // registrations of plain memory are kept
     ReadAheadOptions read_ahead{.mode = ReadAheadMode::kOff};
     KeySource key;
   };

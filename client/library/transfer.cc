@@ -16,6 +16,7 @@ absl::Span<std::byte> BytesOf(const iovec& piece) {
 }  // namespace
 
 Errno Transfer::Check(const Request& request) {
+  if (Errno error = request.file.Allows(request.direction); !error.ok()) return error;
   uint64_t total = 0;
   for (const iovec& piece : request.pieces) {
     if (piece.iov_len > INT64_MAX - total) return Errno(EINVAL);
@@ -92,7 +93,7 @@ PayloadMemory Transfer::Reach(Segment& segment) {
     }
     // The pool is empty: nothing but the caller's memory is left.
   }
-  segment.once = owner.registers_memory();
+  segment.once = owner.registers_memory() && !owner.memory().Keeps(segment.memory);
   if (segment.once) owner.traffic().call_registrations.fetch_add(1, std::memory_order_relaxed);
   return {segment.memory, {}, segment.memory};
 }

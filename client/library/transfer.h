@@ -1,6 +1,8 @@
 // Transfer: a read or write of a program, as the calls that it takes.
 #pragma once
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/uio.h>
 
 #include <vector>
@@ -15,7 +17,14 @@ struct OpenFile {
   const size_t shard;
   const OpenId id;
   const FileHandle handle;
+  const int access_mode = O_RDONLY;  // the server may have opened it for more
   std::atomic<uint64_t> operation_count{0};
+
+  // EBADF when it was not opened for this.
+  Errno Allows(Direction direction) const {
+    const int other = direction == Direction::kReadTo ? O_WRONLY : O_RDONLY;
+    return access_mode == other ? Errno(EBADF) : kOk;
+  }
 };
 
 // Carries pieces of memory to or from a stretch of a file, at most 1 MiB with each call and 16 calls at

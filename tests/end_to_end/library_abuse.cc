@@ -1,7 +1,7 @@
 // library_abuse: tries to make librdmafs read stale or write into memory that is no longer there. Every
 // read goes to memory whose mapping has just changed, and is compared with the file.
 //
-//   library_abuse HOST:DIR PORT TRANSPORT FILE ROUNDS
+//   library_abuse HOST:DIR PORT TRANSPORT FILE ROUNDS MR_CACHE
 //
 // FILE: 8 MiB or more, byte i of which is (i * 0x9E3779B97F4A7C15) >> 56.
 #include <fcntl.h>
@@ -211,12 +211,13 @@ void Forked(int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 6) return 2;
+  if (argc != 7) return 2;
   rdmafs_options options;
   rdmafs_options_init(&options);
   options.port = static_cast<unsigned>(std::atoi(argv[2]));
   options.transport = argv[3];
   options.threads = 2;
+  options.mr_cache = argv[6];
   char why[256];
   if (rdmafs_connect(argv[1], &options, &fs, why, sizeof why) != 0) {
     std::printf("FAULT: %s\n", why);
@@ -244,6 +245,8 @@ int main(int argc, char** argv) {
   Expect("reconnects", static_cast<int64_t>(statistics.reconnects), 0);
   Expect("close", rdmafs_close(file), 0);
   Expect("disconnect", rdmafs_disconnect(fs), 0);
-  std::printf("%ld reads, %ld faults\n", reads.load(), faults.load());
+  std::printf("%ld reads, %ld faults; %llu registrations for one call, %llu changes told of\n", reads.load(),
+              faults.load(), static_cast<unsigned long long>(statistics.call_registrations),
+              static_cast<unsigned long long>(statistics.mapping_changes));
   return faults != 0;
 }

@@ -7,6 +7,7 @@
  *            -ETIMEDOUT   the server was not there for timeout_ms
  *            -ENOTCONN    rdmafs_disconnect() was called
  *            -EFAULT      memory that is not mapped, or not writable where it has to be
+ *            -EBADF       a read of a file that was opened O_WRONLY, a write to one opened O_RDONLY
  *            -EINVAL      an argument that cannot be right
  *            -ECHILD      the handle was made before a fork(2): it is the parent's
  * THREADS  Every function may be called by any thread at any time, for one handle too, but for what ends a
@@ -56,6 +57,7 @@ struct rdmafs_options {
   uint64_t ra_total;     /* of the pool, for data read ahead: 32 MiB, half of the pool at most */
   const char *key_file;  /* sec=psk, with the key of this file (rdmafs-exports(5)); NULL (the default): sec=sys */
   const char *key_name;  /* which of them; NULL: the first */
+  const char *mr_cache;  /* "off" (the default), or "uffd": see rdmafs_readto */
 };
 /* The defaults. Cannot fail. */
 RDMAFS_API void rdmafs_options_init(struct rdmafs_options *options);
@@ -164,6 +166,12 @@ RDMAFS_API int64_t rdmafs_seek(rdmafs_file *file, uint64_t offset, int whence,
  * longer ones through a registration for this call alone. Over TCP data are received into it. 4 KiB or less
  * come with the answer, and are copied once.
  *
+ * With mr_cache "uffd" the registration of such a longer one is kept for the next call, until the kernel says
+ * (userfaultfd(2)) that the mapping has changed: munmap, mremap, mmap over it, MADV_DONTNEED and its like, fork.
+ * It is for private anonymous memory (malloc, stacks), needs Linux 5.19, and makes a change of memory that was read
+ * to take some microseconds longer. Another userfaultfd of the program on the same memory excludes it.
+ * MADV_GUARD_INSTALL (Linux 6.13) is not told of: not on such memory.
+ *
  * The memory must stay mapped until the result is there. Lengths beyond 1 MiB are several operations: not one
  * atomic read. */
 RDMAFS_API int64_t rdmafs_readto(rdmafs_file *file, void *data, size_t length, uint64_t offset,
@@ -231,6 +239,7 @@ struct rdmafs_statistics {
   uint64_t call_registrations;  /* registrations for one call */
   uint64_t memory_registrations, memory_lookups, memory_hits; /* of the RDMA transport */
   uint64_t bytes_sent, bytes_received, reconnects;
+  uint64_t watched_bytes, mapping_changes; /* mr_cache uffd: plain memory watched now; changes told of */
 };
 /* size: sizeof(struct rdmafs_statistics). Cannot fail. */
 RDMAFS_API void rdmafs_get_statistics(rdmafs_fs *fs, struct rdmafs_statistics *statistics, size_t size);
