@@ -189,7 +189,6 @@ Result<MemoryRegionCache::Pin> MemoryRegionCache::LookupForeign(absl::Span<std::
     return pin;
   }
   const Key key{address, {memory.size(), access}};
-  const Nanoseconds now = clock_.Now();
   ForeignMap garbage;
   std::shared_ptr<Foreign> entry;
   uint64_t invalidations;
@@ -197,7 +196,7 @@ Result<MemoryRegionCache::Pin> MemoryRegionCache::LookupForeign(absl::Span<std::
   {
     absl::MutexLock lock(&mutex_);
     CollectDead(garbage);
-    auto found = FindForeign(key, now, garbage);
+    auto found = FindForeign(key, garbage);
     if (found.ok()) entry = *found;
     remembered = found.error();
     invalidations = invalidations_;
@@ -217,11 +216,11 @@ Result<MemoryRegionCache::Pin> MemoryRegionCache::LookupForeign(absl::Span<std::
 
 // The entry of exactly this range and access; the error of one that failed lately; else ENOENT.
 Result<std::shared_ptr<MemoryRegionCache::Foreign>> MemoryRegionCache::FindForeign(
-    const Key& key, Nanoseconds now, ForeignMap& garbage) {
+    const Key& key, ForeignMap& garbage) {
   auto found = foreign_.find(key);
   if (found == foreign_.end()) return Errno(ENOENT);
   Foreign& entry = *found->second;
-  if (!entry.error.ok() && now >= entry.expires) {
+  if (!entry.error.ok() && clock_.Now() >= entry.expires) {
     Unlink(found, garbage);
     return Errno(ENOENT);
   }

@@ -122,7 +122,7 @@ class MemoryRegionCache {
   void AddOwned(Arena::Slab slab);
   Owned RegisterOwned(Arena::Slab slab);
 
-  Result<std::shared_ptr<Foreign>> FindForeign(const Key& key, Nanoseconds now, ForeignMap& garbage)
+  Result<std::shared_ptr<Foreign>> FindForeign(const Key& key, ForeignMap& garbage)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Result<std::shared_ptr<Foreign>> RegisterForeign(absl::Span<std::byte> memory, const Key& key,
                                                    uint64_t invalidations);

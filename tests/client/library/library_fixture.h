@@ -125,7 +125,7 @@ class LibraryTest : public testing::TestWithParam<const char*> {
     return statistics;
   }
 
-  const MonotonicClock clock_;
+  const MonotonicClock clock_{};
   std::string directory_;
   Arena arena_;
   BufferPool messages_{arena_, {.payload_bytes = 8192, .headroom_bytes = 0, .tailroom_bytes = 0}};
