@@ -26,10 +26,16 @@ void SetLock(Call& call) {
   const auto& r = call.request<wire::SetLockRequest>();
   if (!call.Address(r.open_id, false)) return;
   if (call.cancelled) return call.Fail(Errno(EINTR));
+  const bool wait = (r.flags & wire::kLockWait) != 0;
+  // Lost while it waited for the end of the grace period: as a wait that had begun (OnClosed).
+  if (wait && !call.channel().open()) {
+    call.wait_lost = true;
+    return call.Fail(Errno(EINTR));
+  }
   // The answer may come now, or from any thread that makes room: either way by the loop.
   call.wait = call.context().locks.Set(
       call.file().id(), OwnerOf(call, r.range.owner), {call.session().number(), r.open_id}, r.range,
-      (r.flags & wire::kLockFlock) != 0, (r.flags & wire::kLockWait) != 0,
+      (r.flags & wire::kLockFlock) != 0, wait,
       [&call](Result<Unit> result) {
         call.AnswerError(result.error());
         call.Resume(&Call::Finish);
