@@ -15,25 +15,23 @@ void Actor::Run(int operation_count) {
 }
 
 void Actor::Step() {
-  switch (random().Below(10)) {
-    case 0:
-    case 1:
-      return Make();
-    case 2:
-      return Remove();
-    case 3:
-      return Move();
-    case 4:
-      return Look();
-    case 5:
-    case 6:
-      return WriteAndRead();
-    case 7:
-    case 8:
-      return Append();
-    default:
-      return LockAndUnlock();
-  }
+  static constexpr struct {
+    const char* name;
+    void (Actor::*step)();
+  } kSteps[] = {{"Make", &Actor::Make},
+                {"Make", &Actor::Make},
+                {"Remove", &Actor::Remove},
+                {"Move", &Actor::Move},
+                {"Look", &Actor::Look},
+                {"WriteAndRead", &Actor::WriteAndRead},
+                {"WriteAndRead", &Actor::WriteAndRead},
+                {"Append", &Actor::Append},
+                {"Append", &Actor::Append},
+                {"LockAndUnlock", &Actor::LockAndUnlock}};
+  const auto& chosen = kSteps[random().Below(std::size(kSteps))];
+  ++operation_count;
+  doing = chosen.name;
+  (this->*chosen.step)();
 }
 
 bool Actor::IsUnknown(Errno error, const char* what) {
@@ -244,8 +242,11 @@ void Actor::LockAndUnlock() {
       [&](FileSystem& fs, Reply<Unit> reply) { fs.SetLock(lock_, range, 0, std::move(reply)); });
   if (!unlocked.ok()) {
     Expect(IsUnknown(unlocked.error(), "unlock"), "unlock: " + unlocked.error().ToString());
-    shared_.exclusive = false;  // it may be held for ever
-    lock_ = 0;
+    // It may be held, by what a program does then: it closes the file.
+    shared_.exclusive = false;
+    const OpenId closed = std::exchange(lock_, 0);
+    (void)mount_.Do<Unit>(
+        [&](FileSystem& fs, Reply<Unit> reply) { fs.Release(closed, std::move(reply)); });
   }
 }
 

@@ -44,6 +44,8 @@ class Actor {
   // After the end: what is on the disk against what it believes.
   void Check(server::MemoryStore& disk);
   bool ended = false;
+  int operation_count = 0;  // begun
+  const char* doing = "";
 
  private:
   struct File {

@@ -6,7 +6,8 @@
 namespace rdmafs::simulation {
 namespace {
 
-constexpr Nanoseconds kEnd = 1200 * kSecond;
+// Trouble ends in time for all that it has held up.
+constexpr Nanoseconds kTroubleEnd = 600 * kSecond, kEnd = 1200 * kSecond;
 constexpr int kMounts = 2;
 constexpr int kActorsPerMount = 2;
 constexpr int kOperations = 16;
@@ -95,10 +96,15 @@ class Run {
  private:
   void Until(const std::function<bool()>& done, const char* what) {
     const auto more = [&] {
-      if (troubled_) MakeTrouble();
+      if (troubled_) scheduler_.Now() < kTroubleEnd ? MakeTrouble() : Repair();
       return done();
     };
-    if (!scheduler_.RunUntil(more, kEnd)) shared_.Complain(absl::StrCat("not in time: ", what));
+    if (scheduler_.RunUntil(more, kEnd)) return;
+    std::string under_way;
+    for (const auto& actor : actors_) {
+      if (!actor->ended) absl::StrAppend(&under_way, ", ", actor->doing, " (", actor->operation_count, ")");
+    }
+    shared_.Complain(absl::StrCat("not in time: ", what, under_way));
   }
 
   bool AllEnded() const {
@@ -142,13 +148,14 @@ class Run {
 
   // The first mount's host is gone. Its applications end with it.
   void Die() {
-    died_ = true;
+    died_ = dying_ = true;
     SimulatedClient& mount = *mounts_[0];
     mount.network().set_unplugged(true);
     CutAll(mount);
     threads_.push_back(scheduler_.Start([this, &mount] {
       scheduler_.Sleep(5 * kSecond);  // until it knows
       mount.Shutdown();
+      dying_ = false;
     }));
   }
 
@@ -184,7 +191,7 @@ class Run {
       ended = 1;
     }));
     const bool in_time =
-        scheduler_.RunUntil([&] { return ended != 0 && AllEnded(); }, kEnd + 600 * kSecond);
+        scheduler_.RunUntil([&] { return ended != 0 && !dying_ && AllEnded(); }, kEnd + 600 * kSecond);
     CHECK(in_time);  // else there are threads that cannot be joined
     for (std::thread& thread : threads_) thread.join();
     // Their sessions are over, or will be with the lease.
@@ -207,7 +214,7 @@ class Run {
   Nanoseconds start_at_ = 0;
   int connected_ = 0;
   bool troubled_ = false;
-  bool died_ = false;
+  bool died_ = false, dying_ = false;
 };
 
 }  // namespace

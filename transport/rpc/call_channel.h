@@ -153,6 +153,7 @@ class CallChannel final : public ConnectionHandler {
 
   std::unique_ptr<Connection> connection_;
   bool resumed_ = false;
+  bool in_new_session_ = false;  // of which what is kept does not know yet
   uint64_t connects_ = 0;
   uint16_t credits_ = 1;
   uint32_t in_flight_ = 0;

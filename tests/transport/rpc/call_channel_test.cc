@@ -175,6 +175,23 @@ TEST_F(CallChannelTest, InANewSessionWhatCanBeRepeatedIsSentAgainInOrderAndTheRe
   EXPECT_EQ(PostedName(1), 2u);
 }
 
+// The client hears of the new session by another of its connections, while this one is lost again.
+TEST_F(CallChannelTest, ANewSessionThatBeganWithoutAConnectionIsNewToItsFirst) {
+  ConnectAndResume(8);
+  Start(0, OnLoss::kFail);
+  script_.Lose();
+  Connect();
+  script_.Lose();
+  channel_.Resume(8, /*same_session=*/false);
+  script_.posted.clear();
+  ConnectAndResume(8, /*same_session=*/true);
+  loop_.RunOnce(0);
+  EXPECT_EQ(outcomes_[0], EIO);
+  Start(1);
+  ASSERT_EQ(script_.posted.size(), 1u);
+  EXPECT_EQ(script_.posted[0].header.sequence, 1u);
+}
+
 TEST_F(CallChannelTest, ACallThatWasNeverSentSurvivesALossWhateverItIs) {
   ConnectAndResume(1);
   Start(0, OnLoss::kRepeat);
