@@ -161,30 +161,6 @@ TEST_F(ScenarioTest, TheGracePeriodEndsWithTheLeaseOfThoseWhoDoNotComeBack) {
   });
 }
 
-// Otherwise it would hold a place in the queue for nobody, and the server could not stop.
-TEST_F(ScenarioTest, AWaitForALockEndsWithItsConnectionInTheGracePeriodToo) {
-  Tell([&] {
-    const OpenId mine = Open(first_), others = Open(second_);
-    ASSERT_EQ(Lock(first_, mine, false), kOk);
-    Unplug(first_);
-    host_.Kill();
-    host_.Start();
-    std::thread trouble = scheduler_.Start([&] {
-      scheduler_.Sleep(3 * kSecond);  // the second one is back, and waits
-      Unplug(second_);
-      first_.network().set_unplugged(false);
-      scheduler_.Sleep(10 * kSecond);  // the first one has its lock again: the grace period is over
-      host_.Kill();
-      host_.Start();
-      second_.network().set_unplugged(false);
-      scheduler_.Sleep(10 * kSecond);
-      first_.Shutdown();
-    });
-    EXPECT_EQ(Lock(second_, others, true), kOk);
-    trouble.join();
-  });
-}
-
 TEST_F(ScenarioTest, TheFirstOperationCompletesWithinASecondOfTheRestart) {
   Tell([&] {
     const OpenId mine = Open(first_);
