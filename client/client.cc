@@ -209,8 +209,7 @@ absl::Status Client::Establish() {
   std::vector<uint16_t> credits(channels_.size());
   if (absl::Status status = OpenChannel(0, session, &credits[0], deadline); !status.ok()) return status;
   newest_session_ = session;
-  const bool same_session = session == resumed_session_;
-  if (!same_session) {
+  if (session != served_session_) {
     // The last attempt opened files and took locks in it, nobody knows how many: it must go.
     if (session == asked) {
       CallFirst(0, wire::EndRequest{}, {}, deadline, [](const Answer&) { return absl::OkStatus(); }).IgnoreError();
@@ -230,12 +229,12 @@ absl::Status Client::Establish() {
     absl::Status status = OpenChannel(i, session, &credits[i], After(options_.set_up_timeout));
     if (!status.ok()) return status;
   }
-  resumed_session_ = session;
+  served_session_ = session;
   for (size_t i = 0; i < channels_.size(); ++i) {
     Shard& shard = shards_[channels_[i].shard];
     RunOn(*shard.loop, [&, i] {
       shard.file_system->set_wants_forget(wants_forget_);
-      channels_[i].channel->Resume(credits[i], same_session);
+      channels_[i].channel->Resume(credits[i], session);
     });
   }
   return absl::OkStatus();

@@ -94,8 +94,6 @@ class Client final : private CallChannel::Owner {
 
   // The set-up thread's (the caller of Connect, then the supervisor).
   absl::Status Establish();
-  using SessionName = std::array<uint64_t, 2>;
-  static constexpr SessionName kNoSession = {0, 0};
   absl::Status OpenChannel(size_t index, SessionName& session, uint16_t* credits, Nanoseconds deadline);
   struct Granted {
     wire::HelloReply hello;
@@ -145,7 +143,7 @@ class Client final : private CallChannel::Owner {
   // The set-up thread's.
   SessionName newest_session_ = kNoSession;   // that the server gave
   std::optional<auth::Secret> session_secret_;  // of it, when it was begun with a key
-  SessionName resumed_session_ = kNoSession;  // that the calls under way are known to
+  SessionName served_session_ = kNoSession;   // in which the files are open, on every connection
   uint32_t epoch_ = 0;                        // attempts to set a session up
   std::array<uint64_t, 2> boot_ = {0, 0};     // of the server's host: the write verifier
   void CompareBoot(const wire::HelloReply& hello);

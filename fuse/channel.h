@@ -36,9 +36,9 @@ class Channel {
   // that was done. It is not when the request is not one of this channel's, and not when its answer has to
   // come in the memory that the operation may still use: that memory is what is returned.
   virtual absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) = 0;
-  // What came by a way on which the kernel may forget to pass a signal on, and has no answer yet.
-  virtual void ForEachForgetful(absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)>) const {
-  }
+  // The requests without an answer that came by a way on which the kernel may lose an INTERRUPT.
+  virtual void ForEachThatMayLoseInterrupts(
+      absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)>) const {}
   // Tells the kernel something nobody asked for (FUSE_NOTIFY_*).
   virtual Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) = 0;
   // Payload bytes that were copied to hand them to the kernel. Any thread.

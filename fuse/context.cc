@@ -6,7 +6,7 @@ namespace rdmafs::fuse {
 
 bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                      absl::Span<const std::byte> data) {
-  if (!ends_.empty()) ends_.erase(ticket.unique);
+  if (!flushes_.empty()) flushes_.erase(ticket.unique);
   if (!given_up_.empty() && given_up_.erase(ticket.unique) != 0) {
     Count(ticket, Errno(EINTR));
     return false;
@@ -30,20 +30,20 @@ void Context::GiveUp(uint64_t unique) {
   const absl::Span<const std::byte> held = parts_.channel.GiveUp(unique, answered);
   if (answered) {
     given_up_.insert(unique);
-    ends_.erase(unique);
+    flushes_.erase(unique);
   }
   if (!held.empty()) parts_.file_system.GiveUp(held);
 }
 
-void Context::LookForUnheard() {
-  const Nanoseconds late = parts_.loop.clock().Now() - kUnheardAfter;
-  std::vector<uint64_t> unheard;  // giving one up changes what is looked through
+void Context::LookForLostInterrupts() {
+  const Nanoseconds late = parts_.loop.clock().Now() - kInterruptPatience;
+  std::vector<uint64_t> interrupted;  // giving one up changes what is looked through
   const auto see = [&](uint64_t unique, uint32_t tid, Nanoseconds since) {
-    if (since < late && tid != 0 && WantsToLeave(static_cast<pid_t>(tid))) unheard.push_back(unique);
+    if (since < late && tid != 0 && WantsToLeave(static_cast<pid_t>(tid))) interrupted.push_back(unique);
   };
-  parts_.channel.ForEachForgetful(see);
-  for (const auto& [unique, end] : ends_) see(unique, end.tid, end.since);
-  for (uint64_t unique : unheard) Interrupt(unique);
+  parts_.channel.ForEachThatMayLoseInterrupts(see);
+  for (const auto& [unique, flush] : flushes_) see(unique, flush.tid, flush.since);
+  for (uint64_t unique : interrupted) Interrupt(unique);
 }
 
 void Context::Release(OpenId open_id) {

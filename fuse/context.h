@@ -75,13 +75,13 @@ class Context {
   // shard's.
   void GiveUp(uint64_t unique);
 
-  // The request of that ticket waits for the server, and its caller may be at his end, when the kernel
-  // passes no signal on: of a FLUSH that has something to tell.
-  void WaitsAtItsEnd(const Ticket& ticket, uint32_t tid) { ends_[ticket.unique] = {tid, ticket.start}; }
-  // Takes those for interrupted who have waited for longer than kUnheardAfter, and want to leave without
+  // A FLUSH that has something to tell waits for the server. Its caller may be at his end, when the kernel
+  // passes no signal on.
+  void AddFlush(const Ticket& ticket, uint32_t tid) { flushes_[ticket.unique] = {tid, ticket.start}; }
+  // Takes those for interrupted who have waited for longer than kInterruptPatience, and want to leave without
   // the kernel having said so.
-  void LookForUnheard();
-  static constexpr Nanoseconds kUnheardAfter = kSecond;
+  void LookForLostInterrupts();
+  static constexpr Nanoseconds kInterruptPatience = kSecond;
 
   // For requests that have no answer, and to count those that were answered by hand.
   void Count(const Ticket& ticket, Errno error);
@@ -90,11 +90,11 @@ class Context {
   const Parts parts_;
   GroupCache groups_;
   size_t releases_in_flight_ = 0;
-  struct End {
+  struct Flush {
     uint32_t tid;
     Nanoseconds since;
   };
-  absl::flat_hash_map<uint64_t, End> ends_;  // by unique
+  absl::flat_hash_map<uint64_t, Flush> flushes_;  // by unique
   absl::flat_hash_set<uint64_t> given_up_;  // answered, and their operations still under way
 };
 

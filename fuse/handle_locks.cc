@@ -91,7 +91,7 @@ void HandleFlush(Context& context, Request& request) {
     context.Answer(request.ticket, kOk);
     return;
   }
-  context.WaitsAtItsEnd(request.ticket, request.header.pid);
+  context.AddFlush(request.ticket, request.header.pid);
   context.file_system().ReleaseOwner(
       open_id, in.lock_owner, [context = &context, ticket = request.ticket](Result<Unit> result) {
         context->Answer(ticket, result);

@@ -58,7 +58,7 @@ class MountedFileSystem {
   void WatchSignals();
   void OpenControlSocket();
   void FreeInterrupted();
-  void LookForUnheard();
+  void LookForLostInterrupts();
   void OnSignal();
   void OnClosed(Errno reason);
   void OnInterrupt(uint64_t unique);
@@ -215,11 +215,11 @@ void MountedFileSystem::FreeInterrupted() {
 }
 
 // While the server is lost, and always with the ring, on which the kernel may forget an interrupt.
-void MountedFileSystem::LookForUnheard() {
+void MountedFileSystem::LookForLostInterrupts() {
   if (settings_.over_io_uring || source_->IsLost()) {
-    for (auto& shard : shards_) shard->LookForUnheard();
+    for (auto& shard : shards_) shard->LookForLostInterrupts();
   }
-  loop_.After(Context::kUnheardAfter, [this] { LookForUnheard(); });
+  loop_.After(Context::kInterruptPatience, [this] { LookForLostInterrupts(); });
 }
 
 void MountedFileSystem::OpenControlSocket() {
@@ -240,7 +240,7 @@ void MountedFileSystem::OpenControlSocket() {
 void MountedFileSystem::Serve() {
   Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
       settings_.over_io_uring ? " (FUSE over io_uring)" : "", read_only_ ? ", read only" : "");
-  LookForUnheard();
+  LookForLostInterrupts();
   loop_.Run();
   Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
 }

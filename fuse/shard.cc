@@ -91,9 +91,9 @@ void Shard::GiveUp(uint64_t unique) {
   });
 }
 
-void Shard::LookForUnheard() {
+void Shard::LookForLostInterrupts() {
   loop_.Post([this] {
-    if (serving_ != nullptr) serving_->context.LookForUnheard();
+    if (serving_ != nullptr) serving_->context.LookForLostInterrupts();
   });
 }
 

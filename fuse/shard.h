@@ -56,8 +56,8 @@ class Shard {
   void CancelWait(CancelToken token);
   // See Context::GiveUp(). Any thread, until StopServing().
   void GiveUp(uint64_t unique);
-  // See Context::LookForUnheard(). Any thread, until StopServing().
-  void LookForUnheard();
+  // See Context::LookForLostInterrupts(). Any thread, until StopServing().
+  void LookForLostInterrupts();
   // Takes no more requests. Waits until the server knows what was released, `patience` at most.
   void StopServing(Nanoseconds patience);
 

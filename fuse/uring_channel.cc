@@ -202,7 +202,7 @@ absl::Span<const std::byte> UringChannel::GiveUp(uint64_t unique, bool& answered
   return device_.GiveUp(unique, answered);
 }
 
-void UringChannel::ForEachForgetful(
+void UringChannel::ForEachThatMayLoseInterrupts(
     absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)> see) const {
   for (const Entry& entry : entries_) {
     if (entry.with_request) see(entry.unique, entry.tid, entry.start);

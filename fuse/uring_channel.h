@@ -53,7 +53,7 @@ class UringChannel final : public Channel, private EventSleeper {
   absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) override;
   // A signal that comes while the kernel hands a request over (before it has marked it as sent) is
   // recorded there, and nowhere passed on: fs/fuse/dev_uring.c of Linux 6.18.
-  void ForEachForgetful(
+  void ForEachThatMayLoseInterrupts(
       absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)> see) const override;
   uint64_t copied_bytes() const override { return copied_bytes_.load(std::memory_order_relaxed); }
 

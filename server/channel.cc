@@ -37,16 +37,31 @@ void Channel::OnMessage(Connection&, ReceivedMessage message) {
   operation->serve(call);
 }
 
+namespace {
+
+bool IsHello(wire::Opcode opcode) {
+  return opcode == wire::Opcode::kHello || opcode == wire::Opcode::kChallenge;
+}
+
+}  // namespace
+
+// Of the first messages, in their order: a hello, or a challenge and its proof.
+const char* Channel::FindHelloFault(wire::Opcode opcode) const {
+  const bool hello = IsHello(opcode);
+  if (!hello && opcode != wire::Opcode::kProve) return "call before the hello";
+  // Until it is answered it is the only call under way.
+  const bool challenged = authentication != nullptr && !authentication->proved;
+  if (references_ > 1 || (hello && challenged)) return "second hello";
+  return hello || challenged ? nullptr : "proof without a challenge";
+}
+
 const char* Channel::FindHeaderFault(const wire::MessageHeader& header) {
   const auto opcode = static_cast<wire::Opcode>(header.opcode);
-  const bool hello = opcode == wire::Opcode::kHello || opcode == wire::Opcode::kChallenge;
-  const bool proof = opcode == wire::Opcode::kProve;
-  if (session_ == nullptr && !hello && !proof) return "call before the hello";
-  // Before the hello is answered the only call under way is the hello.
-  if ((hello || proof) && (session_ != nullptr || references_ > 1)) return "second hello";
-  const bool challenged = authentication != nullptr && !authentication->proved;
-  if (hello && challenged) return "second hello";
-  if (proof && !challenged) return "proof without a challenge";
+  if (session_ == nullptr) {
+    if (const char* fault = FindHelloFault(opcode)) return fault;
+  } else if (IsHello(opcode) || opcode == wire::Opcode::kProve) {
+    return "second hello";
+  }
   const Slot* slot = FindSlot(header.slot);
   if (slot == nullptr) return "slot beyond the credits";
   if (slot->call != nullptr) return "slot in use";

@@ -67,6 +67,7 @@ class Channel final : public ConnectionHandler {
   void OnClosed(Connection& connection, const absl::Status& reason) override;
 
  private:
+  const char* FindHelloFault(wire::Opcode opcode) const;
   const char* FindHeaderFault(const wire::MessageHeader& header);
   Slot* FindSlot(uint32_t number);
   void CancelWait(const Slot& slot);

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/exports.h"
 
 namespace rdmafs::server {
 namespace {
@@ -202,9 +203,10 @@ absl::StatusOr<ServerConfiguration> ParseOptions(absl::Span<const std::string> a
     }
   }
   configuration.directories.assign(argv.begin() + optind, argv.end() - 1);
-  // Who names a key file wants it to be asked for.
+  // Who names a key file wants it to be asked for. (What is wrong with the options is told where they are used.)
+  ExportOptions options;
   if (!configuration.directories.empty() && !configuration.key_file.empty() &&
-      !absl::StrContains(configuration.export_options, "psk")) {
+      ApplyExportOptions(configuration.export_options, options).ok() && !options.security.psk) {
     return absl::InvalidArgumentError("key= is for sec=psk, which is not among the options");
   }
   return configuration;

@@ -1,7 +1,6 @@
 // SessionTable: all sessions, those of clients that are away among them.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string_view>
@@ -16,7 +15,7 @@
 namespace rdmafs::server {
 
 // Fills its argument with unpredictable bytes: getrandom(2), or a test's sequence.
-using RandomSource = std::function<void(absl::Span<std::byte>)>;
+using auth::RandomSource;
 
 // Thread-safe.
 class SessionTable {

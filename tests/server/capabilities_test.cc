@@ -1,5 +1,6 @@
 // What a server can do no more once it has begun, and what it still can. Each in a process of its own.
 #include "server/capabilities.h"
+#include "tests/server/own_process.h"
 
 #include <gtest/gtest.h>
 #include <linux/capability.h>
@@ -24,14 +25,6 @@ uint64_t Set(const std::string& name) {
   }
   return ~uint64_t{0};
 }
-
-#define OR_FAIL(condition)                                         \
-  do {                                                             \
-    if (!(condition)) {                                            \
-      std::fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-      _exit(1);                                                    \
-    }                                                              \
-  } while (false)
 
 [[noreturn]] void DropAsRoot() {
   const CapabilityNeeds needs{.low_port = true};

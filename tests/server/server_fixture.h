@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "server/server.h"
+#include "tests/server/counting_random.h"
 #include "tests/server/memory_store.h"
 #include "tests/server/raw_client.h"
 #include "transport/tcp/tcp_transport.h"
@@ -23,13 +24,9 @@ class ServerFixture : public testing::Test {
   void SetUp() override {
     blocks_ = std::make_unique<BufferPool>(arena_, BufferPool::Options{.cap_bytes = pool_bytes_});
     client_blocks_ = std::make_unique<BufferPool>(arena_, BufferPool::Options{});
-    uint64_t next = 1;
     server_ = std::make_unique<Server>(
         clock_, messages_, *blocks_, exports_,
-        [next](absl::Span<std::byte> bytes) mutable {
-          std::memcpy(bytes.data(), &next, sizeof next);
-          ++next;
-        },
+        CountingRandom(),
         options_);
     auto listener =
         transport_.Listen({"127.0.0.1", 0}, ConnectionOptions{}, accept_loop_,

@@ -10,17 +10,10 @@
 #include <string>
 
 #include "server/posix_store.h"
+#include "tests/server/own_process.h"
 
 namespace rdmafs {
 namespace {
-
-#define OR_FAIL(condition)                                         \
-  do {                                                             \
-    if (!(condition)) {                                            \
-      std::fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-      _exit(1);                                                    \
-    }                                                              \
-  } while (false)
 
 // In a process of its own; it ends with status 0 when all was as it should be.
 [[noreturn]] void ServeAsUser1001() {

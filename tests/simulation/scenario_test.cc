@@ -161,6 +161,41 @@ TEST_F(ScenarioTest, TheGracePeriodEndsWithTheLeaseOfThoseWhoDoNotComeBack) {
   });
 }
 
+// Otherwise it would begin with nobody there to end it: in the way of others, and of the server's end.
+TEST_F(ScenarioTest, AWaitForALockEndsWithItsConnectionInTheGracePeriodToo) {
+  Tell([&] {
+    const OpenId mine = Open(first_), others = Open(second_);
+    ASSERT_EQ(Lock(first_, mine, false), kOk);
+    Unplug(first_);
+    host_.Kill();
+    host_.Start();
+    bool over = false;
+    std::thread trouble = scheduler_.Start([&] {
+      scheduler_.Sleep(3 * kSecond);  // the second one is back, and its call waits
+      Unplug(second_);
+      first_.network().set_unplugged(false);
+      EXPECT_TRUE(first_
+                      .Do<Unit>([&](FileSystem& fs, Reply<Unit> reply) {
+                        fs.Fsync(mine, false, std::move(reply));
+                      })
+                      .ok());
+      scheduler_.Sleep(kSecond);  // it has its lock again: the grace period is over
+      Unplug(first_);             // whose session keeps the lock
+      scheduler_.Sleep(kSecond);
+      host_.Kill();
+      host_.Start();
+      second_.network().set_unplugged(false);
+      first_.network().set_unplugged(false);
+      scheduler_.Sleep(10 * kSecond);
+      first_.Shutdown();
+      over = true;
+    });
+    EXPECT_EQ(Lock(second_, others, true), kOk);
+    while (!over) scheduler_.Sleep(kSecond);
+    trouble.join();
+  });
+}
+
 TEST_F(ScenarioTest, TheFirstOperationCompletesWithinASecondOfTheRestart) {
   Tell([&] {
     const OpenId mine = Open(first_);

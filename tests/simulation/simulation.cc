@@ -6,8 +6,7 @@
 namespace rdmafs::simulation {
 namespace {
 
-// Trouble ends in time for all that it has held up.
-constexpr Nanoseconds kTroubleEnd = 600 * kSecond, kEnd = 1200 * kSecond;
+constexpr Nanoseconds kEnd = 1200 * kSecond;
 constexpr int kMounts = 2;
 constexpr int kActorsPerMount = 2;
 constexpr int kOperations = 16;
@@ -96,7 +95,7 @@ class Run {
  private:
   void Until(const std::function<bool()>& done, const char* what) {
     const auto more = [&] {
-      if (troubled_) scheduler_.Now() < kTroubleEnd ? MakeTrouble() : Repair();
+      if (troubled_) MakeTrouble();
       return done();
     };
     if (scheduler_.RunUntil(more, kEnd)) return;

@@ -43,11 +43,9 @@ void CallChannel::Connect(std::unique_ptr<Connection> connection) {
   connection_->Start(loop_, *this);
 }
 
-void CallChannel::Resume(uint16_t credits, bool same_session) {
-  if (!same_session) in_new_session_ = true;
+void CallChannel::Resume(uint16_t credits, const SessionName& session) {
   if (connection_ == nullptr) return;  // lost again meanwhile: OnChannelLost tells
-  // It may have begun with a connection that was lost before this one.
-  same_session = !std::exchange(in_new_session_, false);
+  const bool same_session = session == std::exchange(session_, session);
   credits_ = std::clamp<uint16_t>(credits, 1, wire::kSetUpSlot);
   counters_.credits.store(credits_, std::memory_order_relaxed);
   if (!same_session) {

@@ -43,6 +43,10 @@ enum class OnLoss : uint8_t {
   kFail,    // it may or may not have happened: EIO
 };
 
+// How the server names a session.
+using SessionName = std::array<uint64_t, 2>;
+inline constexpr SessionName kNoSession = {0, 0};
+
 // Owned by one shard thread. Each call's function is called exactly once, on that thread, never inside
 // Start(). Bounds: `credits` calls at the server, kMaxWaiting waiting here.
 class CallChannel final : public ConnectionHandler {
@@ -72,10 +76,11 @@ class CallChannel final : public ConnectionHandler {
   // Starts the handshake's part: only calls made with StartFirst() go out until Resume().
   void Connect(std::unique_ptr<Connection> connection);
   // Sends what was in flight when the last connection was lost, then what waits. `credits`: what the
-  // server granted. In the `same_session` the server knows the slots: each call is replayed as it was,
-  // and none is done twice. In another one a call is repeated or fails, by its OnLoss; that it names an open
-  // file which could not be opened again (EBADF) is told as ESTALE.
-  void Resume(uint16_t credits, bool same_session);
+  // server granted. In the session of the last Resume() that had a connection the server knows the slots: each
+  // call is replayed as it was, and none is done twice. In another one a call is repeated or fails, by its OnLoss;
+  // that it names an open file which could not be opened again (EBADF) is told as ESTALE. Nothing happens when the
+  // connection has been lost meanwhile.
+  void Resume(uint16_t credits, const SessionName& session);
   // Ends the connection; OnChannelLost follows, unless there was none.
   void Disconnect(absl::Status reason);
   bool IsConnected() const { return connection_ != nullptr; }
@@ -153,7 +158,7 @@ class CallChannel final : public ConnectionHandler {
 
   std::unique_ptr<Connection> connection_;
   bool resumed_ = false;
-  bool in_new_session_ = false;  // of which what is kept does not know yet
+  SessionName session_ = kNoSession;  // that what is kept belongs to
   uint64_t connects_ = 0;
   uint16_t credits_ = 1;
   uint32_t in_flight_ = 0;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "client/include/rdmafs/rdmafs.h"
+#include "tests/client/library/memory_transport.h"
 
 namespace rdmafs::library {
 namespace {
@@ -49,19 +50,8 @@ TEST(CheckMapped, MemoryThatIsNotThereOrNotAllThereIsEfault) {
 }
 
 // Counts what it is asked to do.
-class CountingTransport final : public Transport {
+class CountingTransport final : public MemoryTransport {
  public:
-  std::string_view name() const override { return "counting"; }
-  absl::Status Available() const override { return absl::OkStatus(); }
-  absl::StatusOr<std::unique_ptr<Connection>> Connect(const Endpoint&,
-                                                      const ConnectionOptions&) override {
-    return absl::UnavailableError("none");
-  }
-  absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint&, const ConnectionOptions&,
-                                                   EventLoop&, AcceptFunction) override {
-    return absl::UnavailableError("none");
-  }
-  MemoryRegionCache::Statistics memory_statistics() const override { return {}; }
   Result<std::vector<MemoryRegionCache::Pin>> PinMemory(absl::Span<std::byte>,
                                                         MemoryAccess access) override {
     pinned.push_back(access);

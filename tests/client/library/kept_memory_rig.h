@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/library/caller_memory.h"
+#include "tests/client/library/memory_transport.h"
 
 namespace rdmafs::library {
 
@@ -77,19 +78,9 @@ class MarkRegistrar final : public MemoryRegistrar {
 };
 
 // A transport of one protection domain.
-class CacheTransport final : public Transport {
+class CacheTransport final : public MemoryTransport {
  public:
   explicit CacheTransport(MemoryRegionCache& cache) : cache_(cache) {}
-  std::string_view name() const override { return "cache"; }
-  absl::Status Available() const override { return absl::OkStatus(); }
-  absl::StatusOr<std::unique_ptr<Connection>> Connect(const Endpoint&,
-                                                      const ConnectionOptions&) override {
-    return absl::UnavailableError("none");
-  }
-  absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint&, const ConnectionOptions&,
-                                                   EventLoop&, AcceptFunction) override {
-    return absl::UnavailableError("none");
-  }
   MemoryRegionCache::Statistics memory_statistics() const override { return cache_.statistics(); }
   Result<std::vector<MemoryRegionCache::Pin>> PinMemory(absl::Span<std::byte> memory,
                                                         MemoryAccess access) override {

@@ -16,6 +16,7 @@
 #include "client/library/api.h"
 #include "server/posix_store.h"
 #include "server/server.h"
+#include "tests/server/counting_random.h"
 #include "tests/server/memory_store.h"
 #include "tests/transport/rdma/test_address.h"
 #include "transport/loopback/loopback_transport.h"
@@ -38,14 +39,9 @@ class LibraryTest : public testing::TestWithParam<const char*> {
     ASSERT_TRUE(opened.ok()) << opened.status();
     exports_ = std::make_unique<server::OneExport>(*std::move(opened));
     exports_->squash.root = false;  // the tests may be root's
-    uint64_t next = 1;
     server_ = std::make_unique<server::Server>(
         clock_, messages_, blocks_, *exports_,
-        [next](absl::Span<std::byte> bytes) mutable {
-          std::memset(bytes.data(), 0, bytes.size());
-          std::memcpy(bytes.data(), &next, std::min(bytes.size(), sizeof next));
-          ++next;
-        },
+        server::CountingRandom(),
         server::ServerOptions{.shard_count = 2, .worker_count = 8});
     transport_ = Make({arena_, messages_, clock_});
     auto listener = transport_->Listen({Host(), 0}, {}, accept_loop_, [this](auto connection) {

@@ -14,6 +14,7 @@ from harness.processes import Failed, run, wait_until
 from harness.programs import environment
 from harness.proxy import Proxy
 from harness.site import Site, is_mounted
+from suites.trouble import other_site
 
 suite = Suite("auth", needs_product=True)
 SUITES = [suite]
@@ -55,18 +56,8 @@ class KeySite(Site):
                    f"the server's log says {text!r}")
 
 
-@contextlib.contextmanager
-def keyed(site, name, mounts=1, **options):
-    other = KeySite(site.where, f"{site.name}-{name}", **options)
-    try:
-        yield other.start(mounts)
-    except BaseException:
-        other.stop()
-        raise
-    problems = other.stop()
-    if problems:
-        raise Failed("\n".join(problems))
-    other.remove()
+def keyed(site, name, **options):
+    return other_site(site, name, KeySite, **options)
 
 
 def refused(site, options, *said, port=None):

@@ -22,10 +22,10 @@ SUITES = [suite]
 
 
 @contextlib.contextmanager
-def other_site(site, name, **options):
+def other_site(site, name, kind=Site, **options):
     """A site of its own for one check; what does not end well there fails the check."""
     mounts = options.pop("mounts", 1)
-    other = Site(site.where, f"{site.name}-{name}", **options)
+    other = kind(site.where, f"{site.name}-{name}", **options)
     try:
         yield other.start(mounts)
     except BaseException:

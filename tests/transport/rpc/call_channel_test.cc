@@ -21,9 +21,13 @@ class CallChannelTest : public testing::Test, protected CallChannel::Owner {
   }
 
   void Connect() { channel_.Connect(std::make_unique<ScriptedConnection>(script_)); }
+  void Resume(uint16_t credits, bool same_session = false) {
+    if (!same_session) ++session_;
+    channel_.Resume(credits, {session_, 0});
+  }
   void ConnectAndResume(uint16_t credits, bool same_session = false) {
     Connect();
-    channel_.Resume(credits, same_session);
+    Resume(credits, same_session);
   }
   // A call whose outcome is kept under `name`.
   CallId Start(int name, OnLoss on_loss = OnLoss::kRepeat) {
@@ -46,6 +50,7 @@ class CallChannelTest : public testing::Test, protected CallChannel::Owner {
   EventLoop loop_{clock_};
   ScriptedConnection::Script script_;
   std::map<int, int> outcomes_;
+  uint64_t session_ = 0;
   int losses_ = 0;
   std::string loss_reason_;
   CallChannel channel_{loop_, *this};
@@ -100,7 +105,7 @@ TEST_F(CallChannelTest, OnlySetUpCallsGoOutBeforeResume) {
   ASSERT_EQ(script_.posted.size(), 1u);
   EXPECT_EQ(script_.posted[0].header.opcode, static_cast<uint16_t>(wire::Opcode::kPing));
   script_.Answer(0);
-  channel_.Resume(8, false);
+  Resume(8);
   EXPECT_EQ(script_.posted.size(), 2u);
 }
 
@@ -182,7 +187,7 @@ TEST_F(CallChannelTest, ANewSessionThatBeganWithoutAConnectionIsNewToItsFirst) {
   script_.Lose();
   Connect();
   script_.Lose();
-  channel_.Resume(8, /*same_session=*/false);
+  Resume(8);
   script_.posted.clear();
   ConnectAndResume(8, /*same_session=*/true);
   loop_.RunOnce(0);
