@@ -1,4 +1,4 @@
-// How a Client's set-up thread calls on its shards' threads. For client.cc and greeting.cc only.
+// How a Client's set-up thread calls on its shards' threads. For this class's own sources only.
 #pragma once
 
 #include <memory>
