@@ -78,8 +78,7 @@ def abuse_kept(site):
 
 def abused(site, mr_cache):
     (site.export / "pattern").write_bytes(pattern(8 * MIB))
-    # Real verbs are software in a guest, where a read takes longer.
-    rounds = 300 if site.where.slow == 1 and site.where.transport == "tcp" else 20
+    rounds = 300 if site.where.slow == 1 else 40
     said = program(site, "library_abuse", "pattern", rounds, mr_cache, timeout=800)
     found = re.search(r"(\d+) reads, 0 faults", said)
     if not found:
