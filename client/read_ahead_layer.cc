@@ -232,6 +232,33 @@ void ReadAheadLayer::Resume(WaitingRead* read) {
   Ask(std::move(request), std::move(reply));
 }
 
+void ReadAheadLayer::GiveUp(absl::Span<const std::byte> memory) {
+  Reply<Payload> reply;
+  {
+    absl::MutexLock lock(&files_.mutex);
+    if (WaitingRead* read = FindWaiting(memory)) {
+      reply = std::move(read->reply);
+      files_.waiting.Return(read);
+    }
+  }
+  if (reply) return reply.Complete(Errno(EINTR));
+  next().GiveUp(memory);
+}
+
+WaitingRead* ReadAheadLayer::FindWaiting(absl::Span<const std::byte> memory) {
+  for (auto& [open_id, file] : files_.files) {
+    for (FetchedChunk* chunk : file->chunks) {
+      for (WaitingRead** at = &chunk->waiting; *at != nullptr; at = &(*at)->next) {
+        WaitingRead* const read = *at;
+        if (read->asked != this || read->request.destination.bytes.data() != memory.data()) continue;
+        *at = read->next;
+        return read;
+      }
+    }
+  }
+  return nullptr;
+}
+
 // --- Fetches --------------------------------------------------------------------------------------
 
 void ReadAheadLayer::FetchAhead(OpenId open_id, StreamId stream) {

@@ -47,6 +47,8 @@ class ReadAheadLayer final : public Layer {
   void Read(ReadRequest request, Reply<Payload> reply) override;
   // Nobody reads the file any more.
   void Release(OpenId open_id, Reply<Unit> reply) override;
+  // A read that waits for a fetch answers EINTR, wherever the fetch is.
+  void GiveUp(absl::Span<const std::byte> memory) override;
 
   const ReadAheadStatistics& statistics() const { return statistics_; }
 
@@ -82,6 +84,8 @@ class ReadAheadLayer final : public Layer {
   // As one piece: where it lies, or put together in `destination`.
   Payload Assemble(Hit& hit, PayloadMemory& destination);
   void Wait(FetchedChunk& chunk, WaitingRead* read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  // Takes this shard's read into `memory` away from the fetch that it waits for.
+  WaitingRead* FindWaiting(absl::Span<const std::byte> memory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
 
   FetchedChunk* NextFetch(OpenId open_id, StreamId stream)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);

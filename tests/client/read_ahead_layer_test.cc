@@ -244,6 +244,24 @@ TEST(ReadAheadLayer, AReadThatWaitsForAnotherShardsFetchIsAnsweredByItsOwnLoop) 
   EXPECT_EQ(rig.statistics(1).waits, 2u);
 }
 
+TEST(ReadAheadLayer, AReadThatWaitsIsGivenUpAndTheOthersAreAnswered) {
+  ReadAheadRig rig({.shard_count = 2});
+  rig.Make("f", 8 * kMi);
+  const OpenId id = OpenAndWarm(rig, "f", 1);
+  rig.Start(id, kRead, kRead);
+  const auto* before = rig.Start(id, 2 * kRead, 8 * kKi);
+  const auto* killed = rig.Start(id, 2 * kRead, 16 * kKi);
+  const auto* after = rig.Start(id, 2 * kRead, 32 * kKi);
+  rig.top(1).GiveUp({killed->memory.get(), 16 * kKi});
+  EXPECT_FALSE(killed->done()) << "it is not that shard's";
+  rig.top(0).GiveUp({killed->memory.get(), 16 * kKi});
+  ASSERT_TRUE(killed->done());
+  EXPECT_EQ(killed->result->error(), Errno(EINTR));
+  EXPECT_FALSE(before->done() || after->done());
+  rig.files.AnswerAll();
+  EXPECT_TRUE(before->ok() && after->ok());
+}
+
 TEST(ReadAheadLayer, SeveralReadsMayWaitForTheSameData) {
   ReadAheadRig rig;
   rig.Make("f", 8 * kMi);

@@ -33,6 +33,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null
 for link in fd: stdin:/0 stdout:/1 stderr:/2; do ln -sfn /proc/self/fd${{link#*:}} /dev/${{link%%:*}}; done
 echo lab > /proc/sys/kernel/hostname
 ip link set lo up

@@ -18,8 +18,9 @@ shown=$(nm -D --defined-only "$library" | awk '{print $3}' | grep -v '^rdmafs_.*
 [ -z "$shown" ] || fail "it shows $shown"
 
 export PKG_CONFIG_PATH=$(dirname "$pc") PKG_CONFIG_SYSROOT_DIR=$work/root LD_LIBRARY_PATH=$(dirname "$library")
-cc -Wall -Werror -o "$work/fetch" "$source/client/examples/fetch.c" $(pkg-config --cflags --libs rdmafs)
-"$work/fetch" 2>&1 | grep -q '^usage' || fail "the program does not run"
+cc ${CFLAGS:-} -Wall -Werror -o "$work/fetch" "$source/client/examples/fetch.c" $(pkg-config --cflags --libs rdmafs)
+runs() { "$1" >"$work/said" 2>&1; grep -q '^usage' "$work/said" || { cat "$work/said"; fail "$1 does not run"; }; }
+runs "$work/fetch"
 
 mkdir "$work/project"
 cat >"$work/project/CMakeLists.txt" <<EOF
@@ -32,4 +33,4 @@ EOF
 package=$(find "$work/root" -name rdmafsConfig.cmake)
 cmake -S "$work/project" -B "$work/project/build" -Drdmafs_DIR="$(dirname "$package")" >"$work/cmake.log" 2>&1 &&
   cmake --build "$work/project/build" >>"$work/cmake.log" 2>&1 || { tail -20 "$work/cmake.log"; fail "find_package"; }
-"$work/project/build/tree" 2>&1 | grep -q '^usage' || fail "the program does not run"
+runs "$work/project/build/tree"

@@ -52,6 +52,7 @@ class MemoryStore::File final : public OpenFile {
         node_(std::move(node)),
         flags_(flags) {
     store_.open_count.fetch_add(1);
+    if (store_.descriptor >= 0) fd_.reset(dup(store_.descriptor));
     if (!store_.with_descriptors) return;
     UniqueFd memory(memfd_create("rdmafs-test", MFD_CLOEXEC));
     CHECK(write(memory.get(), node_->content.data(), node_->content.size()) ==

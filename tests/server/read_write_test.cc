@@ -117,6 +117,21 @@ TEST_F(ReadWriteTest, WhatWouldWaitIsDoneByTheRingWhereThereIsOne) {
   store_->gate.Open();
 }
 
+// More at once than the kernel works off in one system call.
+TEST_F(ReadWriteTest, ReadsThatTheRingEndsAllAtOnceAreAllAnswered) {
+  constexpr uint16_t kReads = 60;
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd out(ends[0]), in(ends[1]);
+  store_->no_wait_would_wait = true;
+  store_->descriptor = out.get();
+  OpenFile("f", std::string(1, 'x'), 5);
+  for (uint16_t slot = 0; slot < kReads; ++slot) client_->Send(wire::ReadRequest{5, 0, 1}, slot);
+  ASSERT_EQ(client_->Ask(wire::PingRequest{}, {}, kReads).status(), kOk) << "all have begun";
+  ASSERT_EQ(write(in.get(), std::string(kReads, 'x').data(), kReads), kReads);
+  for (uint16_t slot = 0; slot < kReads; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
+}
+
 TEST_F(ReadWriteTest, AnErrorOfTheRingIsTheSystemCallsToReport) {
   store_->with_descriptors = true;
   store_->no_wait_would_wait = true;

@@ -1,11 +1,15 @@
 """Runs other programs with a time limit, and ends by pid whatever is still there at the end."""
+import contextlib
 import ctypes
 import os
+import pathlib
 import signal
 import subprocess
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
+# Programs that tell, when something hangs, how far the product came.
+reporters = []
 
 
 class Failed(Exception):
@@ -28,12 +32,13 @@ def run(argv, timeout=60, expect=0, **options):
     try:
         out, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        waits = whereabouts()
+        kill_with_descendants(process.pid)
         try:
             out, _ = process.communicate(timeout=5)
         except subprocess.TimeoutExpired:
-            out = "(its output stays open)"
-        raise Failed(f"{' '.join(map(str, argv))}: not done after {timeout} s\n{tail(out)}") from None
+            out = f"(its output stays open; after SIGKILL:)\n{whereabouts()}"
+        raise Failed(f"{' '.join(map(str, argv))}: not done after {timeout} s\n{waits}\n{tail(out, 60)}") from None
     if expect is not None and process.returncode != expect:
         raise Failed(f"{' '.join(map(str, argv))}: exit status {process.returncode}, "
                      f"not {expect}\n{tail(out)}")
@@ -73,6 +78,47 @@ def children():
     """The pids of this process's children, adopted ones too."""
     me = os.getpid()
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and parent_of(name) == me]
+
+
+def whereabouts():
+    """In which kernel functions the threads of all our descendants are, and how many requests each FUSE
+    connection waits for: what there is to know about a hang once it is over."""
+    lines = []
+    for pid in descendants():
+        for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*")):
+            try:
+                state = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+                name = (task / "comm").read_text(errors="replace").strip()
+                stack = [line.split()[-1].partition("+")[0] for line in (task / "stack").read_text().splitlines()]
+            except OSError:
+                continue
+            lines.append(f"{name} {pid}/{task.name} {state}: {' < '.join(stack[:6])}")
+    for waiting in sorted(pathlib.Path("/sys/fs/fuse/connections").glob("*/waiting")):
+        lines.append(f"FUSE connection {waiting.parent.name}: {waiting.read_text().strip()} waiting")
+    for argv in reporters:
+        try:
+            lines += subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                    errors="replace", timeout=10, check=False).stdout.splitlines()
+        except (OSError, subprocess.TimeoutExpired) as error:
+            lines.append(str(error))
+    return "\n".join(lines)
+
+
+def descendants(pid=None):
+    """The pids of all that `pid` (this process) has started, and of what they have."""
+    parents = {int(name): parent_of(name) for name in os.listdir("/proc") if name.isdigit()}
+    root = pid or os.getpid()
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {root})
+
+
+def kill_with_descendants(pid):
+    """Jobs of fio are sessions of their own, which a signal to the group does not reach."""
+    for each in [pid, *descendants(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def command_line(pid):
