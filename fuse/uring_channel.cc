@@ -21,7 +21,9 @@ constexpr uint64_t kPollOfLoop = 0;  // user_data; an entry's is its number and 
 int InitialiseRing(io_uring* ring, unsigned entries) {
   io_uring_params params{};
   params.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-  return io_uring_queue_init_params(entries, ring, &params);
+  const int error = io_uring_queue_init_params(entries, ring, &params);
+  if (error == 0) io_uring_ring_dontfork(ring);  // a child has no use for it
+  return error;
 }
 
 bool IsLockThatWaits(uint32_t opcode) { return opcode == FUSE_SETLKW; }
