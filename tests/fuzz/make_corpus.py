@@ -92,6 +92,93 @@ BODIES = {
 HELLO = message(1, struct.pack("<IHHII2Q", 0x53464D52, 1, 0, 1 << 20, 0, 0, 0), flags=SET_UP | PAUSE)
 
 
+# --- mount_fuzz: requests of the kernel, and what a server answers ---
+
+REQUEST, REPLY, LOSE, RUN = range(4)
+IN_SINK = 0x80
+
+
+def step(kind, a=0, b=0, c=0, data=b"", more=0):
+    return struct.pack("<4B2H", kind, a, b, c, len(data), more) + data
+
+
+def ask(opcode, node, arguments=b""):
+    return step(REQUEST, opcode, node, data=arguments)
+
+
+def answer(body=b"", rest=b"", status=0, channel=0, sink=False):
+    return step(REPLY, channel | (IN_SINK if sink else 0), 0, status, body + rest, len(body))
+
+
+def attributes(mode, size=10):
+    return struct.pack("<3Q3q10I", 2, size, 8, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 0, 4096)
+
+
+ENTRY = attributes(0o100644) + struct.pack("<II", 0, 0) + FILE
+COUNT = struct.pack("<Q", 3)
+LOOK = ask(1, 1, b"f\0") + answer(ENTRY)          # node 2
+OPEN = LOOK + ask(14, 2, struct.pack("<II", 2, 0)) + answer(attributes(0o100644))  # file 1
+OPENDIR = ask(27, 1, struct.pack("<II", 0, 0)) + answer(attributes(0o40755))
+LOCK_IN = struct.pack("<QQQQIIII", 1, 7, 0, 100, 1, 9, 0, 0)
+
+
+def record(name, plus):
+    tail = (attributes(0o100644) + FILE[2:] if plus else b"") + name
+    size = (32 + len(tail) + 7) // 8 * 8
+    return (struct.pack("<QQIHHHHI", 2, 1, 8, int(plus), len(FILE) - 2 if plus else 0, len(name), size, 0) + tail).ljust(
+        size, b"\0")
+
+
+def read_in(size, offset=0):
+    return struct.pack("<QQIIQII", 1, offset, size, 0, 0, 0, 0)
+
+
+MOUNT = {
+    "lookup": LOOK,
+    "enoent": ask(1, 1, b"f\0") + answer(status=2),
+    "getattr": LOOK + ask(3, 2, bytes(16)) + answer(attributes(0o100644)),
+    "setattr": LOOK + ask(4, 2, struct.pack("<II", 8, 0) + bytes(80)) + answer(attributes(0o100644)),
+    "readlink": LOOK + ask(5, 2) + answer(rest=b"target"),
+    "symlink": ask(6, 1, b"l\0target\0") + answer(ENTRY),
+    "mknod": ask(8, 1, struct.pack("<4I", 0o100644, 0, 0o22, 0) + b"n\0") + answer(ENTRY),
+    "mkdir": ask(9, 1, struct.pack("<II", 0o755, 0o22) + b"d\0") + answer(ENTRY),
+    "unlink": ask(10, 1, b"f\0") + answer(),
+    "rmdir": ask(11, 1, b"d\0") + answer(status=39),
+    "rename": ask(12, 1, struct.pack("<Q", 1) + b"f\0g\0") + answer(),
+    "rename2": ask(45, 1, struct.pack("<QII", 1, 1, 0) + b"f\0g\0") + answer(),
+    "link": LOOK + ask(13, 1, struct.pack("<Q", 2) + b"g\0") + answer(ENTRY),
+    "read-small": OPEN + ask(15, 2, read_in(100)) + answer(rest=b"0123456789"),
+    "read-large": OPEN + ask(15, 2, read_in(8192)) + answer(rest=b"x" * 8000, channel=1, sink=True),
+    "read-ahead": OPEN + b"".join(
+        ask(15, 2, read_in(8192, i * 8192)) + answer(rest=b"x" * 8000, channel=1, sink=True) * 3 for i in range(6)),
+    "write": OPEN + ask(16, 2, struct.pack("<QQIIQII", 1, 0, 3, 0, 0, 0, 0) + b"abc") + answer(COUNT),
+    "statfs": ask(17, 1) + answer(struct.pack("<5Q4I", 9, 8, 7, 6, 5, 4096, 4096, 255, 0)),
+    "release": OPEN + ask(18, 2, struct.pack("<QIIQ", 1, 0, 0, 0)) + answer(),
+    "fsync": OPEN + ask(20, 2, struct.pack("<QII", 1, 0, 0)) + answer(),
+    "setxattr": LOOK + ask(21, 2, struct.pack("<II", 3, 0) + b"user.a\0abc") + answer(),
+    "getxattr": LOOK + ask(22, 2, struct.pack("<II", 100, 0) + b"user.a\0") + answer(rest=b"value"),
+    "getxattr-size": LOOK + ask(22, 2, struct.pack("<II", 0, 0) + b"user.a\0") + answer(COUNT),
+    "listxattr": LOOK + ask(23, 2, struct.pack("<II", 100, 0)) + answer(rest=b"user.a\0"),
+    "removexattr": LOOK + ask(24, 2, b"user.a\0") + answer(),
+    "flush": OPEN + ask(25, 2, struct.pack("<QIIQ", 1, 0, 0, 7)) + answer(),
+    "readdir": OPENDIR + ask(28, 1, read_in(4096)) + answer(rest=record(b"a", False) + record(b"bb", False)),
+    "readdirplus": OPENDIR + ask(44, 1, read_in(4096)) + answer(rest=record(b"a", True) + record(b"bb", True)),
+    "releasedir": OPENDIR + ask(29, 1, struct.pack("<QIIQ", 1, 0, 0, 0)) + answer(),
+    "getlk": OPEN + ask(31, 2, LOCK_IN) + answer(struct.pack("<3QII", 7, 0, 100, 2, 0)),
+    "setlk": OPEN + ask(32, 2, LOCK_IN) + answer(),
+    "setlkw-lost": OPEN + ask(33, 2, LOCK_IN) + step(LOSE, 0, 1) + answer(),
+    "access": LOOK + ask(34, 2, struct.pack("<II", 4, 0)) + answer(),
+    "create": ask(35, 1, struct.pack("<4I", 0o100, 0o644, 0o22, 0) + b"n\0") + answer(ENTRY),
+    "interrupt": OPEN + ask(33, 2, LOCK_IN) + ask(36, 0, struct.pack("<Q", 3)) + answer() + answer(),
+    "fallocate": OPEN + ask(43, 2, struct.pack("<3QII", 1, 0, 10, 0, 0)) + answer(),
+    "lseek": OPEN + ask(46, 2, struct.pack("<QQII", 1, 0, 3, 0)) + answer(COUNT),
+    "copy": OPEN + ask(47, 2, struct.pack("<7Q", 1, 0, 2, 1, 100, 10, 0)) + answer(COUNT),
+    "tmpfile": ask(51, 1, struct.pack("<4I", 0o20200002, 0o644, 0, 0) + b"\0") + answer(ENTRY),
+    "lost": OPEN + ask(15, 2, read_in(8192)) + step(LOSE, 1, 0) + answer(rest=b"x" * 100, channel=1, sink=True) +
+            ask(10, 1, b"f\0") + step(LOSE, 0, 1) + step(RUN) + answer(),
+}
+
+
 def even(data):
     return data + bytes(len(data) % 2)
 
@@ -105,6 +192,10 @@ def main():
     (seeds / "everything").write_bytes(even(b"".join(BODIES.values())))
     hello = HELLO + message(2, CALLER, b"/export", flags=SET_UP | PAUSE) + BODIES["lookup"]
     (seeds / "own-hello").write_bytes(hello + bytes(1 - len(hello) % 2))
+    seeds = base / "mount_fuzz"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for name, data in MOUNT.items():
+        (seeds / name).write_bytes(data)
     seeds = base / "codec_fuzz"
     seeds.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(BODIES.values()):
