@@ -19,7 +19,7 @@ shown=$(nm -D --defined-only "$library" | awk '{print $3}' | grep -v '^rdmafs_.*
 
 export PKG_CONFIG_PATH=$(dirname "$pc") PKG_CONFIG_SYSROOT_DIR=$work/root LD_LIBRARY_PATH=$(dirname "$library")
 cc ${CFLAGS:-} -Wall -Werror -o "$work/fetch" "$source/client/examples/fetch.c" $(pkg-config --cflags --libs rdmafs)
-runs() { "$1" >"$work/said" 2>&1; grep -q '^usage' "$work/said" || { cat "$work/said"; fail "$1 does not run"; }; }
+runs() { "$1" >"$work/said" 2>&1 || true; grep -q '^usage' "$work/said" || { cat "$work/said"; fail "$1 does not run"; }; }
 runs "$work/fetch"
 
 mkdir "$work/project"
