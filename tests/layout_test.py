@@ -63,10 +63,10 @@ def forbidden(name, text, root):
 
 
 def why_not(name, included, root):
-    for pattern, owners in OWNED.items():
-        if pattern.match(included) and not within(name, owners):
-            return f"<{included}> belongs to {owners[0]}"
     if not (root / included).is_file():
+        for pattern, owners in OWNED.items():
+            if pattern.match(included) and not within(name, owners):
+                return f"<{included}> belongs to {owners[0]}"
         return f'"{included}" is not named from the root' if beside(name, included, root) else None
     home = max((prefix for prefix in ALLOWED if within(name, [prefix])), key=len)
     allowed = ALLOWED[home] | (CONCRETE if BUILDERS.search(name) else set())
