@@ -148,6 +148,7 @@ MOUNT = {
     "rename2": ask(45, 1, struct.pack("<QII", 1, 1, 0) + b"f\0g\0") + answer(),
     "link": LOOK + ask(13, 1, struct.pack("<Q", 2) + b"g\0") + answer(ENTRY),
     "read-small": OPEN + ask(15, 2, read_in(100)) + answer(rest=b"0123456789"),
+    "read-more-than-asked": OPEN + ask(15, 2, read_in(5)) + answer(rest=b"0123456789"),
     "read-large": OPEN + ask(15, 2, read_in(8192)) + answer(rest=b"x" * 8000, channel=1, sink=True),
     "read-ahead": OPEN + b"".join(
         ask(15, 2, read_in(8192, i * 8192)) + answer(rest=b"x" * 8000, channel=1, sink=True) * 3 for i in range(6)),
