@@ -24,7 +24,7 @@ int Initialise(io_uring* ring) {
     error = io_uring_queue_init_params(kEntries, ring, &params);
     if (error != -EINVAL) break;
   }
-  // A child has no use for it; and User Mode Linux 7.2 frees a child's view of a ring twice.
+  // A child has no use for it; and User Mode Linux 7.2 loses count of the pages of a ring that was forked.
   if (error == 0) io_uring_ring_dontfork(ring);
   return error;
 }
@@ -112,8 +112,8 @@ void IoRing::Submit() {
 void IoRing::Reap() {
   uint64_t count;
   [[maybe_unused]] ssize_t n = ::read(wake_.get(), &count, sizeof count);
-  // One call works off 20 of what is deferred (io_uring/io_uring.c since Linux 6.13), and for the rest the
-  // eventfd is not written again.
+  // One call works off 20 of what is deferred (io_uring/tw.c; since Linux 6.13), and if none of these ends, the
+  // eventfd is not written for the rest.
   do {
     io_uring_get_events(&ring_);
     io_uring_cqe* completion;

@@ -15,6 +15,7 @@
 #include "server/connection_registry.h"
 #include "server/io_ring.h"
 #include "server/server_context.h"
+#include "transport/base/counter.h"
 #include "transport/base/event_loop.h"
 #include "transport/control/operation_statistics.h"
 #include "transport/control/status_document.h"
@@ -65,9 +66,7 @@ class Shard {
   // Any thread: counters of its operations and connections.
   void AddTo(ProgramStatus& status, ProgramStatus::Credits& credits) const;
   OperationStatistics& statistics() { return statistics_; }
-  void CountReplay() {
-    replays_.store(replays_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
+  void CountReplay() { AddAsOnlyWriter(replays_); }
   // Its end has begun.
   bool stopping() const { return stopping_; }
   size_t connection_count() const { return connections_.count(); }

@@ -6,8 +6,8 @@
 
 namespace rdmafs::simulation {
 
-void Actor::Run(int operation_count) {
-  for (int i = 0; i < operation_count && !shared_.stop && mount_.connected(); ++i) {
+void Actor::Run(int count) {
+  for (int i = 0; i < count && !shared_.stop && mount_.connected(); ++i) {
     Step();
     if (random().OneIn(8)) shared_.scheduler.Sleep(random().Below(300) * kMillisecond);
   }

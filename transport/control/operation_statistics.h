@@ -11,6 +11,7 @@
 
 #include "transport/base/check.h"
 #include "transport/base/clock.h"
+#include "transport/base/counter.h"
 
 namespace rdmafs {
 
@@ -70,8 +71,8 @@ class OperationStatistics {
   void Record(size_t index, Nanoseconds latency, bool error) {
     DCHECK(index < operation_count_);
     Counters& counters = counters_[index];
-    Add(counters.buckets[latency_buckets::IndexOf(latency)]);
-    if (error) Add(counters.error_count);
+    AddAsOnlyWriter(counters.buckets[latency_buckets::IndexOf(latency)]);
+    if (error) AddAsOnlyWriter(counters.error_count);
     if (latency > counters.max.load(std::memory_order_relaxed)) {
       counters.max.store(latency, std::memory_order_relaxed);
     }
@@ -87,9 +88,6 @@ class OperationStatistics {
     std::atomic<uint64_t> error_count{0};
     std::atomic<Nanoseconds> max{0};
   };
-  static void Add(std::atomic<uint64_t>& counter) {
-    counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
 
   const size_t operation_count_;
   const std::unique_ptr<Counters[]> counters_;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "transport/base/check.h"
+#include "transport/base/counter.h"
 
 namespace rdmafs {
 
@@ -54,11 +55,6 @@ constexpr size_t kLastHitCount = 4;  // caches a thread can alternate between wi
 uint64_t NextCacheId() {
   static std::atomic<uint64_t> next{1};
   return next.fetch_add(1, std::memory_order_relaxed);
-}
-
-// A count of a single writer: a plain addition, but one that another thread may read.
-void AddAsOnlyWriter(std::atomic<uint64_t>& count) {
-  count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
 }  // namespace

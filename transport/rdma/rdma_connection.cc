@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "transport/base/counter.h"
 #include "transport/base/log.h"
 #include "transport/base/socket_address.h"
 #include "transport/rdma/work_completion.h"
@@ -20,10 +21,6 @@ constexpr int kBatchesPerPoll = 4;
 constexpr Nanoseconds kFlushedGrace = kSecond;
 // How long to wait for the peer's answer to our disconnect, which is sent again if it gets lost.
 constexpr Nanoseconds kDisconnectGrace = 500 * kMillisecond;
-
-void Add(std::atomic<uint64_t>& count, uint64_t more) {
-  count.store(count.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
-}
 
 }  // namespace
 
@@ -94,8 +91,8 @@ Errno RdmaConnection::Post(Outgoing message) {
     slots_[slot].hold = std::move(message.hold);
     ++calls_in_flight_;
   }
-  Add(counters_.messages_sent, 1);
-  Add(counters_.bytes_sent, bytes);
+  AddAsOnlyWriter(counters_.messages_sent);
+  AddAsOnlyWriter(counters_.bytes_sent, bytes);
   return CheckPosted();
 }
 
@@ -164,7 +161,7 @@ void RdmaConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> 
                        .reply = std::move(reply)};
   const Errno fetched = queue_pair_->sends().Fetch(read);
   if (!fetched.ok()) return read.reply.Complete(fetched);
-  Add(counters_.bytes_received, destination.size());
+  AddAsOnlyWriter(counters_.bytes_received, destination.size());
   (void)CheckPosted();
 }
 
@@ -219,8 +216,8 @@ void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
     Log(LogLevel::kWarning, "rdma: ", peer_, ": bad message: ", fault);
     return Close(absl::InvalidArgumentError(absl::StrCat(peer_, ": bad message: ", fault)));
   }
-  Add(counters_.messages_received, 1);
-  Add(counters_.bytes_received, size_bytes + (server_ ? 0 : header.remote_size));
+  AddAsOnlyWriter(counters_.messages_received);
+  AddAsOnlyWriter(counters_.bytes_received, size_bytes + (server_ ? 0 : header.remote_size));
   Buffer hold;  // until the reply has been delivered
   Slot& slot = slots_[header.slot];
   if (server_) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "transport/base/counter.h"
+
 namespace rdmafs {
 namespace {
 
@@ -100,17 +102,17 @@ void CallChannel::RetireSlot(uint16_t slot) {
 }
 
 void CallChannel::Replay(CallState* call) {
-  counters_.repeated.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.repeated);
   if (!PostOn(call->slot, sequences_[call->slot], call).ok()) kept_.push_back(call);
 }
 
 void CallChannel::RepeatOrFail(CallState* call) {
   if (call->on_loss == OnLoss::kFail) {
-    counters_.failed_by_loss.fetch_add(1, std::memory_order_relaxed);
+    AddAsOnlyWriter(counters_.failed_by_loss);
     FinishLater(call, Errno(EIO));
     return;
   }
-  counters_.repeated.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.repeated);
   if (CanSend(*call)) {
     Send(call);
   } else {
@@ -143,7 +145,7 @@ CallId CallChannel::Launch(CallState* call, wire::Opcode opcode, absl::Span<cons
   call->started = loop_.clock().Now();
   call->payload = std::move(payload);
   call->answer = std::move(answer);
-  counters_.calls.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.calls);
   if (body.data() == nullptr) {
     FinishLater(call, Errno(E2BIG));
   } else if (kind == kSetUp && connection_ == nullptr) {
@@ -243,7 +245,7 @@ void CallChannel::OnMessage(Connection& connection, ReceivedMessage message) {
   }
   if (call->kind == kMayWait) --may_wait_in_flight_;
   counters_.in_flight.store(--in_flight_, std::memory_order_relaxed);
-  counters_.answers.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.answers);
   Errno error(static_cast<int>(header.status));
   if (call->of_former_session && error == Errno(EBADF)) error = Errno(ESTALE);
   Answer answer{error, std::move(message), call->payload.exposed, std::move(call->payload.hold)};
@@ -260,7 +262,7 @@ void CallChannel::OnClosed(Connection& connection, const absl::Status& reason) {
   std::sort(lost.begin(), lost.end(), [](const CallState* a, const CallState* b) { return a->id < b->id; });
   in_flight_ = may_wait_in_flight_ = 0;
   counters_.in_flight.store(0, std::memory_order_relaxed);
-  counters_.losses.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.losses);
   {
     absl::MutexLock lock(&traffic_mutex_);
     AddTraffic(*counted_, past_);

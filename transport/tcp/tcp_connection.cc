@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "transport/base/check.h"
+#include "transport/base/counter.h"
 
 namespace rdmafs {
 namespace {
@@ -114,7 +115,7 @@ Errno TcpConnection::Post(Outgoing message) {
   DCHECK(wire::FindHeaderFault(header, role_ == Role::kServer) == nullptr);
   queued.hold = std::move(message.hold);
   queue_.Push(std::move(queued));
-  counters_.messages_sent.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.messages_sent);
   if (loop_ != nullptr && writable_ && queue_.size_bytes() >= kFlushBytes) Flush();
   Schedule();
   return kOk;
@@ -222,7 +223,7 @@ void TcpConnection::OnRequest(ReceivedMessage request) {
     return Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: more than ",
                                                         kMaxOutstanding, " calls outstanding")));
   }
-  counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.messages_received);
   const wire::MessageHeader& header = request.header();
   if ((header.flags & wire::kFlagSource) != 0) {
     incoming_.state = Incoming::State::kOffered;
@@ -259,7 +260,7 @@ void TcpConnection::OnReply(ReceivedMessage reply) {
       calls_[header.slot].sequence != header.sequence) {
     return Fail(absl::InvalidArgumentError("the peer broke the protocol: reply without a call"));
   }
-  counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
+  AddAsOnlyWriter(counters_.messages_received);
   const Call& call = calls_[header.slot];
   if (header.remote_size > call.sink.size()) {
     return Fail(absl::InvalidArgumentError(
