@@ -12,8 +12,8 @@ constexpr unsigned kEntries = 256;
 constexpr unsigned kMaxInFlight =
     2 * kEntries;  // the completion queue's size, so that it never overflows
 
-// The first set of flags that this kernel knows. TASKRUN_FLAG: it shows when completions wait for the
-// next system call to be worked off.
+// The first set of flags that this kernel knows. TASKRUN_FLAG: it shows what is deferred to the next
+// system call.
 int Initialise(io_uring* ring) {
   int error = -EINVAL;
   for (unsigned flags :
@@ -112,10 +112,9 @@ void IoRing::Submit() {
 void IoRing::Reap() {
   uint64_t count;
   [[maybe_unused]] ssize_t n = ::read(wake_.get(), &count, sizeof count);
-  // One call works off 20 of what is deferred (io_uring/tw.c; since Linux 6.13), and if none of these ends, the
-  // eventfd is not written for the rest.
+  // Peeking enters the kernel when something is deferred. That works off 20 at once (io_uring/tw.c, since
+  // Linux 6.13), and if none of these ends, the eventfd is not written for the rest.
   do {
-    io_uring_get_events(&ring_);
     io_uring_cqe* completion;
     while (io_uring_peek_cqe(&ring_, &completion) == 0) {
       Call& call = *static_cast<Call*>(io_uring_cqe_get_data(completion));

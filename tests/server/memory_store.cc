@@ -69,6 +69,7 @@ class MemoryStore::File final : public OpenFile {
   int fd() const override { return fd_.get(); }
 
   Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) override {
+    store_.shard_gate.Pass();
     if (store_.no_wait_would_wait) return Errno(EAGAIN);
     return ReadBytes(into, offset);
   }

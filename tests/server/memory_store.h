@@ -37,6 +37,7 @@ class MemoryStore final : public Store {
     int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   };
   Gate gate;
+  Gate shard_gate;  // holds a shard's thread up, at ReadNoWait
   std::atomic<bool> no_wait_would_wait{false};  // ReadNoWait and WriteNoWait answer EAGAIN
   std::atomic<bool> with_descriptors{false};    // files opened from now on have an fd() to a copy
   std::atomic<int> descriptor{-1};  // files opened from now on have a duplicate of it as their fd()

@@ -117,19 +117,45 @@ TEST_F(ReadWriteTest, WhatWouldWaitIsDoneByTheRingWhereThereIsOne) {
   store_->gate.Open();
 }
 
-// More at once than the kernel works off in one system call.
-TEST_F(ReadWriteTest, ReadsThatTheRingEndsAllAtOnceAreAllAnswered) {
-  constexpr uint16_t kReads = 60;
+struct Pipe {
+  Pipe() { CHECK(pipe2(ends, O_CLOEXEC) == 0); }
+  ~Pipe() {
+    close(ends[0]);
+    close(ends[1]);
+  }
+  void Put(int count) const { CHECK(write(ends[1], std::string(256, 'x').data(), static_cast<size_t>(count)) == count); }
+  void TakeAway(int count) const {
+    char bytes[256];
+    CHECK(read(ends[0], bytes, static_cast<size_t>(count)) == count);
+  }
   int ends[2];
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  const UniqueFd out(ends[0]), in(ends[1]);
+};
+
+// One system call works off so many of a ring's completions, and no more. Where those have to wait again, nothing
+// else says that there are others.
+TEST_F(ReadWriteTest, ReadsThatCanEndAreNotForgottenBehindThoseThatCannot) {
+  constexpr int kBarren = 45, kFull = 15;
+  const Pipe barren, full;
   store_->no_wait_would_wait = true;
-  store_->descriptor = out.get();
-  OpenFile("f", std::string(1, 'x'), 5);
-  for (uint16_t slot = 0; slot < kReads; ++slot) client_->Send(wire::ReadRequest{5, 0, 1}, slot);
-  ASSERT_EQ(client_->Ask(wire::PingRequest{}, {}, kReads).status(), kOk) << "all have begun";
-  ASSERT_EQ(write(in.get(), std::string(kReads, 'x').data(), kReads), kReads);
-  for (uint16_t slot = 0; slot < kReads; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
+  store_->descriptor = barren.ends[0];
+  OpenFile("barren", "x", 5);
+  store_->descriptor = full.ends[0];
+  OpenFile("full", "x", 6);
+  for (uint16_t slot = 0; slot < kBarren; ++slot) client_->Send(wire::ReadRequest{5, 0, 1}, slot);
+  for (uint16_t slot = kBarren; slot < kBarren + kFull; ++slot) client_->Send(wire::ReadRequest{6, 0, 1}, slot);
+  ASSERT_EQ(client_->Ask(wire::PingRequest{}, {}, kBarren + kFull).status(), kOk);
+  store_->no_wait_would_wait = false;
+  store_->shard_gate.Close();
+  client_->Send(wire::ReadRequest{5, 0, 1}, kBarren + kFull);
+  store_->shard_gate.AwaitWaiting(1);  // all the others wait in the ring, and their shard does nothing
+  barren.Put(kBarren);
+  full.Put(kFull);
+  barren.TakeAway(kBarren);
+  store_->shard_gate.Open();
+  for (uint16_t slot = kBarren; slot < kBarren + kFull; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
+  barren.Put(kBarren);
+  for (uint16_t slot = 0; slot < kBarren; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
+  EXPECT_EQ(client_->Wait(kBarren + kFull).inline_payload, "x");
 }
 
 TEST_F(ReadWriteTest, AnErrorOfTheRingIsTheSystemCallsToReport) {
