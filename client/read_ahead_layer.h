@@ -85,7 +85,8 @@ class ReadAheadLayer final : public Layer {
   Payload Assemble(Hit& hit, PayloadMemory& destination);
   void Wait(FetchedChunk& chunk, WaitingRead* read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
   // Takes this shard's read into `memory` away from the fetch that it waits for.
-  WaitingRead* FindWaiting(absl::Span<const std::byte> memory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
+  WaitingRead* FindWaiting(absl::Span<const std::byte> memory)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);
 
   FetchedChunk* NextFetch(OpenId open_id, StreamId stream)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(files_.mutex);

@@ -2,6 +2,8 @@
 // what they get.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -130,5 +132,21 @@ class ReadAheadRig {
   std::vector<std::unique_ptr<Answer>> answers;  // the first to go: they hold buffers
   int rounds = 0;
 };
+
+inline constexpr uint32_t kKi = 1024, kMi = 1024 * 1024;
+inline constexpr uint32_t kRead = 64 * kKi;
+
+inline std::vector<std::byte> Bytes(size_t count, int value) {
+  return std::vector<std::byte>(count, static_cast<std::byte>(value));
+}
+
+// Reads the first `count` pieces in sequence: afterwards more is there.
+inline OpenId OpenAndWarm(ReadAheadRig& rig, const std::string& name, uint64_t count = 8,
+                   size_t shard = 0) {
+  const OpenId id = rig.Open(name, 0, shard);
+  for (uint64_t i = 0; i < count; ++i)
+    EXPECT_TRUE(rig.ReadsRight(name, id, i * kRead, kRead, shard));
+  return id;
+}
 
 }  // namespace rdmafs

@@ -163,7 +163,8 @@ class OneMount final : public CallChannel::Owner {
   Stack stack_ = BuildStack({*remote_, loop_, surroundings_.blocks, files_},
                             {{.mode = ReadAheadMode::kOn}, {}});
   std::function<void(uint64_t)> interrupt_ = [this](uint64_t unique) {
-    if (auto wait = lock_waits_.Interrupt(unique)) stack_.top().CancelLock(wait->token);
+    if (auto wait = lock_waits_.Interrupt(unique)) return stack_.top().CancelLock(wait->token);
+    context_.GiveUp(unique);
   };
   Context context_{{.loop = loop_, .channel = kernel_, .file_system = stack_.top(), .nodes = nodes_,
                     .open_files = open_files_, .lock_waits = lock_waits_, .settings = settings_,

@@ -86,13 +86,11 @@ def whereabouts():
     lines = []
     for pid in descendants():
         for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*")):
-            try:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
                 state = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
                 name = (task / "comm").read_text(errors="replace").strip()
                 stack = [line.split()[-1].partition("+")[0] for line in (task / "stack").read_text().splitlines()]
-            except OSError:
-                continue
-            lines.append(f"{name} {pid}/{task.name} {state}: {' < '.join(stack[:6])}")
+                lines.append(f"{name} {pid}/{task.name} {state}: {' < '.join(stack[:6]) or 'no stack to be had'}")
     for waiting in sorted(pathlib.Path("/sys/fs/fuse/connections").glob("*/waiting")):
         lines.append(f"FUSE connection {waiting.parent.name}: {waiting.read_text().strip()} waiting")
     for argv in reporters:
@@ -109,7 +107,7 @@ def descendants(pid=None):
     parents = {int(name): parent_of(name) for name in os.listdir("/proc") if name.isdigit()}
     root = pid or os.getpid()
     found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+    while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return sorted(found - {root})
 
