@@ -10,7 +10,7 @@ namespace rdmafs {
 template <typename Message>
 Result<Message> DecodeAnswer(const Answer& answer) {
   if (!answer.error.ok()) return answer.error;
-  wire::Decoder decoder(answer.message.body());
+  wire::Decoder decoder(answer.body());
   Message message;
   if (!message.Code(decoder) || !decoder.AtEnd()) return Errno(EIO);
   return message;

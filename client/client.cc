@@ -168,7 +168,7 @@ absl::Status Client::ReopenFiles(Nanoseconds deadline) {
       *error = answer.error;
       return answer.error == Errno(ENOTCONN) ? absl::UnavailableError("lost again") : absl::OkStatus();
     };
-    if (absl::Status status = CallFirst(0, wire::OpenRequest{caller, row.handle, row.open_id, row.flags, 0},
+    if (absl::Status status = CallFirst(0, wire::OpenRequest{caller, row.handle, row.open_id, row.flags, wire::kOpenAgain},
                                         {}, deadline, take);
         !status.ok()) {
       return status;

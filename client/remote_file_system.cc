@@ -81,23 +81,23 @@ void RemoteFileSystem::ReadLink(const Caller& caller, const FileHandle& handle, 
 
 void RemoteFileSystem::MkNod(const Caller& caller, const FileHandle& parent, std::string_view name,
                              uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry> reply) {
-  Small().Start(wire::MkNodRequest{caller, parent, name, mode, rdev_major, rdev_minor}, {}, OnLoss::kFail,
+  Small().Start(wire::MkNodRequest{caller, parent, name, mode, rdev_major, rdev_minor}, {}, OnLoss::kAsk,
                 ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::MkDir(const Caller& caller, const FileHandle& parent, std::string_view name,
                              uint32_t mode, Reply<Entry> reply) {
-  Small().Start(wire::MkDirRequest{caller, parent, name, mode}, {}, OnLoss::kFail, ToEntry(std::move(reply)));
+  Small().Start(wire::MkDirRequest{caller, parent, name, mode}, {}, OnLoss::kAsk, ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::Unlink(const Caller& caller, const FileHandle& parent, std::string_view name,
                               Reply<Unit> reply) {
-  Small().Start(wire::UnlinkRequest{caller, parent, name}, {}, OnLoss::kFail, ToUnit(std::move(reply)));
+  Small().Start(wire::UnlinkRequest{caller, parent, name}, {}, OnLoss::kAsk, ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::RmDir(const Caller& caller, const FileHandle& parent, std::string_view name,
                              Reply<Unit> reply) {
-  Small().Start(wire::RmDirRequest{caller, parent, name}, {}, OnLoss::kFail, ToUnit(std::move(reply)));
+  Small().Start(wire::RmDirRequest{caller, parent, name}, {}, OnLoss::kAsk, ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent, std::string_view name,
@@ -106,20 +106,20 @@ void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent, s
   if (target.size() > wire::kMaxPathBytes) return reply.Complete(Errno(ENAMETOOLONG));
   CallPayload payload = InlineText(messages_, target);
   if (!payload.hold) return reply.Complete(Errno(ENOMEM));
-  Small().Start(wire::SymLinkRequest{caller, parent, name}, std::move(payload), OnLoss::kFail,
+  Small().Start(wire::SymLinkRequest{caller, parent, name}, std::move(payload), OnLoss::kAsk,
                 ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,
                               const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
                               Reply<Unit> reply) {
-  Small().Start(wire::RenameRequest{caller, parent, name, new_parent, new_name, flags}, {}, OnLoss::kFail,
+  Small().Start(wire::RenameRequest{caller, parent, name, new_parent, new_name, flags}, {}, OnLoss::kAsk,
                 ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::Link(const Caller& caller, const FileHandle& handle, const FileHandle& new_parent,
                             std::string_view new_name, Reply<Entry> reply) {
-  Small().Start(wire::LinkRequest{caller, handle, new_parent, new_name}, {}, OnLoss::kFail,
+  Small().Start(wire::LinkRequest{caller, handle, new_parent, new_name}, {}, OnLoss::kAsk,
                 ToEntry(std::move(reply)));
 }
 
@@ -178,14 +178,14 @@ void RemoteFileSystem::ListXattr(const Caller& caller, const FileHandle& handle,
 
 void RemoteFileSystem::SetXattr(const Caller& caller, const FileHandle& handle, std::string_view name,
                                 PayloadMemory value, uint32_t flags, uint32_t options, Reply<Unit> reply) {
-  const OnLoss on_loss = (flags & XATTR_CREATE) == 0 ? OnLoss::kRepeat : OnLoss::kFail;
+  const OnLoss on_loss = (flags & XATTR_CREATE) == 0 ? OnLoss::kRepeat : OnLoss::kAsk;
   Small().Start(wire::SetXattrRequest{caller, handle, name, flags, options}, Source(std::move(value)),
                 on_loss, ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::RemoveXattr(const Caller& caller, const FileHandle& handle, std::string_view name,
                                    Reply<Unit> reply) {
-  Small().Start(wire::RemoveXattrRequest{caller, handle, name}, {}, OnLoss::kFail, ToUnit(std::move(reply)));
+  Small().Start(wire::RemoveXattrRequest{caller, handle, name}, {}, OnLoss::kAsk, ToUnit(std::move(reply)));
 }
 
 }  // namespace rdmafs

@@ -39,7 +39,7 @@ void RemoteFileSystem::Create(const Caller& caller, const FileHandle& parent, st
                               Reply<Entry> reply) {
   flags = WithSync(flags);
   // Without O_EXCL it opens what the first one has made.
-  const OnLoss on_loss = (flags & O_EXCL) != 0 ? OnLoss::kFail : OnLoss::kRepeat;
+  const OnLoss on_loss = (flags & O_EXCL) != 0 ? OnLoss::kAsk : OnLoss::kRepeat;
   Small().Start(wire::CreateRequest{caller, parent, name, open_id, flags, mode, options}, {}, on_loss,
                 ToOpenedEntry(open_table_, {open_id, {}, flags, caller.uid, caller.gid, {}}, std::move(reply)));
 }
@@ -72,7 +72,7 @@ void RemoteFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
   if (open_table_.IsStale(request.open_id)) return reply.Complete(Errno(ESTALE));
   const uint32_t size = static_cast<uint32_t>(request.source.bytes.size());
   const bool append = open_table_.IsAppend(request.open_id);
-  const OnLoss on_loss = append ? OnLoss::kFail : OnLoss::kRepeat;
+  const OnLoss on_loss = append ? OnLoss::kAsk : OnLoss::kRepeat;
   // Appends have no offsets that would put them in order: one channel does.
   CallChannel& channel = append ? Small() : For(size);
   channel.Start(wire::WriteRequest{request.open_id, request.offset, size, request.options, request.uid,
@@ -101,7 +101,7 @@ void RemoteFileSystem::Fallocate(const Caller& caller, OpenId open_id, uint64_t 
   if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
   const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
   Small().Start(wire::FallocateRequest{caller, open_id, offset, length, mode}, {},
-                moves ? OnLoss::kFail : OnLoss::kRepeat, ToUnit(std::move(reply)));
+                moves ? OnLoss::kAsk : OnLoss::kRepeat, ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::Seek(OpenId open_id, uint64_t offset, uint32_t whence, Reply<uint64_t> reply) {

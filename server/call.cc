@@ -4,6 +4,7 @@
 
 #include "server/channel.h"
 #include "server/operation.h"
+#include "server/recall_evidence.h"
 #include "server/server_context.h"
 #include "server/shard.h"
 
@@ -35,6 +36,14 @@ bool Call::Address(const wire::FileHandle& handle, bool changes) {
     return false;
   }
   return MayUse(*attachment_, changes);
+}
+
+Errno Call::AddressAgain(const wire::FileHandle& handle) {
+  uint32_t export_id;
+  if (ExportIdOf(handle, export_id)) attachment_ = session().FindAttachment(export_id);
+  const bool usable =
+      attachment_ != nullptr && !attachment_->revoked.load(std::memory_order_relaxed);
+  return usable ? kOk : Errno(ESTALE);
 }
 
 bool Call::MayUse(const Attachment& attachment, bool changes) {
@@ -72,10 +81,13 @@ bool Call::TakeOpen(wire::OpenId id) {
   return false;
 }
 
+void Call::MakeRecallable() { record_ = channel_->RecordOf(header().slot); }
+
 bool Call::WaitForAppend(Step next) {
   then_ = next;
   appending = true;
   keep_reply_ = true;
+  MakeRecallable();
   return open_->appends.Enter(*this);
 }
 
@@ -129,8 +141,21 @@ void Call::OnWorker(Step work, Step then) {
 
 void Call::RunOnWorker(WorkItem& item) {
   Call& call = static_cast<Call&>(item);
-  call.work_(call);
+  if (call.record_ == nullptr) {
+    call.work_(call);
+  } else {
+    call.WorkOnRecord();
+  }
   call.Resume(call.then_);
+}
+
+void Call::WorkOnRecord() {
+  // Where a file ends says whether an append was done only while nobody else appends.
+  absl::Mutex* others = appending ? &context().append_locks.Of(file().id()) : nullptr;
+  absl::MutexLockMaybe lock(others);
+  NoteBegin(*this, *record_);
+  work_(*this);
+  NoteEnd(*this, *record_);
 }
 
 void Call::Resume(Step next) {
@@ -176,11 +201,13 @@ bool Call::MustKeepReply() const {
   return keep_reply_ && !(wait_lost && status_ == Errno(EINTR));
 }
 
-void Call::KeepReply(KeptReply& reply) const {
+KeptReply Call::ReplyToKeep() const {
   DCHECK(reply_inline_.empty() && reply_push_.empty());
+  KeptReply reply;
   reply.status = status_;
   reply.size_bytes = status_.ok() ? static_cast<uint16_t>(reply_body_.size()) : 0;
   std::copy_n(reply_body_.begin(), reply.size_bytes, reply.bytes.begin());
+  return reply;
 }
 
 void Call::AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags) {
@@ -210,6 +237,7 @@ void Call::Reset() {
   done = 0;
   wait = 0;
   cancelled = wait_lost = keep_reply_ = false;
+  record_ = nullptr;
   predecessor_.reset();
   status_ = kOk;
   reply_body_ = reply_inline_ = reply_push_ = {};

@@ -78,6 +78,8 @@ class Call final : public WorkItem {
   // read-only export, ESTALE for one that is gone, or the connection closed for a handle that this
   // session has no right to.
   bool Address(const wire::FileHandle& handle, bool changes);
+  // The same for an object that an earlier session had; nothing is finished. ESTALE: its export is not attached.
+  Errno AddressAgain(const wire::FileHandle& handle);
   // Finds an open file. When false, the call has been finished with EBADF, ESTALE or EROFS.
   bool Address(wire::OpenId id, bool changes);
   // The same for a second file of the call.
@@ -120,6 +122,8 @@ class Call final : public WorkItem {
     AnswerError(error);
     Finish(*this);
   }
+  // From now on the next process will know of this call, if there is a log. Shard thread.
+  void MakeRecallable();
   // The peer broke the protocol: closes its connection, and ends the call. Shard thread.
   void Breach(std::string_view reason);
 
@@ -135,6 +139,8 @@ class Call final : public WorkItem {
   Errno status() const { return status_; }
   // As it was answered before.
   void AnswerAgain(const KeptReply& reply);
+  // That answer, for such a replay.
+  KeptReply ReplyToKeep() const;
   // Answers of a Store: EBADF there is a handle that it did not mint, and ends the connection.
   void AnswerStoreError(Errno error);
   void AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags = 0);
@@ -168,7 +174,7 @@ class Call final : public WorkItem {
 
   static void RunOnWorker(WorkItem& item);
   bool MustKeepReply() const;
-  void KeepReply(KeptReply& reply) const;
+  void WorkOnRecord();
   bool MayUse(const Attachment& attachment, bool changes);
   void Reset();
 
@@ -177,6 +183,7 @@ class Call final : public WorkItem {
   Channel* channel_ = nullptr;             // holds a reference
   std::shared_ptr<LateCall> predecessor_;  // of a replay: the call that it is to wait for
   bool keep_reply_ = false;                // it must not be done twice
+  RecallRecord* record_ = nullptr;         // of its slot, if the next process is to know of it
   const Operation* operation_ = nullptr;
   Nanoseconds begun_ = 0;
   ReceivedMessage message_;

@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "server/call.h"
 #include "server/operation.h"
+#include "server/recall_evidence.h"
 #include "server/server_context.h"
 #include "server/session_end.h"
 #include "server/shard.h"
@@ -34,7 +35,12 @@ void Channel::OnMessage(Connection&, ReceivedMessage message) {
   if (replay) return ServeReplay(slot, call);
   slot.has_reply = false;
   slot.late.reset();
-  operation->serve(call);
+  Serve(call);
+}
+
+void Channel::Serve(Call& call) {
+  if (IsRecalled(call)) call.MakeRecallable();
+  call.operation().serve(call);
 }
 
 namespace {
@@ -78,7 +84,7 @@ void Channel::ServeReplay(Slot& slot, Call& call) {
     if (!call.predecessor_->Wait(call)) ServeAfterPredecessor(call);
     return;
   }
-  if (!slot.has_reply) return call.operation().serve(call);
+  if (!slot.has_reply) return Serve(call);
   call.AnswerAgain(*slot.reply);
   Call::Finish(call);
 }
@@ -86,8 +92,13 @@ void Channel::ServeReplay(Slot& slot, Call& call) {
 void Channel::ServeAfterPredecessor(Call& call) {
   const auto predecessor = std::exchange(call.predecessor_, nullptr);
   const std::unique_ptr<KeptReply> reply = predecessor->TakeReply();
-  if (reply == nullptr) return call.operation().serve(call);
-  call.AnswerAgain(*reply);
+  if (reply != nullptr) {
+    call.AnswerAgain(*reply);
+  } else if (!call.channel().left_) {
+    return call.channel().Serve(call);
+  } else {
+    call.keep_reply_ = false;  // not begun: that is the next connection's to do
+  }
   Call::Finish(call);
 }
 
@@ -172,7 +183,7 @@ void Channel::RecordEnd(Call& call) {
     slot.call = nullptr;
     if (&slot == &set_up_slot_ || !call.MustKeepReply()) return;
     if (slot.reply == nullptr) slot.reply = std::make_unique<KeptReply>();
-    call.KeepReply(*slot.reply);
+    *slot.reply = call.ReplyToKeep();
     slot.has_reply = true;
     return;
   }
@@ -180,10 +191,7 @@ void Channel::RecordEnd(Call& call) {
                             [&](const auto& late) { return late.first == &call; });
   if (found == late_.end()) return;  // a set-up call, or a replay that had not begun
   std::unique_ptr<KeptReply> reply;
-  if (call.MustKeepReply()) {
-    reply = std::make_unique<KeptReply>();
-    call.KeepReply(*reply);
-  }
+  if (call.MustKeepReply()) reply = std::make_unique<KeptReply>(call.ReplyToKeep());
   if (Call* replay = found->second->Finish(std::move(reply))) replay->Resume(ServeAfterPredecessor);
   late_.erase(found);
 }
@@ -210,6 +218,18 @@ void Channel::PostAnswer(Call& call) {
   Errno posted = connection_->Post(std::move(answer));
   // ENOTCONN: OnClosed is on its way.
   CHECK(posted.ok() || posted.value() == ENOTCONN);
+}
+
+RecallRecord* Channel::RecordOf(uint32_t number) {
+  RecallLog* log = shard_.context().recall_log;
+  Slot* slot = FindSlot(number);
+  if (log == nullptr || slot == nullptr || slot == &set_up_slot_) return nullptr;
+  if (slot->record == nullptr) {
+    const SessionId& id = session_->id();
+    slot->record = log->RecordOf({id.words[0], id.words[1]}, number_in_session_,
+                                 static_cast<uint16_t>(number));
+  }
+  return slot->record;
 }
 
 Call* Channel::FindCall(uint32_t number, uint32_t sequence) {

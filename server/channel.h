@@ -58,6 +58,9 @@ class Channel final : public ConnectionHandler {
   // Answers `call` (if that is still possible) and gives it back to the shard. May be the last
   // reference: the caller touches neither afterwards.
   void Finish(Call& call);
+  // What the next process will know of the slot's calls; nullptr: nothing.
+  RecallRecord* RecordOf(uint32_t slot);
+  uint16_t number_in_session() const { return number_in_session_; }
   // The call under way in `slot`, or nullptr.
   Call* FindCall(uint32_t slot, uint32_t sequence);
   // The client does not ask for that call's answer any more. EBUSY while it still runs.
@@ -71,6 +74,7 @@ class Channel final : public ConnectionHandler {
   const char* FindHeaderFault(const wire::MessageHeader& header);
   Slot* FindSlot(uint32_t number);
   void CancelWait(const Slot& slot);
+  void Serve(Call& call);
   void ServeReplay(Slot& slot, Call& call);
   static void ServeAfterPredecessor(Call& call);
   void PostAnswer(Call& call);

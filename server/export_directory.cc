@@ -126,6 +126,13 @@ Result<ExportSource::Found> ExportDirectory::Find(const Exports::Peer& peer,
   return Found{std::move(attachment), match->below};
 }
 
+Store* ExportDirectory::StoreOf(uint32_t export_id) const {
+  for (const auto& [key, served] : current()->stores) {
+    if (key.second == export_id) return served.store.get();
+  }
+  return nullptr;
+}
+
 std::string ExportDirectory::Summary() const {
   std::string text;
   for (const auto& [key, served] : current()->stores) {

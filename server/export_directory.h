@@ -34,6 +34,9 @@ class ExportDirectory final : public ExportSource {
   SecurityFlavors Offered() const override;
   Result<Found> Find(const Exports::Peer& peer, std::string_view path) override;
 
+  // The store that `export_id` is in handles; nullptr: there is none. Lives until the next Reload().
+  Store* StoreOf(uint32_t export_id) const;
+
   // "/srv/data", "/srv/a /srv/b", for the log.
   std::string Summary() const;
   // Path and clients of each, as they were written.

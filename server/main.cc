@@ -25,6 +25,8 @@
 #include "server/lock_holders_file.h"
 #include "server/options.h"
 #include "server/process_limits.h"
+#include "server/recall_decision.h"
+#include "server/recall_log.h"
 #include "server/server.h"
 #include "server/service_notify.h"
 #include "server/thread_credentials.h"
@@ -42,6 +44,9 @@ namespace {
 constexpr Nanoseconds kStopPatience = 10 * kSecond;
 constexpr Nanoseconds kBusyPoll = 20 * kMicrosecond;
 constexpr int kCoresForBusyPoll = 4;
+// In the state directory, each with the port behind it.
+constexpr const char* kLockHoldersName = "lock-holders";
+constexpr const char* kCallsName = "calls";
 constexpr size_t kMessageBytes = 8192;
 constexpr size_t kMessagePoolBytes = size_t{512} << 20;  // RDMA: about 0.5 MiB for a connection
 
@@ -89,6 +94,9 @@ class Program {
 
  private:
   absl::Status WatchSignals();
+  std::string StateFile(const char* name, uint16_t port) const;
+  void NameStateFiles() const;
+  void OpenRecallLog();
   void AssumeDataWriter();
   absl::Status OpenControlSocket();
   void OnSignal();
@@ -107,6 +115,7 @@ class Program {
   TcpTransport tcp_;
   RdmaTransport rdma_;
   std::unique_ptr<LockHoldersFile> lock_holders_;
+  std::unique_ptr<RecallLog> recall_log_;
   KeyRing keys_;
   std::unique_ptr<ExportDirectory> exports_;
   std::unique_ptr<Server> server_;
@@ -124,11 +133,11 @@ absl::Status Program::Start() {
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
     Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
   }
-  const std::string state =
-      configuration_.state_directory.empty() ? "/var/lib/rdmafs" : configuration_.state_directory;
   lock_holders_ =
-      std::make_unique<LockHoldersFile>(absl::StrCat(state, "/lock-holders.", configuration_.port));
+      std::make_unique<LockHoldersFile>(StateFile(kLockHoldersName, configuration_.port));
+  OpenRecallLog();
   ServerOptions options = OptionsOf(configuration_);
+  options.recall_log = recall_log_.get();
   options.lock_holders = lock_holders_->at_start();
   options.keys = &keys_;
   options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
@@ -141,9 +150,39 @@ absl::Status Program::Start() {
       [this](std::unique_ptr<Connection> connection) { server_->Accept(std::move(connection)); });
   if (!open.ok()) return open.status();
   open_ = std::move(*open);
+  NameStateFiles();
   server_->Start();
   WatchKeys();
   return absl::OkStatus();
+}
+
+std::string Program::StateFile(const char* name, uint16_t port) const {
+  const std::string& directory = configuration_.state_directory;
+  return absl::StrCat(directory.empty() ? "/var/lib/rdmafs" : directory, "/", name, ".", port);
+}
+
+// The next process will be asked for the port that this one was given.
+void Program::NameStateFiles() const {
+  if (configuration_.port != 0) return;
+  const uint16_t port = open_.listeners.front()->port();
+  for (const char* name : {kLockHoldersName, kCallsName}) {
+    (void)rename(StateFile(name, 0).c_str(), StateFile(name, port).c_str());
+  }
+}
+
+// Without one the server serves all the same: calls that are lost with the process then end with EIO.
+void Program::OpenRecallLog() {
+  auto log = RecallLog::Open(StateFile(kCallsName, configuration_.port), {.boot = ReadBootId()});
+  if (!log.ok()) {
+    Log(LogLevel::kNotice, "the next process will not know of this one's calls: ",
+        log.status().message());
+    return;
+  }
+  recall_log_ = *std::move(log);
+  // The thread takes on others' identities, which this one must not.
+  std::thread([this] {
+    DecideCallsInDoubt(*recall_log_, [this](uint32_t id) { return exports_->StoreOf(id); });
+  }).join();
 }
 
 // A key file that has changed is read again by itself.
@@ -249,7 +288,10 @@ void Program::Stop() {
   notify_.Stopping();
   control_.reset();
   open_.listeners.clear();
-  if (server_->Stop(kStopPatience)) return;
+  if (server_->Stop(kStopPatience)) {
+    if (recall_log_ != nullptr) recall_log_->EndInOrder();
+    return;
+  }
   Log(LogLevel::kWarning,
       "calls did not end in time (a disk that does not answer?): ending without them");
   _exit(0);

@@ -85,6 +85,13 @@ const char* FindProofFault(const Call& call) {
   return Nothing<wire::ProveRequest>(call);
 }
 
+const char* FindRecallFault(const Call& call) {
+  if (call.header().slot != wire::kSetUpSlot) return "slot";
+  const auto& fixed = call.request<wire::RecallRequest>().fixed;
+  if (fixed.slot >= wire::kSetUpSlot || fixed.reserved != 0) return "slot";
+  return Nothing<wire::RecallRequest>(call);
+}
+
 const char* FindReadFault(const Call& call) {
   return FindSinkFault(call, call.request<wire::ReadRequest>().size, wire::kMaxPayloadBytes);
 }
@@ -181,6 +188,7 @@ std::array<Operation, kOpcodeCount> MakeTable() {
            Row<wire::EndRequest>(ServeEnd),
            Row<wire::ChallengeRequest, FindChallengeFault>(ServeChallenge),
            Row<wire::ProveRequest, FindProofFault>(ServeProve),
+           Row<wire::RecallRequest, FindRecallFault>(ServeRecall),
            Row<wire::LookupRequest>(ServeLookup),
            Row<wire::GetAttrRequest>(ServeGetAttr),
            Once<wire::SetAttrRequest>(ServeSetAttr),

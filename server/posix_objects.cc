@@ -250,6 +250,23 @@ Result<const PosixMount*> PosixObjects::MountOf(const PosixObject& object) {
   return mounts_->Of(MountIdOf(status), object.fd.get());
 }
 
+Result<wire::FileHandle> PosixObjects::Identify(int parent, const char* name) const {
+  const uint64_t file_system = mounts_->root().file_system;
+  if (!table_) {
+    auto handle = NameToHandle(parent, name, 0);
+    if (!handle.ok()) return handle.error();
+    return codec_.Encode({HandleKind::kFile, file_system, handle->object()});
+  }
+  struct statx status;
+  if (statx(parent, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) != 0) {
+    return LastErrno();
+  }
+  const TableName named{DeviceOf(status), status.stx_ino,
+                        static_cast<uint64_t>(status.stx_btime.tv_sec) * 1'000'000'000 +
+                            status.stx_btime.tv_nsec};
+  return codec_.Encode({HandleKind::kTable, file_system, named.object()});
+}
+
 PosixObjects::Departure::Departure(PosixObjects& objects, int parent, const char* name)
     : objects_(objects) {
   if (objects.table_) {

@@ -45,6 +45,8 @@ class PosixStore final : public Store {
   Result<StoreEntry> Attach(const Identity&, std::string_view path) override;
   Result<StoreEntry> Lookup(const Identity&, const wire::FileHandle& parent,
                             std::string_view name) override;
+  Result<wire::FileHandle> Identify(const Identity&, const wire::FileHandle& parent,
+                                    std::string_view name) override;
   void Forget(const wire::FileHandle&) override;
   Result<wire::Attributes> GetAttr(const Identity&, const wire::FileHandle&,
                                    OpenFile* open) override;

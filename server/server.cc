@@ -14,20 +14,6 @@ namespace {
 
 constexpr uint16_t kPrivilegedPort = 1;
 
-// The host's boot id: what a client compares to see whether un-synced writes may be lost.
-std::array<uint64_t, 2> ReadBootId() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string digits;
-  for (char c; file.get(c);) {
-    if (c != '-' && c != '\n') digits.push_back(c);
-  }
-  std::array<uint64_t, 2> id{};
-  for (size_t i = 0; i < 2 && digits.size() == 32; ++i) {
-    id[i] = std::strtoull(digits.substr(16 * i, 16).c_str(), nullptr, 16);
-  }
-  return id;
-}
-
 void ReviewSessions(const ServerContext& context) {
   for (const std::shared_ptr<Session>& session : context.sessions.All()) {
     const std::optional<KeyIdentity> key = session->key();
@@ -61,6 +47,19 @@ std::array<uint64_t, 2> MakeServerId(const RandomSource& random) {
 
 }  // namespace
 
+std::array<uint64_t, 2> ReadBootId() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string digits;
+  for (char c; file.get(c);) {
+    if (c != '-' && c != '\n') digits.push_back(c);
+  }
+  std::array<uint64_t, 2> id{};
+  for (size_t i = 0; i < 2 && digits.size() == 32; ++i) {
+    id[i] = std::strtoull(digits.substr(16 * i, 16).c_str(), nullptr, 16);
+  }
+  return id;
+}
+
 Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, ExportSource& exports,
                RandomSource random, const ServerOptions& options)
     : options_(options),
@@ -77,6 +76,8 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .exports = exports,
                .breaches = breaches_,
                .grace = grace_,
+               .append_locks = append_locks_,
+               .recall_log = options.recall_log,
                .lease = options.lease,
                .server_id = MakeServerId(random),
                .boot_id = ReadBootId(),

@@ -15,6 +15,9 @@
 
 namespace rdmafs::server {
 
+// The host's boot id: what a client compares to see whether un-synced writes may be lost.
+std::array<uint64_t, 2> ReadBootId();
+
 struct ServerOptions {
   int shard_count = 1;
   int worker_count = 4;
@@ -27,6 +30,9 @@ struct ServerOptions {
   // see GracePeriod.
   uint64_t lock_holders = 0;
   std::function<void(uint64_t)> remember_lock_holders;
+  // What the next process is told of calls that must not be done twice, and this one was told by those before
+  // it: decided, see DecideCallsInDoubt(). Outlives the server. nullptr: nothing.
+  RecallLog* recall_log = nullptr;
 };
 
 // Thread-safe after Start().
@@ -67,6 +73,7 @@ class Server {
   LockTable locks_;
   BreachLog breaches_;
   GracePeriod grace_;
+  AppendLocks append_locks_;
   HandshakeLimit handshakes_;
   ServerContext context_;
   std::vector<std::unique_ptr<Shard>> shards_;

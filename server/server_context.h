@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "server/append_locks.h"
 #include "server/attachment.h"
 #include "server/breach_log.h"
 #include "server/lock_table.h"
@@ -16,6 +17,7 @@ namespace rdmafs::server {
 class GracePeriod;
 class HandshakeLimit;
 class KeyRing;
+class RecallLog;
 
 // Everything in it is thread-safe, and outlives the shards.
 struct ServerContext {
@@ -28,6 +30,8 @@ struct ServerContext {
   ExportSource& exports;
   BreachLog& breaches;
   GracePeriod& grace;
+  AppendLocks& append_locks;
+  RecallLog* recall_log = nullptr;  // nullptr: the next process will know of nothing
   // How long a session is kept for a client that is away.
   Nanoseconds lease = 0;
   std::array<uint64_t, 2> server_id{};  // random, of this process

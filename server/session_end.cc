@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "server/recall_log.h"
+
 namespace rdmafs::server {
 namespace {
 
@@ -15,7 +17,12 @@ void EndSession(const ServerContext& context, const std::shared_ptr<Session>& se
   context.locks.ReleaseSession(session->number());
   auto item = std::make_unique<CloseFiles>();
   item->files = session->opens().Close();
-  session->WhenOver([&context, session] { context.sessions.Erase(*session); });
+  session->WhenOver([&context, session] {
+    if (context.recall_log != nullptr) {
+      context.recall_log->EndSession({session->id().words[0], session->id().words[1]});
+    }
+    context.sessions.Erase(*session);
+  });
   if (item->files.empty()) return;
   item->run = [](WorkItem& self) { delete static_cast<CloseFiles*>(&self); };
   context.workers.Queue(*item.release());

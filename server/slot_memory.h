@@ -16,6 +16,7 @@
 namespace rdmafs::server {
 
 class Call;
+struct RecallRecord;
 
 // The reply of a call that must not be done again. Bodies are small: none of these has payload.
 struct KeptReply {
@@ -59,6 +60,7 @@ struct Slot {
   Call* call = nullptr;              // under way on this connection
   std::unique_ptr<KeptReply> reply;  // made when first needed
   std::shared_ptr<LateCall> late;    // the last call, while it goes on for an earlier connection
+  RecallRecord* record = nullptr;    // what the next process will know; made when first needed
 };
 using SlotMemory = std::vector<Slot>;
 

@@ -36,6 +36,16 @@ Result<StoreEntry> PosixStore::Lookup(const Identity& identity, const wire::File
   return Find((*directory)->fd.get(), component.c_str());
 }
 
+Result<wire::FileHandle> PosixStore::Identify(const Identity& identity,
+                                              const wire::FileHandle& parent,
+                                              std::string_view name) {
+  const ComponentName component(name);
+  if (!component.error().ok()) return component.error();
+  auto directory = Enter(identity, parent);
+  if (!directory.ok()) return directory.error();
+  return objects_->Identify((*directory)->fd.get(), component.c_str());
+}
+
 Result<StoreEntry> PosixStore::MkNod(const Identity& identity, const wire::FileHandle& parent,
                                      std::string_view name, uint32_t mode, uint32_t rdev_major,
                                      uint32_t rdev_minor) {

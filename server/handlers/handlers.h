@@ -15,6 +15,8 @@ void ServeEnd(Call& call);
 // challenge.cc
 void ServeChallenge(Call& call);
 void ServeProve(Call& call);
+// recall.cc
+void ServeRecall(Call& call);
 // names.cc
 void ServeLookup(Call& call);
 void ServeMkNod(Call& call);
@@ -34,6 +36,10 @@ void ServeStatFs(Call& call);
 void ServeSyncFs(Call& call);
 // open.cc
 void ServeOpen(Call& call);
+// What a CREATE made is opened again for it, by the id that it chose. EBADF: the id is another's. Worker
+// thread; `call` has its attachment.
+Errno OpenCreatedAgain(Call& call, const wire::CreateRequest& request,
+                       const wire::FileHandle& handle);
 void ServeCreate(Call& call);
 void ServeTmpFile(Call& call);
 void ServeRelease(Call& call);

@@ -4,6 +4,7 @@
 #include "server/handlers/begin.h"
 #include "server/handlers/handlers.h"
 #include "server/limits.h"
+#include "server/recall_log.h"
 #include "server/server_context.h"
 #include "server/session_end.h"
 #include "server/shard.h"
@@ -80,10 +81,18 @@ Result<std::shared_ptr<Session>> MakeSession(Call& call) {
     if (oldest->BeginEnd()) EndSession(call.context(), oldest);
   }
   std::optional<Session::KeyProof> proof;
+  std::string key;
   if (const Authentication* own = call.channel().authentication.get()) {
     proof = Session::KeyProof{own->key, own->handshake.session_secret()};
+    key = own->key.name;
   }
-  return sessions.Create(call.channel().peer_host(), std::move(proof));
+  auto session = sessions.Create(call.channel().peer_host(), std::move(proof));
+  RecallLog* log = call.context().recall_log;
+  if (log != nullptr && session.ok()) {
+    // Without room the next process will say that it does not know.
+    (void)log->AddSession({(*session)->id().words[0], (*session)->id().words[1]}, key);
+  }
+  return session;
 }
 
 void AnswerWelcome(Call& call, const Session& session) {

@@ -49,6 +49,41 @@ bool Keep(Call& call, wire::OpenId id, Result<Store::Opened>& opened) {
 
 }  // namespace
 
+namespace {
+
+// A file stays open whatever its mode becomes, and may be made with one that lets nobody write. Its owner could
+// change the mode anyway.
+Result<Store::Opened> OpenAgain(Call& call, const Identity& identity,
+                                const wire::FileHandle& handle, uint32_t flags) {
+  auto opened = call.store().Open(identity, handle, WithSync(call, flags), false);
+  if (opened.ok() || opened.error() != Errno(EACCES)) return opened;
+  auto attributes = call.store().GetAttr(identity, handle, nullptr);
+  if (!attributes.ok() || attributes->uid != identity.uid) return opened;
+  return call.store().Open(Identity{.umask = 022}, handle, WithSync(call, flags), false);
+}
+
+}  // namespace
+
+Errno OpenCreatedAgain(Call& call, const wire::CreateRequest& request,
+                       const wire::FileHandle& handle) {
+  OpenTable& opens = call.session().opens();
+  switch (opens.Reserve(request.open_id)) {
+    case OpenTable::Reserved::kOk:
+      break;
+    case OpenTable::Reserved::kFull:
+      return Errno(ENFILE);
+    case OpenTable::Reserved::kDuplicate: {  // asked for the second time
+      const std::shared_ptr<OpenEntry> open = opens.Find(request.open_id);
+      return open != nullptr && open->file->handle() == handle ? kOk : Errno(EBADF);
+    }
+  }
+  const uint32_t flags =
+      request.flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+  auto opened = OpenAgain(call, call.IdentityOf(request.caller), handle, flags);
+  Keep(call, request.open_id, opened);
+  return opened.error();
+}
+
 void ServeOpen(Call& call) {
   const auto& request = call.request<wire::OpenRequest>();
   if (!call.Address(request.handle, Changes(request.flags)) || !Reserve(call, request.open_id))
@@ -57,8 +92,11 @@ void ServeOpen(Call& call) {
     const auto& r = c.request<wire::OpenRequest>();
     // A client that opens again after a restart of the server repeats the flags of its create.
     const uint32_t flags = r.flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL | O_NOCTTY);
-    auto opened = c.store().Open(c.IdentityOf(r.caller), r.handle, WithSync(c, flags),
-                                 (r.options & wire::kOpenKillSuidGid) != 0);
+    const Identity identity = c.IdentityOf(r.caller);
+    auto opened = (r.options & wire::kOpenAgain) != 0
+                      ? OpenAgain(c, identity, r.handle, flags)
+                      : c.store().Open(identity, r.handle, WithSync(c, flags),
+                                       (r.options & wire::kOpenKillSuidGid) != 0);
     if (Keep(c, r.open_id, opened)) c.Answer(wire::AttributesReply{opened->entry.attributes});
   });
 }

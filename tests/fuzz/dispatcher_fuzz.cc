@@ -124,6 +124,7 @@ class OneServer {
   LockTable locks_;
   BreachLog breaches_{surroundings_.clock};
   GracePeriod grace_{0, nullptr};
+  AppendLocks append_locks_;
   const ServerContext context_{surroundings_.clock,
                                surroundings_.messages,
                                surroundings_.blocks,
@@ -132,7 +133,8 @@ class OneServer {
                                locks_,
                                exports_,
                                breaches_,
-                               grace_};
+                               grace_,
+                               append_locks_};
   FakeConnection::Record record_;
   FakeConnection* connection_ = nullptr;
   uint32_t sequences_[wire::kMaxCredits] = {};

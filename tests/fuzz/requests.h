@@ -11,7 +11,7 @@ namespace rdmafs::wire {
 
 using Requests = std::tuple<
     HelloRequest, AttachRequest, PingRequest, RetireRequest, EndRequest,
-    ChallengeRequest, ProveRequest, LookupRequest, UnlinkRequest, RmDirRequest,
+    ChallengeRequest, ProveRequest, RecallRequest, LookupRequest, UnlinkRequest, RmDirRequest,
     ReadLinkRequest, StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest,
     MkDirRequest, SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, OpenRequest, CreateRequest,
     TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest, FallocateRequest, SeekRequest,

@@ -190,7 +190,12 @@ StoreEntry MemoryStore::EntryOf(uint64_t inode) const {
   entry.attributes.ino = inode;
   entry.attributes.nlink = 1;
   entry.attributes.mode = inode == kRoot ? S_IFDIR | 0755 : S_IFREG | 0644;
-  if (inode != kRoot) entry.attributes.size = nodes_.at(inode)->content.size();
+  if (inode == kRoot) return entry;
+  const Node& node = *nodes_.at(inode);
+  entry.attributes.size = node.content.size();
+  entry.attributes.ctime_s = node.ctime.tv_sec;
+  entry.attributes.uid = node.uid;
+  entry.attributes.ctime_ns = static_cast<uint32_t>(node.ctime.tv_nsec);
   return entry;
 }
 
@@ -207,6 +212,15 @@ Result<StoreEntry> MemoryStore::Lookup(const Identity&, const wire::FileHandle& 
   auto found = names_.find(std::string(name));
   if (found == names_.end()) return Errno(ENOENT);
   return EntryOf(found->second);
+}
+
+Result<wire::FileHandle> MemoryStore::Identify(const Identity&, const wire::FileHandle& parent,
+                                               std::string_view name) {
+  if (Errno error = CheckRoot(parent); !error.ok()) return error;
+  absl::MutexLock lock(&mutex_);
+  auto found = names_.find(std::string(name));
+  if (found == names_.end()) return Errno(ENOENT);
+  return HandleOf(found->second);
 }
 
 Result<wire::Attributes> MemoryStore::GetAttr(const Identity&, const wire::FileHandle& handle,
@@ -230,13 +244,16 @@ Result<std::string> MemoryStore::ReadLink(const Identity&, const wire::FileHandl
   return std::string("a target");
 }
 
-Result<StoreEntry> MemoryStore::MkNod(const Identity&, const wire::FileHandle& parent,
+Result<StoreEntry> MemoryStore::MkNod(const Identity& identity, const wire::FileHandle& parent,
                                       std::string_view name, uint32_t, uint32_t, uint32_t) {
   if (Errno error = CheckRoot(parent); !error.ok()) return error;
   absl::MutexLock lock(&mutex_);
   auto [place, is_new] = names_.emplace(std::string(name), next_inode_);
   if (!is_new) return Errno(EEXIST);
-  nodes_[next_inode_++] = std::make_shared<Node>();
+  const auto node = std::make_shared<Node>();
+  clock_gettime(CLOCK_REALTIME_COARSE, &node->ctime);
+  node->uid = identity.uid;
+  nodes_[next_inode_++] = node;
   return EntryOf(place->second);
 }
 

@@ -49,6 +49,8 @@ class MemoryStore final : public Store {
   Result<StoreEntry> Attach(const Identity&, std::string_view path) override;
   Result<StoreEntry> Lookup(const Identity&, const wire::FileHandle& parent,
                             std::string_view name) override;
+  Result<wire::FileHandle> Identify(const Identity&, const wire::FileHandle& parent,
+                                    std::string_view name) override;
   void Forget(const wire::FileHandle&) override {}
   Result<wire::Attributes> GetAttr(const Identity&, const wire::FileHandle&,
                                    OpenFile* open) override;
@@ -89,6 +91,8 @@ class MemoryStore final : public Store {
   struct Node {
     std::string content;
     std::map<std::string, std::string> xattrs;
+    timespec ctime{};
+    uint32_t uid = 0;
   };
 
   static wire::FileHandle HandleOf(uint64_t inode);

@@ -17,9 +17,11 @@ class CrashableStore final : public Store {
   struct Faults {
     uint64_t full_one_in = 0;   // changes that meet a full disk; 0: none
     uint64_t error_one_in = 0;  // operations that meet a broken one
+    uint64_t crash_one_in = 0;  // changes in whose system call the process is killed
   };
-  CrashableStore(Store& disk, Random& random, const Faults& faults)
-      : disk_(disk), random_(random), faults_(faults) {}
+  // `crash`: the process is killed now; what its memory says from then on nobody sees.
+  CrashableStore(Store& disk, Random& random, const Faults& faults, std::function<void()> crash)
+      : disk_(disk), random_(random), faults_(faults), crash_(std::move(crash)) {}
 
   void Kill() { killed_ = true; }
 
@@ -29,6 +31,10 @@ class CrashableStore final : public Store {
   Result<StoreEntry> Lookup(const Identity& i, const wire::FileHandle& parent,
                             std::string_view name) override {
     return Read([&] { return disk_.Lookup(i, parent, name); });
+  }
+  Result<wire::FileHandle> Identify(const Identity& i, const wire::FileHandle& parent,
+                                    std::string_view name) override {
+    return Read([&] { return disk_.Identify(i, parent, name); });
   }
   void Forget(const wire::FileHandle&) override {}
   Result<wire::Attributes> GetAttr(const Identity& i, const wire::FileHandle& h,
@@ -119,18 +125,23 @@ class CrashableStore final : public Store {
   template <typename F>
   auto Change(F f) -> decltype(f()) {
     if (Errno error = Admit(true); !error.ok()) return error;
-    return f();
+    if (!random_.OneIn(faults_.crash_one_in)) return f();
+    // Before it was done, or right after.
+    if (random_.OneIn(2)) (void)f();
+    killed_ = true;
+    crash_();
+    return Errno(EIO);
   }
   template <typename F>
   Errno ChangeOnly(F f) {
-    if (Errno error = Admit(true); !error.ok()) return error;
-    return f();
+    return Change([&] { return ToResult(f()); }).error();
   }
   Result<Opened> Wrapped(Result<Opened> opened);
 
   Store& disk_;
   Random& random_;
   const Faults faults_;
+  const std::function<void()> crash_;
   bool killed_ = false;
 };
 
@@ -148,7 +159,8 @@ class CrashableStore::File final : public OpenFile {
   }
   Result<uint64_t> WriteNoWait(absl::Span<const iovec> pieces, uint64_t offset) override {
     if (store_.random_.OneIn(2)) return Errno(EAGAIN);
-    return store_.Change([&] { return file_->WriteNoWait(pieces, offset); });
+    if (Errno error = store_.Admit(true); !error.ok()) return error;
+    return file_->WriteNoWait(pieces, offset);
   }
   Result<uint64_t> Read(absl::Span<std::byte> into, uint64_t offset) override {
     return store_.Read([&] { return file_->Read(into, offset); });

@@ -30,6 +30,7 @@ Trouble TroubleOf(uint64_t seed) {
       break;
     case 1:
       trouble.kill_one_in = 400;
+      trouble.faults = {.crash_one_in = 10};
       break;
     case 2:
       trouble.faults = {.full_one_in = 10, .error_one_in = 0};
@@ -37,7 +38,7 @@ Trouble TroubleOf(uint64_t seed) {
     case 3:
       trouble.kill_one_in = 1500;
       trouble.unplug_one_in = 1500;
-      trouble.faults = {.full_one_in = 30, .error_one_in = 50};
+      trouble.faults = {.full_one_in = 30, .error_one_in = 50, .crash_one_in = 40};
       break;
     case 4:
       trouble.die_one_in = 500;
@@ -55,8 +56,7 @@ class Run {
         hub_(std::make_shared<LoopbackHub>(static_cast<uint32_t>(seed))),
         host_(scheduler_, memory, hub_, trouble_.faults),
         shared_{.scheduler = scheduler_} {
-    shared_.calls_may_fail = trouble_.kill_one_in != 0 || trouble_.unplug_one_in != 0 ||
-                             trouble_.faults.error_one_in != 0;
+    shared_.calls_may_fail = trouble_.unplug_one_in != 0 || trouble_.faults.error_one_in != 0;
     // A new session takes its locks again, but others may have been quicker.
     shared_.exclusive =
         trouble_.kill_one_in == 0 && trouble_.unplug_one_in == 0 && trouble_.die_one_in == 0;

@@ -1,12 +1,38 @@
 #include "tests/simulation/world.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "server/grace_period.h"
+#include "server/recall_decision.h"
 
 namespace rdmafs::simulation {
+namespace {
+
+UniqueFd MakeFile() { return UniqueFd(memfd_create("calls", MFD_CLOEXEC)); }
+
+UniqueFd CopyOf(const UniqueFd& file) {
+  UniqueFd copy = MakeFile();
+  std::string bytes(static_cast<size_t>(lseek(file.get(), 0, SEEK_END)), '\0');
+  CHECK(pread(file.get(), bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  CHECK(pwrite(copy.get(), bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  return copy;
+}
+
+std::unique_ptr<server::RecallLog> OpenLog(const UniqueFd& file) {
+  auto log = server::RecallLog::Over(UniqueFd(dup(file.get())),
+                                     {.boot = {1, 1}, .record_count = 128, .session_count = 16});
+  CHECK(log.ok());
+  return std::move(*log);
+}
+
+}  // namespace
 
 SimulatedServer::Process::Process(SimulatedServer& host, const VirtualClock& clock)
-    : store(std::make_shared<CrashableStore>(host.disk_, host.scheduler_.random(), host.faults_)),
+    : store(std::make_shared<CrashableStore>(host.disk_, host.scheduler_.random(), host.faults_,
+                                             [&host] { host.Crash(); })),
       exports(store),
+      recall_log(OpenLog(host.calls_)),
       server(clock, host.memory_.messages, host.memory_.blocks, exports,
              [&host](absl::Span<std::byte> bytes) {
                ++host.random_words_;
@@ -19,19 +45,25 @@ SimulatedServer::Process::Process(SimulatedServer& host, const VirtualClock& clo
               .lock_holders = host.lock_holders_,
               .remember_lock_holders =
                   [&host](uint64_t holders) {
-                    if (!host.killing_) host.lock_holders_ = holders;
-                  }}),
+                    if (!host.killing_ && !host.crashed_) host.lock_holders_ = holders;
+                  },
+              .recall_log = recall_log.get()}),
       accept_loop(clock),
       transport(host.hub_, {host.memory_.arena, host.memory_.messages, clock}) {}
 
 SimulatedServer::SimulatedServer(Scheduler& scheduler, Memory& memory,
                                  std::shared_ptr<LoopbackHub> hub,
                                  const CrashableStore::Faults& faults)
-    : scheduler_(scheduler), memory_(memory), hub_(std::move(hub)), faults_(faults) {
+    : scheduler_(scheduler),
+      memory_(memory),
+      hub_(std::move(hub)),
+      faults_(faults),
+      calls_(MakeFile()) {
   scheduler_.AddStep([this] {
     if (process_ == nullptr) return;
     for (uint64_t n = scheduler_.random().Below(4); n != 0; --n) {
       if (!process_->server.context().workers.RunQueued()) break;
+      if (crashed_) return Kill();
     }
   });
 }
@@ -45,6 +77,8 @@ void SimulatedServer::Start() {
   ++start_count_;
   process_ = std::make_unique<Process>(*this, scheduler_.clock());
   stores_.push_back(process_->store);
+  server::DecideCallsInDoubt(*process_->recall_log,
+                             [this](uint32_t) { return process_->store.get(); });
   auto listener = process_->transport.Listen({"", kPort}, ConnectionOptions{.credits = 8},
                                              process_->accept_loop,
                                              [process = process_.get()](auto connection) {
@@ -56,8 +90,14 @@ void SimulatedServer::Start() {
   for (int i = 0; i < kShards; ++i) scheduler_.Add(process_->server.shard(i).loop());
 }
 
+void SimulatedServer::Crash() {
+  crashed_ = true;
+  calls_ = CopyOf(calls_);
+}
+
 void SimulatedServer::Kill() {
   killing_ = true;
+  if (!std::exchange(crashed_, false)) calls_ = CopyOf(calls_);
   process_->store->Kill();
   process_->server.context().grace.End();
   process_->listener.reset();

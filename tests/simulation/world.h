@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "server/recall_log.h"
 #include "server/server.h"
 #include "tests/server/memory_store.h"
 #include "tests/simulation/crashable_store.h"
@@ -43,6 +44,8 @@ class SimulatedServer {
   // As kill -9 does it: nothing that was not done yet is done, nothing that was not sent is sent.
   void Kill();
   bool running() const { return process_ != nullptr; }
+  // As kill -9 in the middle of a call does it; what the process does from then on is not seen.
+  void Crash();
   int start_count() const { return start_count_; }
   size_t session_count() const { return process_->server.context().sessions.count(); }
 
@@ -53,6 +56,7 @@ class SimulatedServer {
     Process(SimulatedServer& host, const VirtualClock& clock);
     std::shared_ptr<CrashableStore> store;
     server::OneExport exports;
+    std::unique_ptr<server::RecallLog> recall_log;
     server::Server server;
     EventLoop accept_loop;
     LoopbackTransport transport;
@@ -69,6 +73,8 @@ class SimulatedServer {
   std::vector<std::shared_ptr<CrashableStore>> stores_;
   int start_count_ = 0;
   bool killing_ = false;
+  bool crashed_ = false;
+  UniqueFd calls_;             // what its log of calls is in
   uint64_t lock_holders_ = 0;  // what a process leaves to the next
   uint64_t random_words_ = 0;
 };

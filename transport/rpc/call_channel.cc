@@ -59,6 +59,8 @@ void CallChannel::Resume(uint16_t credits, const SessionName& session) {
     sequences_[wire::kSetUpSlot] = set_up_sequence;
   }
   std::deque<CallState*> kept = std::exchange(kept_, {});
+  // Those whose fate was not heard of over the last connection: they are of an older session yet.
+  const std::deque<CallState*> unanswered = std::exchange(asked_after_, {});
   std::array<bool, wire::kMaxCredits> taken{};
   if (same_session) {
     for (const CallState* call : kept) taken[call->slot] = true;
@@ -78,8 +80,9 @@ void CallChannel::Resume(uint16_t credits, const SessionName& session) {
       RepeatOrFail(call);
     }
   }
+  for (CallState* call : unanswered) AskAfter(call);
   RetireSlots();
-  SendWaiting();
+  SendAnew();
 }
 
 void CallChannel::RetireSlots() {
@@ -106,7 +109,54 @@ void CallChannel::Replay(CallState* call) {
   if (!PostOn(call->slot, sequences_[call->slot], call).ok()) kept_.push_back(call);
 }
 
+// The old session's calls are over, so the answer will not change.
+void CallChannel::AskAfter(CallState* call) {
+  asked_after_.push_back(call);
+  const wire::RecallRequest request{
+      {{call->session[0], call->session[1]}, call->slot, call->sequence, static_cast<uint32_t>(call->opcode), 0}};
+  StartFirst(request, {}, [this, id = call->id](Answer answer) { TakeFate(id, std::move(answer)); });
+}
+
+void CallChannel::TakeFate(CallId id, Answer answer) {
+  if (answer.error == Errno(ENOTCONN)) return;  // lost again: it is asked anew
+  auto found = std::find_if(asked_after_.begin(), asked_after_.end(),
+                            [id](const CallState* call) { return call->id == id; });
+  if (found != asked_after_.end()) {  // else it was given up meanwhile
+    CallState* call = *found;
+    asked_after_.erase(found);
+    wire::RecallReply reply;
+    wire::Decoder decoder(answer.message.body());
+    if (!answer.error.ok() || !reply.Code(decoder)) {
+      AddAsOnlyWriter(counters_.failed_by_loss);
+      Finish(call, Answer{Errno(EIO), {}, call->payload.exposed, std::move(call->payload.hold)});
+    } else if (reply.fate == wire::RecallFate::kNeverBegun) {
+      never_begun_.push_back(call);
+    } else {
+      AddAsOnlyWriter(counters_.recalled);
+      answer.error = Errno(static_cast<int>(reply.status));
+      answer.recalled = true;
+      answer.exposed = call->payload.exposed;
+      answer.hold = std::move(call->payload.hold);
+      Finish(call, std::move(answer));
+    }
+  }
+  SendAnew();
+}
+
+// In the order in which they were sent first, and before all that was asked for later.
+void CallChannel::SendAnew() {
+  if (!asked_after_.empty()) return;
+  std::sort(never_begun_.begin(), never_begun_.end(),
+            [](const CallState* a, const CallState* b) { return a->id > b->id; });
+  for (CallState* call : std::exchange(never_begun_, {})) {
+    AddAsOnlyWriter(counters_.repeated);
+    waiting_.push_front(call);
+  }
+  SendWaiting();
+}
+
 void CallChannel::RepeatOrFail(CallState* call) {
+  if (call->on_loss == OnLoss::kAsk) return AskAfter(call);
   if (call->on_loss == OnLoss::kFail) {
     AddAsOnlyWriter(counters_.failed_by_loss);
     FinishLater(call, Errno(EIO));
@@ -150,7 +200,7 @@ CallId CallChannel::Launch(CallState* call, wire::Opcode opcode, absl::Span<cons
     FinishLater(call, Errno(E2BIG));
   } else if (kind == kSetUp && connection_ == nullptr) {
     FinishLater(call, Errno(ENOTCONN));
-  } else if (waiting_.size() + waiting_may_wait_.size() >= kMaxWaiting) {
+  } else if (kind != kSetUp && waiting_.size() + waiting_may_wait_.size() >= kMaxWaiting) {
     FinishLater(call, Errno(ENOBUFS));
   } else if (CanSend(*call)) {
     const CallId id = call->id;
@@ -166,7 +216,7 @@ CallId CallChannel::Launch(CallState* call, wire::Opcode opcode, absl::Span<cons
 bool CallChannel::CanSend(const CallState& call) const {
   if (connection_ == nullptr) return false;
   if (call.kind == kSetUp) return set_up_slot_free_;
-  if (!resumed_ || free_slots_.empty()) return false;
+  if (!resumed_ || free_slots_.empty() || !asked_after_.empty()) return false;
   return call.kind != kMayWait || may_wait_in_flight_ < std::max<uint32_t>(1, credits_ / 2u);
 }
 
@@ -204,6 +254,8 @@ Errno CallChannel::PostOn(uint16_t slot, uint32_t sequence, CallState* call) {
   out.hold = call->payload.hold;
   if (Errno error = connection_->Post(std::move(out)); !error.ok()) return error;
   call->slot = slot;
+  call->sequence = sequence;
+  call->session = session_;
   slots_[slot] = call;
   if (call->kind == kMayWait) ++may_wait_in_flight_;
   counters_.in_flight.store(++in_flight_, std::memory_order_relaxed);
@@ -346,7 +398,7 @@ void CallChannel::FailOlder(Nanoseconds started_before, Errno error) {
 
 size_t CallChannel::WithdrawIf(absl::FunctionRef<bool(const CallState&)> matches, Errno error) {
   size_t count = 0;
-  for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_}) {
+  for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_, &asked_after_, &never_begun_}) {
     count += std::erase_if(*queue, [&](CallState* call) {
       if (!matches(*call)) return false;
       if (queue == &kept_) retired_.push_back(call->slot);

@@ -33,6 +33,10 @@ struct Answer {
   ReceivedMessage message;
   absl::Span<std::byte> exposed;  // as it was given with the call
   Buffer hold;
+  bool recalled = false;  // the answer was kept by the server, and told later: see body()
+  absl::Span<const std::byte> body() const {
+    return recalled ? message.inline_payload() : message.body();
+  }
 };
 using AnswerFunction = UniqueFunction<void(Answer), 96>;
 using CallId = uint64_t;  // never 0
@@ -40,7 +44,8 @@ using CallId = uint64_t;  // never 0
 // What may be done with a call whose answer was lost, and the server's memory of it, too.
 enum class OnLoss : uint8_t {
   kRepeat,  // doing it again gives the same: it is sent in the next session
-  kFail,    // it may or may not have happened: EIO
+  kAsk,     // it must not: the server is asked what became of it. EIO when that is not known
+  kFail,    // nobody needs it any more, or can know: EIO
 };
 
 // How the server names a session.
@@ -56,7 +61,7 @@ class CallChannel final : public ConnectionHandler {
   static constexpr Nanoseconds kRetirePause = kSecond;
 
   struct Counters {
-    std::atomic<uint64_t> calls{0}, answers{0}, repeated{0}, failed_by_loss{0}, losses{0};
+    std::atomic<uint64_t> calls{0}, answers{0}, repeated{0}, recalled{0}, failed_by_loss{0}, losses{0};
     std::atomic<uint32_t> in_flight{0}, waiting{0}, credits{0};
   };
   // ConnectionCounters summed over all connections that the channel has had.
@@ -77,7 +82,8 @@ class CallChannel final : public ConnectionHandler {
   void Connect(std::unique_ptr<Connection> connection);
   // Sends what was in flight when the last connection was lost, then what waits. `credits`: what the
   // server granted. In the session of the last Resume() that had a connection the server knows the slots: each
-  // call is replayed as it was, and none is done twice. In another one a call is repeated or fails, by its OnLoss;
+  // call is replayed as it was, and none is done twice. In another one a call is repeated, asked after (in the
+  // session that it was sent in) or fails, by its OnLoss; new ones wait until all have been asked after;
   // that it names an open file which could not be opened again (EBADF) is told as ESTALE. Nothing happens when the
   // connection has been lost meanwhile.
   void Resume(uint16_t credits, const SessionName& session);
@@ -140,6 +146,9 @@ class CallChannel final : public ConnectionHandler {
   Errno PostOn(uint16_t slot, uint32_t sequence, CallState* call);
   void Replay(CallState* call);
   void RepeatOrFail(CallState* call);
+  void AskAfter(CallState* call);
+  void TakeFate(CallId id, Answer answer);
+  void SendAnew();
   void SendWaiting();
   // Takes the calls that `matches` out of those that are not at a server, and answers them.
   size_t WithdrawIf(absl::FunctionRef<bool(const CallState&)> matches, Errno error);
@@ -170,6 +179,8 @@ class CallChannel final : public ConnectionHandler {
   std::vector<uint16_t> free_slots_;           // the most recently used last
   std::deque<CallState*> kept_;                // were at the server when the connection was lost
   std::vector<uint16_t> retired_;              // slots of those that were withdrawn
+  std::deque<CallState*> asked_after_;         // the server is to say what became of them
+  std::deque<CallState*> never_begun_;         // what it said, of calls that are to be sent anew after the last such answer
   std::deque<CallState*> waiting_;
   std::deque<CallState*> waiting_may_wait_;
   std::vector<std::unique_ptr<CallState>> all_;
@@ -185,6 +196,8 @@ struct CallChannel::CallState {
   Kind kind = kOrdinary;
   bool of_former_session = false;  // it was asked in an earlier session than the one that answers
   uint16_t slot = 0;
+  uint32_t sequence = 0;  // with the slot in `session`: where it was sent last
+  SessionName session = kNoSession;
   uint32_t body_size = 0;
   Nanoseconds started = 0;
   CallPayload payload;

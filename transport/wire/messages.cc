@@ -15,6 +15,7 @@ constexpr Row kRows[] = {
     {Opcode::kEnd, "END"},
     {Opcode::kChallenge, "CHALLENGE"},
     {Opcode::kProve, "PROVE"},
+    {Opcode::kRecall, "RECALL"},
     {Opcode::kLookup, "LOOKUP"},
     {Opcode::kGetAttr, "GETATTR"},
     {Opcode::kSetAttr, "SETATTR"},

@@ -14,6 +14,7 @@ enum class Opcode : uint16_t {
   kEnd = 5,
   kChallenge = 6,
   kProve = 7,
+  kRecall = 8,
   kLookup = 10,
   kGetAttr = 11,
   kSetAttr = 12,
@@ -179,6 +180,34 @@ struct EndRequest {  // the client goes: its session ends with its connections, 
     return true;
   }
 };
+// What became of a call that was sent in a session which is over. Reply: RecallReply, and as inline payload the
+// body that the call was answered with, if it was.
+struct RecallRequest {
+  static constexpr Opcode kOpcode = Opcode::kRecall;
+  struct {
+    uint64_t session[2];
+    uint32_t slot;
+    uint32_t sequence;
+    uint32_t opcode;
+    uint32_t reserved;
+  } fixed{};
+  template <typename C>
+  bool Code(C& c) {
+    return c.Fixed(fixed);
+  }
+};
+enum class RecallFate : uint32_t {
+  kNeverBegun = 0,  // and it never will be: it can be sent anew
+  kDone = 1,        // `status` and the payload are its answer
+};
+struct RecallReply {
+  RecallFate fate{};
+  uint32_t status = 0;  // errno(3)
+  template <typename C>
+  bool Code(C& c) {
+    return c.Fixed(fate) && c.Fixed(status);
+  }
+};
 enum AttachFlags : uint32_t {
   kAttachReadOnly = 1 << 0,
   kAttachWantsForget = 1 << 1,  // the store keeps a table of objects: say Forget when one is not needed
@@ -337,7 +366,10 @@ struct StatFsReply {
 
 // --- Open files and directories --------------------------------------------------------------------
 
-enum OpenOptions : uint32_t { kOpenKillSuidGid = 1 << 0 };  // with O_TRUNC
+enum OpenOptions : uint32_t {
+  kOpenKillSuidGid = 1 << 0,  // with O_TRUNC
+  kOpenAgain = 1 << 1,        // it was open in a session that is over: its owner need not have the right any more
+};
 struct OpenRequest {
   static constexpr Opcode kOpcode = Opcode::kOpen;
   Caller caller;

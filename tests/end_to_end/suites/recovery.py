@@ -34,6 +34,7 @@ class Trouble:
     """Does something to the server or the network again and again, until the application has ended."""
 
     def __init__(self, action, interval, at_most=None):
+        """interval: seconds, or a function that says how many the next time."""
         self.action, self.interval, self.at_most = action, interval, at_most
         self.count = 0
         self.failure = None
@@ -42,11 +43,14 @@ class Trouble:
 
     def run(self):
         try:
-            while not self.end.wait(self.interval) and (self.at_most is None or self.count < self.at_most):
+            while not self.end.wait(self.pause()) and (self.at_most is None or self.count < self.at_most):
                 self.action()
                 self.count += 1
         except BaseException as error:  # pylint: disable=broad-except
             self.failure = error
+
+    def pause(self):
+        return self.interval() if callable(self.interval) else self.interval
 
     def __enter__(self):
         self.thread.start()
@@ -180,6 +184,65 @@ def pieces_over_kills(site):
             in_process(write_and_verify, other.mount / "pieces", SECONDS, 1)()
 
 
+@suite.check("sqlite with synchronous=FULL, tar and git work over a server that is killed every 2 seconds",
+             timeout=900)
+def tools_over_kills(site):
+    with other_site(site, "killedtools") as other:
+        work_with_tools(other, killing(other))
+
+
+@suite.check("names are made, moved and removed once, however often the server is killed", timeout=600)
+def names_over_kills(site):
+    with other_site(site, "killednames") as other:
+        with killing(other, lambda: random.uniform(0.1, 0.5)) as trouble:
+            in_process(churn_names, other.mount / "d", SECONDS)()
+        print(f"      the server was killed {trouble.count} times")
+
+
+@suite.check("a log that two clients append to has every record once and in order, over kills of the server",
+             timeout=600)
+def appends_over_kills(site):
+    with other_site(site, "killedappends", mounts=2) as other:
+        first, second = list(other.mounts)
+        (other.export / "log").touch()
+        with killing(other, lambda: random.uniform(0.1, 0.5)) as trouble:
+            waits = [in_process(append_records, mount / "log", name, SECONDS)
+                     for mount, name in ((first, "one"), (second, "two"))]
+            for wait in waits:
+                wait()
+        print(f"      the server was killed {trouble.count} times")
+        check_log(other.export / "log", ["one", "two"])
+
+
+def write_and_sync(path, seconds):
+    """Small files, each synced: they are what they should be however the server ends."""
+    source = random.Random(5)
+    end = time.monotonic() + seconds
+    path.mkdir()
+    number = 0
+    while time.monotonic() < end:
+        with open(path / f"{number}", "xb") as file:
+            file.write(source.randbytes(source.randrange(1, 100000)))
+            os.fsync(file.fileno())
+        number += 1
+    (path / "count").write_text(str(number), encoding="ascii")
+
+
+@suite.check("what was synced is there, whole, after every kill of the server", timeout=600)
+def synced_over_kills(site):
+    with other_site(site, "synced") as other:
+        with killing(other, lambda: random.uniform(0.1, 0.5)) as trouble:
+            in_process(write_and_sync, other.mount / "d", SECONDS)()
+        source = random.Random(5)
+        count = int((other.export / "d/count").read_text(encoding="ascii"))
+        for number in range(count):
+            expected = source.randbytes(source.randrange(1, 100000))
+            if (other.export / f"d/{number}").read_bytes() != expected:
+                raise Failed(f"file {number} of {count} is not what was synced")
+        equal("files", len(os.listdir(other.export / "d")), count + 1)
+        print(f"      {count} synced files over {trouble.count} kills")
+
+
 @suite.check("the first operation after a restart of the server completes within a second", timeout=600)
 def recovery_time(site):
     times = []
@@ -306,32 +369,43 @@ def load_database(path, seconds):
     database.close()
 
 
+def work_with_tools(other, trouble):
+    """tar, git and sqlite at once, while there is trouble; then all is as it would be without."""
+    tree = other.base / "tree"
+    tree.mkdir()
+    source = random.Random(3)
+    for number in range(300):
+        (tree / f"d{number % 10}").mkdir(exist_ok=True)
+        (tree / f"d{number % 10}" / f"f{number}").write_bytes(source.randbytes(source.randrange(30000)))
+    archive = other.base / "tree.tar"
+    run(["tar", "cf", str(archive), "-C", str(tree), "."])
+    git = ["git", "-c", "safe.directory=*", "-c", "user.name=t", "-c", "user.email=t@t"]
+    run([*git, "init", "-q", str(tree)])
+    run([*git, "-C", str(tree), "add", "."])
+    run([*git, "-C", str(tree), "commit", "-q", "-m", "tree"])
+    with trouble:
+        wait = in_process(load_database, other.mount / "db", SECONDS)
+        end = time.monotonic() + SECONDS
+        rounds = 0
+        while rounds == 0 or time.monotonic() < end:
+            rounds += 1
+            tar, clone = (other.mount / f"{name}{rounds}" for name in ("tar", "clone"))
+            tar.mkdir()
+            finish(start("tar", "xf", str(archive), "-C", str(tar)), "tar x")
+            finish(start(*git, "clone", "-q", "--no-local", str(tree), str(clone)), "git clone")
+        wait()
+    print(f"      {rounds} rounds, the server was in trouble {trouble.count} times")
+    for number in range(1, rounds + 1):
+        run(["diff", "-r", "--exclude=.git", str(tree), str(other.export / f"tar{number}")])
+        run(["diff", "-r", "--exclude=.git", str(tree), str(other.export / f"clone{number}")])
+        run([*git, "-C", str(other.export / f"clone{number}"), "fsck", "--full"])
+
+
 @suite.check("sqlite with synchronous=FULL, tar and git work over cuts", timeout=900)
 def cut_tools(site):
     need_tcp(site)
     with through_proxy(site, "tools") as (other, proxy):
-        tree = other.base / "tree"
-        tree.mkdir()
-        source = random.Random(3)
-        for number in range(300):
-            (tree / f"d{number % 10}").mkdir(exist_ok=True)
-            (tree / f"d{number % 10}" / f"f{number}").write_bytes(source.randbytes(source.randrange(30000)))
-        archive = other.base / "tree.tar"
-        run(["tar", "cf", str(archive), "-C", str(tree), "."])
-        git = ["git", "-c", "safe.directory=*", "-c", "user.name=t", "-c", "user.email=t@t"]
-        run([*git, "init", "-q", str(tree)])
-        run([*git, "-C", str(tree), "add", "."])
-        run([*git, "-C", str(tree), "commit", "-q", "-m", "tree"])
-        (other.mount / "tar").mkdir()
-        with cutting(proxy, 0.3):
-            wait = in_process(load_database, other.mount / "db", SECONDS)
-            finish(start("tar", "xf", str(archive), "-C", str(other.mount / "tar")), "tar x")
-            finish(start(*git, "clone", "-q", "--no-local", str(tree), str(other.mount / "clone")),
-                   "git clone")
-            wait()
-        run(["diff", "-r", "--exclude=.git", str(tree), str(other.export / "tar")])
-        run(["diff", "-r", "--exclude=.git", str(tree), str(other.export / "clone")])
-        run([*git, "-C", str(other.export / "clone"), "fsck", "--full"])
+        work_with_tools(other, cutting(proxy, 0.3))
 
 
 # --- the server stops for a while, a client dies ---

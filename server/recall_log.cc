@@ -1,0 +1,266 @@
+#include "server/recall_log.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "transport/base/check.h"
+
+namespace rdmafs::server {
+namespace {
+
+constexpr uint64_t kMagic = 0x316c6c6163657272;  // "rrecall1"
+constexpr int kLockPauseMs = 20;
+
+}  // namespace
+
+struct RecallLog::Header {
+  static constexpr size_t kBytes = 4096;
+  uint64_t magic;
+  uint32_t record_count, session_count;
+  uint64_t boot[2];
+  uint64_t begun_count;  // sessions so far
+  uint32_t ended_in_order;
+};
+struct RecallLog::SessionRow {
+  uint64_t session[2];  // both 0: the row is free
+  uint64_t number;      // the order in which they began
+  uint32_t incomplete;  // there are calls of it that no record is of
+  uint32_t key_size;
+  char key[wire::kMaxKeyNameBytes];
+};
+
+absl::StatusOr<std::unique_ptr<RecallLog>> RecallLog::Open(const std::string& path,
+                                                           const Options& options) {
+  auto file = OpenFile(path, options.lock_patience_ms);
+  if (!file.ok()) return file.status();
+  return Over(*std::move(file), options);
+}
+
+absl::StatusOr<UniqueFd> RecallLog::OpenFile(const std::string& path, int patience_ms) {
+  UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file.valid()) return absl::ErrnoToStatus(errno, path);
+  for (int waited_ms = 0; flock(file.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kLockPauseMs) {
+    if (errno != EWOULDBLOCK || waited_ms >= patience_ms) {
+      return absl::ErrnoToStatus(errno, absl::StrCat(path, ": another process has it"));
+    }
+    const timespec pause{0, kLockPauseMs * 1'000'000};
+    nanosleep(&pause, nullptr);
+  }
+  return file;
+}
+
+absl::StatusOr<std::unique_ptr<RecallLog>> RecallLog::Over(UniqueFd file, const Options& options) {
+  const size_t size = Header::kBytes + options.session_count * sizeof(SessionRow) +
+                      options.record_count * sizeof(RecallRecord);
+  struct stat status;
+  if (fstat(file.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
+  if (static_cast<size_t>(status.st_size) != size && ftruncate(file.get(), 0) != 0) {
+    return absl::ErrnoToStatus(errno, "ftruncate");
+  }
+  // All of it now: a full disk would be met as SIGBUS later.
+  if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(size)); error != 0) {
+    return absl::ErrnoToStatus(error, "no room for the log of calls");
+  }
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (memory == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap");
+  return std::unique_ptr<RecallLog>(
+      new RecallLog(std::move(file), static_cast<std::byte*>(memory), size, options));
+}
+
+RecallLog::RecallLog(UniqueFd file, std::byte* memory, size_t size, const Options& options)
+    : file_(std::move(file)), memory_(memory), size_(size), options_(options) {
+  TakeOver(options.boot);
+}
+
+RecallLog::~RecallLog() { munmap(memory_, size_); }
+
+RecallRecord& RecallLog::record(uint32_t index) const {
+  auto* first = memory_ + Header::kBytes + options_.session_count * sizeof(SessionRow);
+  return reinterpret_cast<RecallRecord*>(first)[index];
+}
+
+RecallLog::SessionRow& RecallLog::row(uint32_t index) const {
+  return reinterpret_cast<SessionRow*>(memory_ + Header::kBytes)[index];
+}
+
+void RecallLog::TakeOver(const std::array<uint64_t, 2>& boot) {
+  auto& header = *reinterpret_cast<Header*>(memory_);
+  const bool same_shape = header.magic == kMagic && header.record_count == options_.record_count &&
+                          header.session_count == options_.session_count;
+  const bool same_boot = header.boot[0] == boot[0] && header.boot[1] == boot[1];
+  if (!same_shape || (!same_boot && header.ended_in_order == 0)) {
+    std::memset(memory_, 0, size_);
+  }
+  header.magic = kMagic;
+  header.record_count = options_.record_count;
+  header.session_count = options_.session_count;
+  header.boot[0] = boot[0];
+  header.boot[1] = boot[1];
+  header.ended_in_order = 0;
+
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::pair<uint64_t, SessionWords>> order;
+  for (uint32_t i = options_.session_count; i-- > 0;) {
+    const SessionWords session{row(i).session[0], row(i).session[1]};
+    if (session == SessionWords{} || row(i).key_size > wire::kMaxKeyNameBytes) {
+      free_rows_.push_back(i);
+      continue;
+    }
+    order.emplace_back(row(i).number, session);
+    sessions_.emplace(session, Known{i, true, {}});
+  }
+  std::sort(order.begin(), order.end());
+  for (const auto& [number, session] : order) over_.push_back(session);
+  for (uint32_t i = options_.record_count; i-- > 0;) {
+    const RecallRecord& kept = record(i);
+    auto found = sessions_.find(SessionWords{kept.session[0], kept.session[1]});
+    if (found == sessions_.end()) {
+      free_records_.push_back(i);
+    } else {
+      found->second.records.emplace(Place{kept.channel, kept.slot}, i);
+    }
+  }
+}
+
+bool RecallLog::AddSession(const SessionWords& session, std::string_view key) {
+  absl::MutexLock lock(&mutex_);
+  if (key.size() > wire::kMaxKeyNameBytes || sessions_.contains(session)) return false;
+  if (free_rows_.empty() && !ForgetOldest()) return false;
+  const uint32_t index = free_rows_.back();
+  free_rows_.pop_back();
+  SessionRow& made = row(index);
+  made.number = ++reinterpret_cast<Header*>(memory_)->begun_count;
+  made.incomplete = 0;
+  made.key_size = static_cast<uint32_t>(key.size());
+  std::copy(key.begin(), key.end(), made.key);
+  std::atomic_signal_fence(std::memory_order_release);
+  made.session[0] = session[0];
+  made.session[1] = session[1];
+  sessions_.emplace(session, Known{index, false, {}});
+  return true;
+}
+
+void RecallLog::EndSession(const SessionWords& session) {
+  absl::MutexLock lock(&mutex_);
+  auto found = sessions_.find(session);
+  if (found == sessions_.end() || std::exchange(found->second.over, true)) return;
+  over_.push_back(session);
+}
+
+bool RecallLog::ForgetOldest() {
+  if (over_.empty()) return false;
+  auto found = sessions_.find(over_.front());
+  over_.pop_front();
+  SessionRow& forgotten = row(found->second.row);
+  forgotten.session[0] = forgotten.session[1] = 0;
+  free_rows_.push_back(found->second.row);
+  for (const auto& [place, index] : found->second.records) {
+    RecallRecord& kept = record(index);
+    kept.session[0] = kept.session[1] = 0;
+    kept.state.store(RecallRecord::kIdle, std::memory_order_relaxed);
+    free_records_.push_back(index);
+  }
+  sessions_.erase(found);
+  return true;
+}
+
+RecallRecord* RecallLog::RecordOf(const SessionWords& session, uint16_t channel, uint16_t slot) {
+  absl::MutexLock lock(&mutex_);
+  auto found = sessions_.find(session);
+  if (found == sessions_.end()) return nullptr;
+  auto place = found->second.records.find({channel, slot});
+  if (place != found->second.records.end()) return &record(place->second);
+  while (free_records_.empty() && ForgetOldest()) {
+  }
+  if (free_records_.empty()) {
+    row(found->second.row).incomplete = 1;
+    return nullptr;
+  }
+  const uint32_t index = free_records_.back();
+  free_records_.pop_back();
+  RecallRecord& made = record(index);
+  made.state.store(RecallRecord::kIdle, std::memory_order_relaxed);
+  made.sequence = 0;
+  made.channel = channel;
+  made.slot = slot;
+  std::atomic_signal_fence(std::memory_order_release);
+  made.session[0] = session[0];
+  made.session[1] = session[1];
+  found->second.records.emplace(Place{channel, slot}, index);
+  return &made;
+}
+
+RecallLog::Answer RecallLog::Find(const Question& question) const {
+  absl::MutexLock lock(&mutex_);
+  Answer answer;
+  auto found = sessions_.find(question.session);
+  // One that still goes on has calls under way.
+  if (found == sessions_.end() || !found->second.over) return answer;
+  const SessionRow& session = row(found->second.row);
+  if (std::string_view(session.key, session.key_size) != question.key) return answer;
+  auto place = found->second.records.find({question.channel, question.slot});
+  if (place == found->second.records.end()) {
+    if (session.incomplete == 0) answer.fate = Fate::kNeverBegun;
+    return answer;
+  }
+  const RecallRecord& kept = record(place->second);
+  const uint32_t state = kept.state.load(std::memory_order_acquire);
+  if (state == RecallRecord::kIdle || kept.sequence < question.sequence) {
+    answer.fate = Fate::kNeverBegun;
+    return answer;
+  }
+  if (state != RecallRecord::kDone || kept.sequence != question.sequence ||
+      kept.opcode != question.opcode) {
+    return answer;
+  }
+  answer.fate = Fate::kDone;
+  answer.reply.status = Errno(static_cast<int>(kept.status));
+  answer.reply.size_bytes = std::min<uint16_t>(kept.reply_size, KeptReply::kMaxBodyBytes);
+  answer.reply.bytes = kept.reply;
+  answer.request.assign(reinterpret_cast<const char*>(kept.arguments.data()),
+                        std::min<size_t>(kept.body_size, kept.arguments.size()));
+  return answer;
+}
+
+std::vector<RecallRecord*> RecallLog::InDoubt() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<RecallRecord*> begun;
+  for (const auto& [session, known] : sessions_) {
+    for (const auto& [place, index] : known.records) {
+      if (record(index).state.load(std::memory_order_acquire) == RecallRecord::kBegun) {
+        begun.push_back(&record(index));
+      }
+    }
+  }
+  return begun;
+}
+
+std::vector<const RecallRecord*> RecallLog::Done() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<const RecallRecord*> done;
+  for (const auto& [session, known] : sessions_) {
+    for (const auto& [place, index] : known.records) {
+      if (record(index).state.load(std::memory_order_acquire) == RecallRecord::kDone) {
+        done.push_back(&record(index));
+      }
+    }
+  }
+  return done;
+}
+
+void RecallLog::EndInOrder() {
+  reinterpret_cast<Header*>(memory_)->ended_in_order = 1;
+  // What cannot be synced is a log that says nothing.
+  (void)msync(memory_, size_, MS_SYNC);
+}
+
+}  // namespace rdmafs::server
