@@ -80,8 +80,12 @@ Errno OpenCreatedAgain(Call& call, const wire::CreateRequest& request,
   const uint32_t flags =
       request.flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
   auto opened = OpenAgain(call, call.IdentityOf(request.caller), handle, flags);
+  if (!opened.ok()) {
+    opens.Abandon(request.open_id);
+    return opened.error();
+  }
   Keep(call, request.open_id, opened);
-  return opened.error();
+  return kOk;
 }
 
 void ServeOpen(Call& call) {

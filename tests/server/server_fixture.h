@@ -26,20 +26,20 @@ class ServerFixture : public testing::Test {
     client_blocks_ = std::make_unique<BufferPool>(arena_, BufferPool::Options{});
     server_ = std::make_unique<Server>(
         clock_, messages_, *blocks_, exports_,
-        CountingRandom(),
-        options_);
+        [this](absl::Span<std::byte> bytes) { random_(bytes); }, options_);
+    accept_loop_ = std::make_unique<EventLoop>(clock_);
     auto listener =
-        transport_.Listen({"127.0.0.1", 0}, ConnectionOptions{}, accept_loop_,
+        transport_.Listen({"127.0.0.1", 0}, ConnectionOptions{}, *accept_loop_,
                           [this](auto connection) { server_->Accept(std::move(connection)); });
     ASSERT_TRUE(listener.ok()) << listener.status();
     listener_ = std::move(*listener);
     server_->Start();
-    accepting_ = std::thread([this] { accept_loop_.Run(); });
+    accepting_ = std::thread([this] { accept_loop_->Run(); });
   }
 
   void StopServer() {
     if (server_ == nullptr) return;
-    accept_loop_.Stop();
+    accept_loop_->Stop();
     accepting_.join();
     listener_.reset();
     EXPECT_TRUE(server_->Stop(20 * kSecond));
@@ -68,6 +68,7 @@ class ServerFixture : public testing::Test {
 
   uint64_t Breaches() { return server_->context().breaches.count(); }
 
+  CountingRandom random_;  // of one server after the other
   MonotonicClock clock_;
   Arena arena_;
   size_t pool_bytes_ = size_t{16} << 20;
@@ -77,7 +78,7 @@ class ServerFixture : public testing::Test {
   TcpTransport transport_{{arena_, messages_, clock_}};
   std::shared_ptr<MemoryStore> store_ = std::make_shared<MemoryStore>();
   OneExport exports_{store_};
-  EventLoop accept_loop_{clock_};
+  std::unique_ptr<EventLoop> accept_loop_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Listener> listener_;
   std::thread accepting_;

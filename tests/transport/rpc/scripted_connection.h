@@ -1,9 +1,11 @@
 // A Connection whose other end is the test: it keeps what was posted, and answers when told to.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "transport/connection.h"
+#include "transport/wire/messages.h"
 
 namespace rdmafs {
 
@@ -26,6 +28,19 @@ class ScriptedConnection final : public Connection {
       header.status = status;
       header.size = static_cast<uint32_t>(sizeof header + body.size());
       handler->OnMessage(*connection, ReceivedMessage(header, body, nullptr, nullptr, 0));
+    }
+    // A RECALL's: what became of the call, with the body that it was answered with.
+    void TellFate(size_t index, wire::RecallFate fate, uint32_t status = 0,
+                  absl::Span<const std::byte> kept = {}) {
+      std::byte tail[256];
+      const size_t body = wire::Encode(wire::RecallReply{fate, status}, absl::MakeSpan(tail)).size();
+      std::copy(kept.begin(), kept.end(), tail + body);
+      wire::MessageHeader header = posted[index].header;
+      header.flags = wire::kFlagReply;
+      header.inline_size = static_cast<uint32_t>(kept.size());
+      header.size = static_cast<uint32_t>(sizeof header + body + kept.size());
+      handler->OnMessage(*connection, ReceivedMessage(header, absl::MakeConstSpan(tail).first(body + kept.size()),
+                                                      nullptr, nullptr, 0));
     }
     void Lose(const char* reason = "pulled") { handler->OnClosed(*connection, absl::UnavailableError(reason)); }
   };
