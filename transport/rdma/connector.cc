@@ -61,8 +61,10 @@ absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
   if (status.ok()) status = Resolve();
   if (status.ok() && windows()) status = TryWindows();
   if (status.ok()) status = MakeQueuePair(domains);
-  if (!status.ok()) return status;
-  auto agreed = Establish();
+  absl::StatusOr<uint16_t> agreed = status;
+  if (status.ok()) agreed = Establish();
+  // The registrations for windows are of no use to anyone who goes on without.
+  if (absl::IsFailedPrecondition(agreed.status())) domains->Forget(id_->verbs, wish_.exposure);
   if (!agreed.ok()) return agreed.status();
   queue_pair_->Open(1);  // a client reads nothing
   std::string exposure = Exposure();

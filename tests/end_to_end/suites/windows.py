@@ -60,21 +60,29 @@ def log_line(site):
     equal(f"lines about memory windows ({lines})", len(lines), 1 if remark else 0)
 
 
+def needs_windows(site):
+    if site.where.transport != "rdma" or exposure(site)[0] != "window":
+        raise NotHere("there are none; without them the other suites show it")
+
+
 @suite.check("fio finds every block as it wrote it", 60)
 def blocks(site):
+    needs_windows(site)
     verify(site)
 
 
 @suite.check("a tree goes in and out with the same sums", 60)
 def sums(site):
+    needs_windows(site)
     tree(site)
 
 
 @suite.check("nothing is registered for a read or write", 60)
 def registrations(site):
+    needs_windows(site)
     directory, _ = site.case_directories()
-    work = [["--rw=write", "--bs=1m", "--size=8m", "--direct=1"], ["--rw=read", "--bs=1m", "--size=8m", "--direct=1"],
-            ["--rw=randrw", "--bs=64k", "--size=4m", "--ioengine=libaio", "--iodepth=16", "--direct=1"]]
+    work = [["--rw=write", "--bs=1m", "--size=4m", "--direct=1"], ["--rw=read", "--bs=1m", "--size=4m", "--direct=1"],
+            ["--rw=randrw", "--bs=64k", "--size=2m", "--ioengine=libaio", "--iodepth=16", "--direct=1"]]
     for options in work:  # the first turn makes slabs and files
         fio(directory, *options, timeout=60 * site.where.slow)
     before = counters(statistics(site, site.mount))
@@ -85,5 +93,5 @@ def registrations(site):
     equal("registrations that are not of a new slab", moved["registrations"] - moved["slabs"], 0)
     equal("payload bytes copied", moved["copied_bytes"], 0)
     # What the server fetches out of this side's memory, this side does not see: the reads are in the counters.
-    if moved["bytes"] < 8 << 20 or (site.where.transport == "rdma" and moved["lookups"] <= 0):
+    if moved["bytes"] < 4 << 20 or moved["lookups"] <= 0:
         raise Failed(f"the run is not in the counters: they do not work ({moved})")
