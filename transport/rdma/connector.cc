@@ -61,8 +61,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
   if (status.ok()) status = Resolve();
   if (status.ok() && windows()) status = TryWindows();
   if (status.ok()) status = MakeQueuePair(domains);
-  absl::StatusOr<uint16_t> agreed = status;
-  if (status.ok()) agreed = Establish();
+  auto agreed = status.ok() ? Establish() : absl::StatusOr<uint16_t>(status);
   // The registrations for windows are of no use to anyone who goes on without.
   if (absl::IsFailedPrecondition(agreed.status())) domains->Forget(id_->verbs, wish_.exposure);
   if (!agreed.ok()) return agreed.status();

@@ -114,7 +114,7 @@ absl::Status TrialPair::OnRequest(const CmEvent& event) {
 }
 
 absl::Status TrialPair::MakeQueues(End& end) {
-  end.region.reset(ibv_reg_mr(&domain_, end.memory.data(), end.memory.size(), IBV_ACCESS_LOCAL_WRITE));
+  end.region.reset(ibv_reg_mr(&domain_, end.memory.data(), end.memory.size(), int{IBV_ACCESS_LOCAL_WRITE}));
   if (end.region == nullptr) return Failed("ibv_reg_mr");
   end.cq.reset(ibv_create_cq(end.id->verbs, 2 * kReceives, nullptr, nullptr, 0));
   if (end.cq == nullptr) return Failed("ibv_create_cq");

@@ -105,7 +105,7 @@ class RawServer {
     peer->domain.reset(ibv_alloc_pd(id->verbs));
     peer->cq.reset(ibv_create_cq(id->verbs, 32, nullptr, nullptr, 0));
     peer->region.reset(
-        ibv_reg_mr(peer->domain.get(), peer->memory.data(), peer->memory.size(), IBV_ACCESS_LOCAL_WRITE));
+        ibv_reg_mr(peer->domain.get(), peer->memory.data(), peer->memory.size(), int{IBV_ACCESS_LOCAL_WRITE}));
     ibv_qp_init_attr attributes{};
     attributes.qp_type = IBV_QPT_RC;
     attributes.send_cq = attributes.recv_cq = peer->cq.get();
