@@ -53,6 +53,12 @@ class RawServer {
   // An empty reply in the call's slot, sent as `opcode`; `number` is the rkey to invalidate, or the
   // immediate data. Whether the client's device took it.
   bool Reply(const wire::MessageHeader& call, ibv_wr_opcode opcode, uint32_t number) {
+    PostReply(call, opcode, number);
+    const std::optional<ibv_wc> completion = Await(/*receive=*/false);
+    return completion && completion->status == IBV_WC_SUCCESS;
+  }
+  // The same, without waiting for what becomes of it.
+  void PostReply(const wire::MessageHeader& call, ibv_wr_opcode opcode, uint32_t number) {
     Peer& peer = *peers_.back();
     wire::MessageHeader reply = call;
     reply.size = sizeof reply;
@@ -72,8 +78,6 @@ class RawServer {
     if (opcode == IBV_WR_SEND_WITH_IMM) wr.imm_data = number;
     ibv_send_wr* bad = nullptr;
     EXPECT_EQ(ibv_post_send(peer.id->qp, &wr, &bad), 0);
-    const std::optional<ibv_wc> completion = Await(/*receive=*/false);
-    return completion && completion->status == IBV_WC_SUCCESS;
   }
   size_t connection_count() const { return count_; }
 

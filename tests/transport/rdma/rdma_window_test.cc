@@ -90,7 +90,7 @@ TEST_F(RdmaWindowTest, AnInvalidationOfNoWindowOfTheConnectionIsRefusedByTheDevi
   ASSERT_NO_FATAL_FAILURE(ConnectTo(server));
   if (IsSkipped()) return;
   const wire::MessageHeader call = Exposed(server, 0);
-  server.Reply(call, IBV_WR_SEND_WITH_INV, call.rkey + 1);
+  server.PostReply(call, IBV_WR_SEND_WITH_INV, call.rkey + 1);  // Soft-RoCE does not even answer it
   ASSERT_TRUE(client_.RunUntilClosed());
   EXPECT_TRUE(client_.received_.empty());
   EXPECT_EQ(windowed_side_.payload.statistics().used_count, 0u);
