@@ -93,6 +93,7 @@ absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* c
     ++connected_;
     if (index == 0) {
       device_ = (*connection)->device();
+      exposure_ = (*connection)->exposure();
       peer_ = (*connection)->peer();
     }
   }
@@ -314,6 +315,7 @@ Client::Status Client::status() const {
   status.connected = !IsLost();
   absl::MutexLock lock(&mutex_);
   status.device = device_;
+  status.exposure = exposure_;
   status.peer = peer_;
   status.connection_count = connected_;
   for (const Channel& entry : channels_) {

@@ -42,7 +42,7 @@ struct ClientOptions {
 class Client final : private CallChannel::Owner {
  public:
   struct Status {
-    std::string transport, why, device, peer;
+    std::string transport, why, device, exposure, peer;
     bool connected = false;
     uint64_t reconnect_count = 0;
     uint64_t calls = 0, answers = 0, repeated_count = 0, failed_by_loss_count = 0;
@@ -156,7 +156,7 @@ class Client final : private CallChannel::Owner {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool supervised_ ABSL_GUARDED_BY(mutex_) = false;
   std::string loss_reason_ ABSL_GUARDED_BY(mutex_);
-  std::string device_ ABSL_GUARDED_BY(mutex_);
+  std::string device_ ABSL_GUARDED_BY(mutex_), exposure_ ABSL_GUARDED_BY(mutex_);
   std::string peer_ ABSL_GUARDED_BY(mutex_);
   std::thread supervisor_;
 };

@@ -123,6 +123,7 @@ std::string StatusText(const Json& document) {
   Line(out, "transport", absl::StrCat(Text(At(transport, "name")), device.empty() ? "" : " on ", device,
                                       why.empty() ? "" : absl::StrCat(" (", why, ")")));
   Line(out, "connections", absl::StrCat(Text(At(transport, "connections")), " to ", Text(At(transport, "peers"))));
+  Line(out, "memory", Text(At(transport, "memory")));
   Line(out, "channel", Text(At(document, "channel")));
   Line(out, "listening", Text(At(document, "listening")));
   for (const Json& directory : At(document, "exports")) {

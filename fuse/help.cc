@@ -27,6 +27,8 @@ Security:
     -o sec=sys            sys: the server knows this host by its address; psk: both sides prove a key
     -o key=/etc/rdmafs/keys  the key file, of mode 0600
     -o key_name=NAME      which key of the file (default: its first)
+    -o mr=cache           how the server reaches memory over RDMA. cache: by registrations that stay;
+                          window: each call's bytes until its reply, where device and server can
 
 Caching (close-to-open unless said otherwise):
     -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is

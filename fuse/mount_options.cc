@@ -138,6 +138,12 @@ constexpr ValueOption kValueOptions[] = {
                                             {"tcp", TransportChoice::kTcp}},
                                            o.transport);
      }},
+    {"mr",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       return ParseChoice<MemoryExposure>(
+           name, value, {{"cache", MemoryExposure::kCache}, {"window", MemoryExposure::kWindow}},
+           o.exposure);
+     }},
     {"sec",
      [](absl::string_view name, Value value, MountOptions& o) {
        return ParseChoice<bool>(name, value, {{"sys", false}, {"psk", true}}, o.psk);

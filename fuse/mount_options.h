@@ -33,6 +33,7 @@ struct MountOptions {
   std::string key_file;  // "": auth::kDefaultKeyFile
   std::string key_name;  // of several in the file; "": the first
   TransportChoice transport = TransportChoice::kAuto;
+  MemoryExposure exposure = MemoryExposure::kCache;
   uint16_t port = 20490;
   uint32_t nconnect = 4;
   size_t pool_bytes = size_t{64} << 20;

@@ -22,7 +22,7 @@ RemoteSource::RemoteSource(const MountOptions& options, Arena& arena, const Cloc
                         .tailroom_bytes = 0,
                         .cap_bytes = kMessagePoolBytes,
                         .slab_bytes = size_t{2} << 20}),
-      resources_{arena, messages_, clock} {}
+      resources_{arena, messages_, clock, options.exposure} {}
 
 RemoteSource::~RemoteSource() { Shutdown(); }
 
@@ -85,6 +85,7 @@ void RemoteSource::Describe(ProgramStatus& status) const {
   status.transport.name = client.transport;
   status.transport.why = client.why;
   status.transport.device = client.device;
+  status.transport.memory = client.exposure;
   if (!client.peer.empty()) status.transport.peers.push_back(client.peer);
   status.transport.connection_count = client.connection_count;
   status.transport.messages_sent = client.messages_sent;

@@ -5,6 +5,9 @@
 //  - Only the server moves payload. A client exposes memory with a call (Outgoing::exposed); the server
 //    pulls it (Pull) or pushes into it (Outgoing::push). What is pushed with a reply is in the client's
 //    memory before that reply's OnMessage.
+//  - With memory windows (MemoryExposure::kWindow) a call's memory is within the server's reach from the
+//    call to its reply, which ends that with itself; a reply that does not, or ends another call's reach,
+//    closes the connection, and its memory stays held until the flush.
 //  - A Buffer handed over as `hold` is referenced until neither the peer nor the device can touch it:
 //    for a call that exposes memory until its reply (same slot) was delivered or the connection has
 //    closed and flushed; for inline payload and pushes until the send completed.
@@ -82,6 +85,12 @@ class ReceivedMessage {
   uint64_t token_ = 0;
 };
 
+// By what a client's calls let the server reach their memory, where memory is registered.
+enum class MemoryExposure : uint8_t {
+  kCache,   // the rkey of the registration they lie in, one for each direction, good for its whole life
+  kWindow,  // a memory window of their own: their bytes, their direction, until their reply
+};
+
 // A message to send. The transport sets header.size, inline_size, and for calls the remote_* fields.
 struct Outgoing {
   wire::MessageHeader header{};
@@ -131,6 +140,9 @@ class Connection {
   virtual std::string_view transport_name() const = 0;
   virtual std::string peer() const = 0;
   virtual std::string device() const { return ""; }
+  // A client's: "window", or "cache", as calls expose memory; behind a colon and a space what there is to
+  // say about it, such as why it is not by windows, which were asked for. "" where there are no rkeys.
+  virtual std::string exposure() const { return ""; }
   // Calls that may be in flight, as agreed at connect: slots are below this.
   uint16_t credits() const { return credits_; }
 
@@ -190,6 +202,8 @@ struct TransportResources {
   Arena& arena;
   BufferPool& messages;
   const Clock& clock;
+  // What Connect() aims at. Where a device or a server cannot, calls are exposed by kCache.
+  MemoryExposure exposure = MemoryExposure::kCache;
 };
 
 class Transport {

@@ -41,6 +41,9 @@ absl::Status ParseOptions(const rdmafs_options& given, Export::Options& options)
   if (mr_cache != "off" && mr_cache != "uffd")
     return absl::InvalidArgumentError("mr_cache is not off or uffd");
   options.watches_mappings = mr_cache == "uffd";
+  const std::string_view mr = given.mr == nullptr ? "cache" : given.mr;
+  if (mr != "cache" && mr != "window") return absl::InvalidArgumentError("mr is not cache or window");
+  options.exposure = mr == "window" ? MemoryExposure::kWindow : MemoryExposure::kCache;
   if (given.port == 0 || given.port > 65535) return absl::InvalidArgumentError("no such port");
   if (given.threads > 64 || given.connections > 64)
     return absl::InvalidArgumentError("more than 64 threads or connections");
@@ -104,6 +107,7 @@ void rdmafs_options_init(rdmafs_options* options) {
   options->size = sizeof *options;
   options->transport = "auto";
   options->mr_cache = "off";
+  options->mr = "cache";
   options->port = 20490;
   options->connections = 4;
   options->pool_bytes = uint64_t{64} << 20;

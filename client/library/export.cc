@@ -66,7 +66,7 @@ absl::StatusOr<std::unique_ptr<Export>> Export::Connect(const Options& options,
 }
 
 absl::Status Export::Connect(const TransportFactory& make_transports) {
-  transports_ = make_transports(options_.transport, {arena_, messages_, clock_});
+  transports_ = make_transports(options_.transport, {arena_, messages_, clock_, options_.exposure});
   connector_ = std::make_unique<Connector>(std::vector<Endpoint>{options_.server}, options_.transport,
                                            transports_.tcp.get(), transports_.rdma.get(),
                                            wire::kDefaultCredits);

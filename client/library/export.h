@@ -55,6 +55,7 @@ class Export {
     Endpoint server;
     std::string directory;
     TransportChoice transport = TransportChoice::kAuto;
+    MemoryExposure exposure = MemoryExposure::kCache;
     size_t threads = 1;
     int connections = 4;
     size_t pool_bytes = size_t{64} << 20;

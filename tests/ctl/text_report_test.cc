@@ -22,7 +22,7 @@ ProgramStatus Mount() {
   status.source = "server:/export";
   status.mount_point = "/mnt";
   status.uptime = 7260 * kSecond;
-  status.transport = {.name = "rdma", .why = "both ends have a device", .device = "rxe0", .peers = {"10.77.0.1:20490"}};
+  status.transport = {.name = "rdma", .why = "both ends have a device", .device = "rxe0", .memory = "window", .peers = {"10.77.0.1:20490"}};
   status.pools["payload"] = {.block_count = 15, .used_count = 3, .size_bytes = 16 << 20, .cap_bytes = 64 << 20};
   OperationStatistics shard(1);
   shard.Record(0, 2 * kMicrosecond, true);
@@ -34,6 +34,7 @@ TEST(TextReport, StatusNamesTransportReasonPeersAndPool) {
   const std::string text = StatusText(Json::parse(StatusJson(Mount())));
   EXPECT_THAT(text, HasSubstr("server:/export on /mnt\n"));
   EXPECT_THAT(text, HasSubstr("rdma on rxe0 (both ends have a device)\n"));
+  EXPECT_THAT(text, HasSubstr("window\n"));
   EXPECT_THAT(text, HasSubstr("10.77.0.1:20490\n"));
   EXPECT_THAT(text, HasSubstr("ready, up 2 h 1 min\n"));
   EXPECT_THAT(text, HasSubstr("16.0 MiB of at most 64.0 MiB"));

@@ -73,6 +73,7 @@ TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
   EXPECT_EQ(options->settings.negative_timeout, 0);
   EXPECT_EQ(options->settings.cache, CacheMode::kAuto);
   EXPECT_EQ(options->transport, TransportChoice::kAuto);
+  EXPECT_EQ(options->exposure, MemoryExposure::kCache);
   EXPECT_EQ(options->read_ahead.mode, ReadAheadMode::kAuto);
   EXPECT_EQ(options->read_ahead.max_window_bytes, uint64_t{8} << 20);
   EXPECT_EQ(options->read_ahead.max_total_bytes, uint64_t{32} << 20);
@@ -83,7 +84,7 @@ TEST(MountOptions, TheDefaultsAreThoseOfTheHelpText) {
 TEST(MountOptions, EveryOptionIsUnderstood) {
   const auto options = WithOptions(
       "ro,direct_io,writeback,attr_timeout=0.5,entry_timeout=2,negative_timeout=3,cache=none,"
-      "transport=tcp,read_ahead=on,ra_max=2M,ra_total=1G,"
+      "transport=tcp,mr=window,read_ahead=on,ra_max=2M,ra_total=1G,"
       "port=1,nconnect=16,pool_size=1G,shards=3,soft,timeout=7,log_level=debug");
   ASSERT_TRUE(options.ok()) << ErrorOf(options);
   EXPECT_TRUE(options->read_only && options->settings.direct_io && options->settings.writeback);
@@ -95,6 +96,7 @@ TEST(MountOptions, EveryOptionIsUnderstood) {
   EXPECT_EQ(options->settings.negative_timeout, 3 * kSecond);
   EXPECT_EQ(options->settings.cache, CacheMode::kNone);
   EXPECT_EQ(options->transport, TransportChoice::kTcp);
+  EXPECT_EQ(options->exposure, MemoryExposure::kWindow);
   EXPECT_EQ(options->port, 1);
   EXPECT_EQ(options->nconnect, 16u);
   EXPECT_EQ(options->pool_bytes, size_t{1} << 30);
@@ -168,6 +170,7 @@ TEST(MountOptions, TheHelpTextNamesEveryOption) {
                            "ra_max",
                            "ra_total",
                            "transport",
+                           "mr=cache",
                            "port",
                            "nconnect",
                            "pool_size",
@@ -212,7 +215,7 @@ INSTANTIATE_TEST_SUITE_P(
                       BadRow{"attr_timeout=nan", "seconds"}, BadRow{"attr_timeout=inf", "seconds"},
                       BadRow{"timeout=0", "at least 1"}, BadRow{"shards=65", "1 to 64"},
                       BadRow{"transport=smoke", "auto, rdma, tcp"}, BadRow{"log_level=9", "notice"},
-                      BadRow{"sec=krb5", "sys, psk"}, BadRow{"sec", "sec"},
+                      BadRow{"mr=doors", "cache, window"}, BadRow{"sec=krb5", "sys, psk"}, BadRow{"sec", "sec"},
                       BadRow{"key=", "name of a file"}, BadRow{"key_name=a b", "name of a key"},
                       BadRow{"ro=1", "unknown"}, BadRow{"remount", "unknown"}));
 

@@ -39,6 +39,7 @@ Json TransportJson(const ProgramStatus::Transport& transport) {
   json["name"] = transport.name.empty() ? "none" : transport.name;
   SetIfAny(json, "why", transport.why);
   SetIfAny(json, "device", transport.device);
+  SetIfAny(json, "memory", transport.memory);
   json["connections"] = transport.connection_count;
   Json peers = Json::array();
   for (const std::string& peer : transport.peers) {

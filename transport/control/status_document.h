@@ -39,6 +39,7 @@ struct ProgramStatus {
     std::string name;                // "tcp", "rdma", or "none" when nothing is connected
     std::string why;                 // why this one was chosen
     std::string device;              // RDMA device, "" without
+    std::string memory;              // how calls expose memory: see Connection::exposure()
     std::vector<std::string> peers;  // "10.77.0.1:20490", at most kMaxPeers are shown
     uint64_t connection_count = 0;
     // Of all connections together.

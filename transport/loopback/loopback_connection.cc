@@ -17,8 +17,13 @@ absl::Status PeerClosed() { return absl::UnavailableError("the peer closed the c
 
 LoopbackConnection::LoopbackConnection(std::shared_ptr<LoopbackLink> link, LoopbackLink::Side side,
                                        std::string peer, uint16_t credits,
-                                       std::shared_ptr<const LoopbackMemory> memory)
-    : link_(std::move(link)), side_(side), peer_(std::move(peer)), memory_(std::move(memory)) {
+                                       std::shared_ptr<const LoopbackMemory> memory,
+                                       MemoryExposure exposure)
+    : link_(std::move(link)),
+      side_(side),
+      peer_(std::move(peer)),
+      memory_(std::move(memory)),
+      windows_(exposure == MemoryExposure::kWindow) {
   credits_ = credits;
 }
 
@@ -66,13 +71,7 @@ Errno LoopbackConnection::Post(Outgoing message) {
   if (side_ == LoopbackLink::kClient) {
     if (!PrepareCall(message)) return Errno(ENOTCONN);
   } else {
-    CHECK(message.push.empty() || message.request_header != nullptr);
-    header.remote_address = header.rkey = 0;
-    header.remote_size = static_cast<uint32_t>(message.push.size());
-    if (message.request_header != nullptr) {
-      request.remote_address = message.request_header->remote_address;
-      request.rkey = message.request_header->rkey;
-    }
+    PrepareReply(message, request);
   }
   DCHECK(wire::FindHeaderFault(header, side_ == LoopbackLink::kServer) == nullptr);
   request.header = header;
@@ -86,11 +85,28 @@ Errno LoopbackConnection::Post(Outgoing message) {
   return kOk;
 }
 
+LoopbackConnection::Call& LoopbackConnection::CallOf(uint16_t slot) {
+  if (calls_.size() <= slot) calls_.resize(slot + size_t{1});
+  return calls_[slot];
+}
+
+void LoopbackConnection::PrepareReply(Outgoing& message, WorkRequest& request) {
+  CHECK(message.push.empty() || message.request_header != nullptr);
+  wire::MessageHeader& header = message.header;
+  header.remote_address = header.rkey = 0;
+  header.remote_size = static_cast<uint32_t>(message.push.size());
+  if (message.request_header != nullptr) {
+    request.remote_address = message.request_header->remote_address;
+    request.rkey = message.request_header->rkey;
+  }
+  // What came with the call counts, not what the reply believes.
+  if (windows_) request.invalidate = std::exchange(CallOf(header.slot).rkey, 0);
+}
+
 bool LoopbackConnection::PrepareCall(Outgoing& message) {
   wire::MessageHeader& header = message.header;
   CHECK(header.slot < wire::kMaxCredits);
-  if (calls_.size() <= header.slot) calls_.resize(header.slot + size_t{1});
-  Call& call = calls_[header.slot];
+  Call& call = CallOf(header.slot);
   if (call.in_flight) {
     const absl::Status reason = absl::InvalidArgumentError(
         absl::StrCat("slot ", header.slot, " was used before its reply"));
@@ -161,13 +177,16 @@ void LoopbackConnection::Send(WorkRequest& request) {
     }
     if (outcome != Outcome::kDone) return;
   }
-  LoopbackLink::Received message{request.header, std::move(request.body)};
+  LoopbackLink::Received message{request.header, std::move(request.body), request.invalidate};
   message.tail.insert(message.tail.end(), request.inline_payload.begin(),
                       request.inline_payload.end());
   const Outcome outcome = link_->Send(LoopbackLink::Other(side_), std::move(message));
   if (outcome == Outcome::kRefused) {
     Fail(absl::InvalidArgumentError("the peer has no receive posted (RNR)"),
          absl::InvalidArgumentError("a message found no receive posted (RNR)"));
+  } else if (outcome == Outcome::kNoSuchRkey) {
+    Fail(absl::InvalidArgumentError("SEND with invalidate of what no call exposes"),
+         absl::InvalidArgumentError("the peer invalidated what no call exposes"));
   }
   if (outcome != Outcome::kDone) return;
   counters_.bytes_sent.fetch_add(request.header.size + request.push.size(),
@@ -188,7 +207,11 @@ void LoopbackConnection::Receive() {
       return Fail(reason, PeerClosed());
     }
     Buffer hold;
-    if (side_ == LoopbackLink::kClient && !AcceptReply(header, hold)) return;
+    if (side_ == LoopbackLink::kServer) {
+      CallOf(header.slot).rkey = header.rkey;
+    } else if (!AcceptReply(*received, hold)) {
+      return;
+    }
     counters_.messages_received.fetch_add(1, std::memory_order_relaxed);
     counters_.bytes_received.fetch_add(header.size, std::memory_order_relaxed);
     LoopbackLink::Received* token = received.release();
@@ -198,8 +221,9 @@ void LoopbackConnection::Receive() {
   if (!end.ok()) Fail(end, end);
 }
 
-// Takes the rkey back before the owner hears of the reply.
-bool LoopbackConnection::AcceptReply(const wire::MessageHeader& header, Buffer& hold) {
+// The rkey is of no use any more before the owner hears of the reply.
+bool LoopbackConnection::AcceptReply(const LoopbackLink::Received& reply, Buffer& hold) {
+  const wire::MessageHeader& header = reply.header;
   if (header.slot >= calls_.size() || !calls_[header.slot].in_flight ||
       calls_[header.slot].sequence != header.sequence) {
     Fail(absl::InvalidArgumentError("the peer broke the protocol: reply without a call"),
@@ -207,7 +231,13 @@ bool LoopbackConnection::AcceptReply(const wire::MessageHeader& header, Buffer& 
     return false;
   }
   Call& call = calls_[header.slot];
-  if (call.rkey != 0) link_->Withdraw(call.rkey);
+  if (reply.invalidated != (windows_ ? call.rkey : 0)) {
+    Fail(absl::InvalidArgumentError("the peer broke the protocol: a reply that does not invalidate what "
+                                    "its call exposed"),
+         PeerClosed());
+    return false;
+  }
+  if (call.rkey != 0 && !windows_) link_->Withdraw(call.rkey);
   hold = std::move(call.hold);
   call = Call();
   return true;

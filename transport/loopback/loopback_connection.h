@@ -32,11 +32,13 @@ class LoopbackMemory {
 class LoopbackConnection final : public Connection {
  public:
   LoopbackConnection(std::shared_ptr<LoopbackLink> link, LoopbackLink::Side side, std::string peer,
-                     uint16_t credits, std::shared_ptr<const LoopbackMemory> memory);
+                     uint16_t credits, std::shared_ptr<const LoopbackMemory> memory,
+                     MemoryExposure exposure);
   ~LoopbackConnection() override;
 
   std::string_view transport_name() const override { return "loopback"; }
   std::string peer() const override { return peer_; }
+  std::string exposure() const override { return windows_ ? "window" : "cache"; }
   void Start(EventLoop& loop, ConnectionHandler& handler) override;
   Errno Post(Outgoing message) override;
   void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
@@ -47,11 +49,11 @@ class LoopbackConnection final : public Connection {
   void OnWake() { Schedule(); }
 
  private:
-  // Client: a slot, and what its call in flight exposed.
+  // A slot, and what its call in flight exposed.
   struct Call {
-    bool in_flight = false;
+    bool in_flight = false;  // client
     uint32_t sequence = 0;
-    uint32_t rkey = 0;
+    uint32_t rkey = 0;  // of its memory; 0: it exposed none
     Buffer hold;
   };
   struct WorkRequest {
@@ -60,6 +62,7 @@ class LoopbackConnection final : public Connection {
     absl::Span<const std::byte> inline_payload, push;
     uint64_t remote_address = 0;
     uint32_t rkey = 0;
+    uint32_t invalidate = 0;  // the rkey that ends with it
     Buffer hold;
   };
   struct PullRequest {
@@ -77,8 +80,10 @@ class LoopbackConnection final : public Connection {
   void Send(WorkRequest& request);
   void Read(PullRequest& request);
   void Receive();
-  bool AcceptReply(const wire::MessageHeader& header, Buffer& hold);
+  bool AcceptReply(const LoopbackLink::Received& reply, Buffer& hold);
   bool PrepareCall(Outgoing& message);
+  void PrepareReply(Outgoing& message, WorkRequest& request);
+  Call& CallOf(uint16_t slot);
   void Fail(absl::Status reason, absl::Status others_reason);
   void Finish();
 
@@ -86,6 +91,7 @@ class LoopbackConnection final : public Connection {
   const LoopbackLink::Side side_;
   const std::string peer_;
   const std::shared_ptr<const LoopbackMemory> memory_;
+  const bool windows_;  // replies invalidate what their calls exposed
 
   // Shard thread only.
   EventLoop* loop_ = nullptr;
@@ -94,7 +100,7 @@ class LoopbackConnection final : public Connection {
   bool closing_ = false;
   bool finished_ = false;
   absl::Status reason_, others_reason_;
-  std::vector<Call> calls_;  // client, by slot
+  std::vector<Call> calls_;  // by slot
   std::vector<WorkRequest> queue_;
   std::vector<PullRequest> pulls_;
 };

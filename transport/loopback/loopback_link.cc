@@ -37,6 +37,9 @@ LoopbackLink::Outcome LoopbackLink::Send(Side to, Received message) {
   End& receiver = ends_[to];
   if (receiver.detached) return Outcome::kGone;
   if (receiver.posted_receives == 0) return Outcome::kRefused;
+  if (message.invalidated != 0 && (to != kClient || regions_.erase(message.invalidated) == 0)) {
+    return Outcome::kNoSuchRkey;
+  }
   --receiver.posted_receives;
   receiver.arrived.push_back(std::make_unique<Received>(std::move(message)));
   Wake(to);

@@ -29,9 +29,11 @@ class LoopbackLink : public std::enable_shared_from_this<LoopbackLink> {
   struct Received {
     wire::MessageHeader header;
     std::vector<std::byte> tail;
+    uint32_t invalidated = 0;  // the rkey that was invalidated with it, or 0
   };
   // What became of a work request. kGone: the other side is detached, and its reason is to be had.
-  enum class Outcome { kDone, kRefused, kGone };
+  // kNoSuchRkey: what was to be invalidated is not exposed.
+  enum class Outcome { kDone, kRefused, kNoSuchRkey, kGone };
   struct Exposed {
     uint64_t address;
     uint32_t rkey;
@@ -45,7 +47,7 @@ class LoopbackLink : public std::enable_shared_from_this<LoopbackLink> {
   // heard of an end before.
   void Detach(Side side, absl::Status others_reason);
 
-  // SEND. kRefused when the receiver has no buffer for it (RNR).
+  // SEND, or SEND with invalidate. kRefused when the receiver has no buffer for it (RNR).
   Outcome Send(Side to, Received message);
   // What arrived, in order; and why nothing more will, or OK.
   std::vector<std::unique_ptr<Received>> TakeArrived(Side side, absl::Status& end);

@@ -47,9 +47,10 @@ absl::StatusOr<std::unique_ptr<Connection>> LoopbackTransport::Connect(
   const uint16_t credits = std::min(options.credits, listening->credits);
   auto link = std::make_shared<LoopbackLink>(credits, static_cast<uint32_t>(hub_->random_()));
   auto client = std::make_unique<LoopbackConnection>(
-      link, LoopbackLink::kClient, absl::StrCat("loopback:", peer.port), credits, memory_);
+      link, LoopbackLink::kClient, absl::StrCat("loopback:", peer.port), credits, memory_,
+      exposure_);
   auto server = std::make_unique<LoopbackConnection>(link, LoopbackLink::kServer, "loopback:client",
-                                                     credits, listening->memory);
+                                                     credits, listening->memory, exposure_);
   EventLoop& loop = listening->loop;
   loop.Post([listening = std::move(listening), server = std::move(server)]() mutable {
     // A listener that closed meanwhile lets the connection go, which its peer notices.

@@ -40,7 +40,9 @@ class LoopbackHub {
 class LoopbackTransport final : public Transport {
  public:
   LoopbackTransport(std::shared_ptr<LoopbackHub> hub, TransportResources resources)
-      : hub_(std::move(hub)), memory_(std::make_shared<LoopbackMemory>(resources.arena)) {}
+      : hub_(std::move(hub)),
+        memory_(std::make_shared<LoopbackMemory>(resources.arena)),
+        exposure_(resources.exposure) {}
 
   std::string_view name() const override { return "loopback"; }
   absl::Status Available() const override { return absl::OkStatus(); }
@@ -55,6 +57,7 @@ class LoopbackTransport final : public Transport {
  private:
   const std::shared_ptr<LoopbackHub> hub_;
   const std::shared_ptr<const LoopbackMemory> memory_;
+  const MemoryExposure exposure_;
 };
 
 }  // namespace rdmafs

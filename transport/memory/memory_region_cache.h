@@ -27,6 +27,7 @@ inline constexpr int kMemoryAccessCount = 3;
 struct MemoryKeys {
   uint32_t lkey = 0;
   uint32_t rkey = 0;
+  void* region = nullptr;  // the registrar's own name for the registration
 };
 
 // A protection domain's ability to register memory: ibv_reg_mr(3), or a test's table of it.
@@ -35,7 +36,6 @@ class MemoryRegistrar {
  public:
   struct Registration {
     MemoryKeys keys;
-    void* token = nullptr;  // the registrar's own
   };
   virtual ~MemoryRegistrar() = default;
   // ENOMEM: over RLIMIT_MEMLOCK or the device's limit. EFAULT: not mapped, or not writable where

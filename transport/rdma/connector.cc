@@ -18,52 +18,71 @@ constexpr uint8_t kRetryCount = 7, kRnrRetryCount = 7;
 // One attempt. Owned by one thread.
 class Attempt {
  public:
-  Attempt(const SocketAddress& address, Nanoseconds deadline, const TransportResources& resources,
-          AbandonedAttempts& abandoned)
+  Attempt(const SocketAddress& address, const ConnectWish& wish, Nanoseconds deadline,
+          const TransportResources& resources, WindowTrials& trials, AbandonedAttempts& abandoned)
       : address_(address),
         peer_(address.ToString()),
+        wish_(wish),
         deadline_(deadline),
         resources_(resources),
+        trials_(trials),
         abandoned_(abandoned) {}
 
-  absl::StatusOr<std::unique_ptr<Connection>> Run(
-      uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains);
+  absl::StatusOr<std::unique_ptr<Connection>> Run(const std::shared_ptr<ProtectionDomains>& domains);
 
  private:
   absl::Status Begin();
   absl::Status Resolve();
-  absl::Status MakeQueuePair(uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains);
-  absl::StatusOr<uint16_t> Establish(uint16_t credits);
+  absl::Status TryWindows();
+  absl::Status MakeQueuePair(const std::shared_ptr<ProtectionDomains>& domains);
+  absl::StatusOr<uint16_t> Establish();
+  std::string Exposure() const;
+  bool windows() const { return wish_.exposure == MemoryExposure::kWindow; }
   absl::StatusOr<CmEvent> Await(rdma_cm_event_type wanted, const char* doing);
   absl::Status Failed(const char* what) const;
   int LeftMilliseconds() const;
 
   const SocketAddress& address_;
   const std::string peer_;
+  const ConnectWish& wish_;
   const Nanoseconds deadline_;
   const TransportResources& resources_;
+  WindowTrials& trials_;
   AbandonedAttempts& abandoned_;
+  WindowSupport support_;
   EventChannelPtr channel_;
   CmIdPtr id_;
   std::unique_ptr<QueuePair> queue_pair_;
 };
 
 absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
-    uint16_t credits, const std::shared_ptr<ProtectionDomains>& domains) {
+    const std::shared_ptr<ProtectionDomains>& domains) {
   absl::Status status = Begin();
   if (status.ok()) status = Resolve();
-  if (status.ok()) status = MakeQueuePair(credits, domains);
-  if (!status.ok()) return status;
-  auto agreed = Establish(credits);
+  if (status.ok() && windows()) status = TryWindows();
+  if (status.ok()) status = MakeQueuePair(domains);
+  auto agreed = status.ok() ? Establish() : absl::StatusOr<uint16_t>(status);
+  // The registrations for windows are of no use to anyone who goes on without.
+  if (absl::IsFailedPrecondition(agreed.status())) domains->Forget(id_->verbs, wish_.exposure);
   if (!agreed.ok()) return agreed.status();
   queue_pair_->Open(1);  // a client reads nothing
+  std::string exposure = Exposure();
   return std::make_unique<RdmaConnection>(
       RdmaConnection::Parts{.channel = std::move(channel_),
                             .id = std::move(id_),
                             .queue_pair = std::move(queue_pair_),
                             .domains = domains,
                             .server = false,
-                            .credits = *agreed});
+                            .credits = *agreed,
+                            .exposure = std::move(exposure),
+                            .invalidated_flag = support_.invalidated_flag});
+}
+
+std::string Attempt::Exposure() const {
+  if (!windows()) return wish_.why_cache.empty() ? "cache" : absl::StrCat("cache: ", wish_.why_cache);
+  if (support_.keeps_range) return "window";
+  return absl::StrCat("window: ", ibv_get_device_name(id_->verbs->device),
+                      " does not keep accesses to a window's range");
 }
 
 absl::Status Attempt::Begin() {
@@ -84,24 +103,34 @@ absl::Status Attempt::Resolve() {
   auto event = Await(RDMA_CM_EVENT_ADDR_RESOLVED, "the address was resolved");
   if (!event.ok()) return event.status();
   if (rdma_resolve_route(id_.get(), LeftMilliseconds()) != 0) return Failed("no route");
-  return Await(RDMA_CM_EVENT_ROUTE_RESOLVED, "a route was found").status();
+  event = Await(RDMA_CM_EVENT_ROUTE_RESOLVED, "a route was found");
+  if (event.ok() && id_->verbs == nullptr)
+    return absl::UnavailableError(absl::StrCat(peer_, ": not behind an RDMA device"));
+  return event.status();
 }
 
-absl::Status Attempt::MakeQueuePair(uint16_t credits,
-                                    const std::shared_ptr<ProtectionDomains>& domains) {
-  if (id_->verbs == nullptr)
-    return absl::UnavailableError(absl::StrCat(peer_, ": not behind an RDMA device"));
-  auto domain = domains->ForConnection(id_->verbs);
+absl::Status Attempt::TryWindows() {
+  std::string why = trials_.RefusalOf(peer_);
+  if (!why.empty()) return absl::FailedPreconditionError(why);
+  support_ = trials_.Of(*id_);
+  if (support_.ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(ibv_get_device_name(id_->verbs->device), ": ", support_.fault));
+}
+
+absl::Status Attempt::MakeQueuePair(const std::shared_ptr<ProtectionDomains>& domains) {
+  auto domain = domains->ForConnection(id_->verbs, wish_.exposure);
   if (!domain.ok()) return domain.status();
-  auto made =
-      QueuePair::Create(*id_, *std::move(domain), resources_.messages, {.credits = credits});
+  auto made = QueuePair::Create(*id_, *std::move(domain), resources_.messages,
+                                {.credits = wish_.credits, .windows = windows()});
+  if (absl::IsFailedPrecondition(made.status())) trials_.Refused(peer_, std::string(made.status().message()));
   if (!made.ok()) return made.status();
   queue_pair_ = *std::move(made);
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint16_t> Attempt::Establish(uint16_t credits) {
-  const Hello hello{.credits = credits};
+absl::StatusOr<uint16_t> Attempt::Establish() {
+  const Hello hello{.credits = wish_.credits, .flags = windows() ? kHelloInvalidates : 0};
   rdma_conn_param parameters{};
   parameters.private_data = &hello;
   parameters.private_data_len = sizeof hello;
@@ -116,10 +145,14 @@ absl::StatusOr<uint16_t> Attempt::Establish(uint16_t credits) {
   }
   if (!event.ok()) return event.status();
   const HelloOrRefusal answer = ReadHello(event->private_data());
-  if (!answer.ok() || answer.credits > credits) {
+  if (!answer.ok() || answer.credits > wish_.credits) {
     return absl::InvalidArgumentError(
         absl::StrCat(peer_, ": the server's answer is not one of rdmafs: ",
                      RefusalText(answer.ok() ? Refusal::kCredits : answer.refusal)));
+  }
+  if (windows() && !answer.invalidates) {
+    trials_.Refused(peer_, "the server's replies do not invalidate memory windows");
+    return absl::FailedPreconditionError(trials_.RefusalOf(peer_));
   }
   return answer.credits;
 }
@@ -152,10 +185,10 @@ int Attempt::LeftMilliseconds() const {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Connection>> ConnectTo(
-    const SocketAddress& address, uint16_t credits, Nanoseconds deadline,
+    const SocketAddress& address, const ConnectWish& wish, Nanoseconds deadline,
     const TransportResources& resources, const std::shared_ptr<ProtectionDomains>& domains,
-    AbandonedAttempts& abandoned) {
-  return Attempt(address, deadline, resources, abandoned).Run(credits, domains);
+    WindowTrials& trials, AbandonedAttempts& abandoned) {
+  return Attempt(address, wish, deadline, resources, trials, abandoned).Run(domains);
 }
 
 }  // namespace rdmafs::rdma

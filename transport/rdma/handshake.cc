@@ -1,5 +1,6 @@
 #include "transport/rdma/handshake.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -8,8 +9,8 @@ namespace rdmafs::rdma {
 
 HelloOrRefusal ReadHello(absl::Span<const std::byte> private_data) {
   Hello hello;
-  if (private_data.size() < sizeof hello) return {.refusal = Refusal::kMalformed};
-  std::memcpy(&hello, private_data.data(), sizeof hello);
+  if (private_data.size() < kLeastHelloBytes) return {.refusal = Refusal::kMalformed};
+  std::memcpy(&hello, private_data.data(), std::min(private_data.size(), sizeof hello));
   if (hello.magic != wire::kMagic) return {.refusal = Refusal::kMalformed};
   if (hello.version != wire::kVersion) return {.refusal = Refusal::kVersion};
   if (hello.max_message_bytes != wire::kMaxMessageBytes ||
@@ -18,7 +19,7 @@ HelloOrRefusal ReadHello(absl::Span<const std::byte> private_data) {
   }
   if (hello.credits == 0 || hello.credits > wire::kMaxCredits)
     return {.refusal = Refusal::kCredits};
-  return {.credits = hello.credits};
+  return {.credits = hello.credits, .invalidates = (hello.flags & kHelloInvalidates) != 0};
 }
 
 std::string DescribeRejection(absl::Span<const std::byte> private_data) {

@@ -20,8 +20,13 @@ struct Hello {
   uint16_t credits = 0;
   uint32_t max_message_bytes = wire::kMaxMessageBytes;
   uint32_t max_payload_bytes = wire::kMaxPayloadBytes;
+  uint32_t flags = 0;
 };
-static_assert(sizeof(Hello) == 16 && std::has_unique_object_representations_v<Hello>);
+// In REQ: calls are exposed by memory windows, if the server does what the flag says. In REP: replies to
+// calls that expose memory invalidate their rkeys. Other flags mean nothing.
+inline constexpr uint32_t kHelloInvalidates = 1;
+inline constexpr size_t kLeastHelloBytes = offsetof(Hello, flags);  // without them there are none
+static_assert(sizeof(Hello) == 20 && std::has_unique_object_representations_v<Hello>);
 
 enum class Refusal : uint16_t {
   kMalformed = 1,
@@ -44,6 +49,7 @@ static_assert(sizeof(Rejection) == 8 && std::has_unique_object_representations_v
 struct HelloOrRefusal {
   uint16_t credits = 0;  // 1 to kMaxCredits, when `refusal` is none
   Refusal refusal{};
+  bool invalidates = false;
   bool ok() const { return refusal == Refusal{}; }
 };
 HelloOrRefusal ReadHello(absl::Span<const std::byte> private_data);

@@ -6,7 +6,11 @@
 namespace rdmafs::rdma {
 namespace {
 
-int AccessFlags(MemoryAccess access) {
+// Under a window the window has the remote rights; a peer's write then needs the local one (IBA, C10-74).
+int AccessFlags(MemoryAccess access, MemoryExposure exposure) {
+  if (exposure == MemoryExposure::kWindow && access != MemoryAccess::kLocal) {
+    return IBV_ACCESS_MW_BIND | (access == MemoryAccess::kRemoteWrite ? IBV_ACCESS_LOCAL_WRITE : 0);
+  }
   switch (access) {
     case MemoryAccess::kLocal:
       return IBV_ACCESS_LOCAL_WRITE;
@@ -32,8 +36,9 @@ void Add(MemoryRegionCache::Statistics& sum, const MemoryRegionCache::Statistics
 
 absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(ibv_context* device,
                                                                            Arena& arena,
-                                                                           const Clock& clock) {
-  std::unique_ptr<ProtectionDomain> domain(new ProtectionDomain(device));
+                                                                           const Clock& clock,
+                                                                           MemoryExposure exposure) {
+  std::unique_ptr<ProtectionDomain> domain(new ProtectionDomain(device, exposure));
   const std::string name = ibv_get_device_name(device->device);
   if (domain->domain_ == nullptr) {
     return absl::ResourceExhaustedError(
@@ -49,35 +54,37 @@ absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(ibv_c
   return domain;
 }
 
-ProtectionDomain::ProtectionDomain(ibv_context* device)
+ProtectionDomain::ProtectionDomain(ibv_context* device, MemoryExposure exposure)
     : iwarp_(device->device->transport_type == IBV_TRANSPORT_IWARP),
+      exposure_(exposure),
       domain_(ibv_alloc_pd(device)) {}
 
 ProtectionDomain::~ProtectionDomain() { cache_.reset(); }
 
 Result<MemoryRegistrar::Registration> ProtectionDomain::Register(absl::Span<std::byte> memory,
                                                                  MemoryAccess access) {
-  ibv_mr* region = ibv_reg_mr(domain_.get(), memory.data(), memory.size(), AccessFlags(access));
+  ibv_mr* region =
+      ibv_reg_mr(domain_.get(), memory.data(), memory.size(), AccessFlags(access, exposure_));
   if (region == nullptr) return Errno(errno != 0 ? errno : ENOMEM);
-  return Registration{{region->lkey, region->rkey}, region};
+  return Registration{{region->lkey, region->rkey, region}};
 }
 
 void ProtectionDomain::Deregister(const Registration& registration) {
-  ibv_dereg_mr(static_cast<ibv_mr*>(registration.token));
+  ibv_dereg_mr(static_cast<ibv_mr*>(registration.keys.region));
 }
 
 absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnection(
-    ibv_context* device) {
+    ibv_context* device, MemoryExposure exposure) {
   // Held while memory is registered: connections made at the same time shall share the one domain.
   absl::MutexLock lock(&mutex_);
-  auto found = by_device_.find(device);
+  auto found = by_device_.find({device, exposure});
   if (found != by_device_.end()) return found->second;
-  auto made = ProtectionDomain::Create(device, arena_, clock_);
+  auto made = ProtectionDomain::Create(device, arena_, clock_, exposure);
   if (!made.ok()) return made.status();
   std::shared_ptr<ProtectionDomain> domain = Share(*std::move(made));
   std::erase_if(all_, [](const auto& weak) { return weak.expired(); });
   all_.push_back(domain);
-  if (device->device->transport_type != IBV_TRANSPORT_IWARP) by_device_[device] = domain;
+  if (device->device->transport_type != IBV_TRANSPORT_IWARP) by_device_[{device, exposure}] = domain;
   return domain;
 }
 
@@ -95,9 +102,14 @@ std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(
 }
 
 void ProtectionDomains::Forget(ibv_context* device) {
+  Forget(device, MemoryExposure::kCache);
+  Forget(device, MemoryExposure::kWindow);
+}
+
+void ProtectionDomains::Forget(ibv_context* device, MemoryExposure exposure) {
   std::shared_ptr<ProtectionDomain> dropped;  // after the lock
   absl::MutexLock lock(&mutex_);
-  auto found = by_device_.find(device);
+  auto found = by_device_.find({device, exposure});
   if (found == by_device_.end()) return;
   dropped = std::move(found->second);
   by_device_.erase(found);

@@ -4,11 +4,12 @@
 
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "transport/memory/memory_region_cache.h"
+#include "transport/connection.h"
 #include "transport/rdma/verbs_handles.h"
 
 namespace rdmafs::rdma {
@@ -17,7 +18,8 @@ namespace rdmafs::rdma {
 class ProtectionDomain final : public MemoryRegistrar {
  public:
   static absl::StatusOr<std::unique_ptr<ProtectionDomain>> Create(ibv_context* device, Arena& arena,
-                                                                  const Clock& clock);
+                                                                  const Clock& clock,
+                                                                  MemoryExposure exposure);
   ~ProtectionDomain() override;
 
   ibv_pd* get() const { return domain_.get(); }
@@ -34,23 +36,27 @@ class ProtectionDomain final : public MemoryRegistrar {
   void Deregister(const Registration& registration) override;
 
  private:
-  explicit ProtectionDomain(ibv_context* device);
+  ProtectionDomain(ibv_context* device, MemoryExposure exposure);
 
   const bool iwarp_;
+  const MemoryExposure exposure_;
   DomainPtr domain_;
   std::unique_ptr<MemoryRegionCache> cache_;
 };
 
-// Hands out domains: on InfiniBand and RoCE one per device, shared by all its connections; on iWARP
+// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by all its connections; on iWARP
 // one for each connection, because a read's sink is open to remote writes there, and what a peer
 // learnt of one connection must be of no use on another. Thread-safe.
 class ProtectionDomains {
  public:
   ProtectionDomains(Arena& arena, const Clock& clock) : arena_(arena), clock_(clock) {}
 
-  absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device);
+  // With kWindow no registration lets a peer in by itself.
+  absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device,
+                                                                  MemoryExposure exposure);
   // The device is gone: connections in being keep their domain, new ones get another.
   void Forget(ibv_context* device);
+  void Forget(ibv_context* device, MemoryExposure exposure);
   std::vector<std::shared_ptr<ProtectionDomain>> All() const;
   // Of all domains that there are and were.
   MemoryRegionCache::Statistics statistics() const;
@@ -66,7 +72,8 @@ class ProtectionDomains {
   const Clock& clock_;
   const std::shared_ptr<Retired> retired_ = std::make_shared<Retired>();
   mutable absl::Mutex mutex_;
-  std::map<ibv_context*, std::shared_ptr<ProtectionDomain>> by_device_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<ibv_context*, MemoryExposure>, std::shared_ptr<ProtectionDomain>> by_device_
+      ABSL_GUARDED_BY(mutex_);
   std::vector<std::weak_ptr<ProtectionDomain>> all_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -32,6 +32,11 @@ absl::StatusOr<std::unique_ptr<QueuePair>> QueuePair::Create(
   if (status.ok()) status = pair->TakeSendBlocks(messages);
   if (status.ok()) status = pair->TakeReceives(messages);
   if (!status.ok()) return status;
+  if (options.windows) {
+    auto windows = MemoryWindows::Create(*pair->domain_->get(), options.credits + size_t{1});
+    if (!windows.ok()) return windows.status();
+    pair->windows_ = *std::move(windows);
+  }
   return pair;
 }
 
@@ -45,9 +50,9 @@ absl::Status QueuePair::MakeQueues() {
   max_responder_resources_ = static_cast<uint8_t>(std::clamp(device.max_qp_rd_atom, 1, kMaxReads));
   receive_count_ = options_.credits + kSpareReceives;
   // A server may have an RDMA_READ, an RDMA_WRITE and a SEND for every credit; a client a SEND, and
-  // those that had no signal yet.
-  const uint32_t wanted =
-      options_.server ? 3u * options_.credits + kMinSendWr : options_.credits + 2 * kSignalEvery;
+  // those that had no signal yet, each behind a BIND_MW.
+  const uint32_t wanted = options_.server ? 3u * options_.credits + kMinSendWr
+                                          : (options_.credits + 2 * kSignalEvery) * (options_.windows ? 2 : 1);
   max_send_wr_ = std::min(std::max(wanted, kMinSendWr), static_cast<uint32_t>(device.max_qp_wr));
   if (static_cast<int>(receive_count_) > device.max_qp_wr || max_send_wr_ < kMinSendWr) {
     return Failed(id_, "too few work requests per QP", ENOSPC);
@@ -151,7 +156,10 @@ void QueuePair::Halt() {
   if (id_.qp != nullptr) ibv_modify_qp(id_.qp, &attributes, IBV_QP_STATE);
 }
 
+// A QP must not be destroyed under its windows, nor a window be taken away from a QP that still answers.
 void QueuePair::Destroy() {
+  if (windows_ != nullptr) Halt();
+  windows_.reset();
   if (id_.qp != nullptr) rdma_destroy_qp(&id_);
 }
 

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "transport/memory/buffer_pool.h"
 #include "transport/rdma/completion_queue.h"
+#include "transport/rdma/memory_windows.h"
 #include "transport/rdma/protection_domain.h"
 #include "transport/rdma/send_queue.h"
 
@@ -22,6 +23,7 @@ class QueuePair {
   struct Options {
     uint16_t credits = 0;
     bool server = false;
+    bool windows = false;  // one for each slot, and one for the set-up slot
   };
 
   // On `id`, whose device is known; the id must outlive this. All receives are posted.
@@ -34,6 +36,8 @@ class QueuePair {
   ProtectionDomain& domain() { return *domain_; }
   CompletionQueue& cq() { return *cq_; }
   SendQueue& sends() { return *sends_; }
+  // nullptr unless they were asked for; until Destroy().
+  const MemoryWindows* windows() const { return windows_.get(); }
 
   // How many RDMA_READs the device lets a QP have under way, as initiator and as responder.
   uint8_t max_initiator_depth() const { return max_initiator_depth_; }
@@ -48,8 +52,8 @@ class QueuePair {
 
   // Moves the QP to ERROR: nothing is sent or accepted any more.
   void Halt();
-  // Destroys the QP. That waits until the device has let go of all its memory, which flushed
-  // completions alone do not tell for an unsignalled WR that ended well. Receive buffers stay
+  // Destroys the QP, and its windows. That waits until the device has let go of all its memory, which
+  // flushed completions alone do not tell for an unsignalled WR that ended well. Receive buffers stay
   // readable.
   void Destroy();
 
@@ -76,6 +80,7 @@ class QueuePair {
   std::vector<Receive> receives_;
   std::vector<SendRing::Block> send_blocks_;
   std::optional<SendQueue> sends_;
+  std::unique_ptr<MemoryWindows> windows_;
 };
 
 }  // namespace rdmafs::rdma

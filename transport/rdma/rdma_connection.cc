@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -31,7 +32,10 @@ RdmaConnection::RdmaConnection(Parts parts)
       id_(std::move(parts.id)),
       queue_pair_(std::move(parts.queue_pair)),
       peer_(SocketAddress(rdma_get_peer_addr(id_.get())).ToString()),
-      device_(ibv_get_device_name(id_->verbs->device)) {
+      device_(ibv_get_device_name(id_->verbs->device)),
+      exposure_(std::move(parts.exposure)),
+      invalidates_(parts.invalidates),
+      invalidated_flag_(parts.invalidated_flag) {
   credits_ = parts.credits;
   slots_.resize(wire::kMaxCredits);
 }
@@ -81,6 +85,7 @@ Errno RdmaConnection::Post(Outgoing message) {
   const uint64_t bytes = send.header.size + message.push.size();
   const uint16_t slot = send.header.slot;
   const bool exposes = !message.exposed.empty();
+  const WindowBinding binding = send.binding;
   if (exposes && !message.inline_payload.empty()) send.hold = message.hold;
   if (!exposes) send.hold = std::move(message.hold);
   const Errno posted = queue_pair_->sends().Post(std::move(send));
@@ -89,7 +94,10 @@ Errno RdmaConnection::Post(Outgoing message) {
     slots_[slot].in_flight = true;
     slots_[slot].exposed_size = static_cast<uint32_t>(message.exposed.size());
     slots_[slot].hold = std::move(message.hold);
+    if (binding.window != nullptr) slots_[slot].rkey = binding.rkey;
     ++calls_in_flight_;
+  } else if (HasSlot(slot)) {
+    slots_[slot].rkey.reset();
   }
   AddAsOnlyWriter(counters_.messages_sent);
   AddAsOnlyWriter(counters_.bytes_sent, bytes);
@@ -110,20 +118,33 @@ Errno RdmaConnection::PrepareCall(const Outgoing& message, SendQueue::Message& s
   if (!message.foreign.empty()) {
     auto pin = queue_pair_->domain().cache().LookupForeign(message.foreign, access);
     if (!pin.ok()) return pin.error();
-    send.header.rkey = pin->keys.rkey;
     slots_[message.header.slot].pin = *std::move(pin);
+    Expose(message, slots_[message.header.slot].pin.keys, access, send);
     return kOk;
   }
   auto keys = queue_pair_->domain().cache().Lookup(message.exposed, access);
   if (!keys.ok()) return keys.error();
-  send.header.rkey = keys->rkey;
+  Expose(message, *keys, access, send);
   return kOk;
+}
+
+// By a window of the slot's own, or by the registration.
+void RdmaConnection::Expose(const Outgoing& message, const MemoryKeys& keys, MemoryAccess access,
+                            SendQueue::Message& send) {
+  const MemoryWindows* windows = queue_pair_->windows();
+  send.header.rkey = keys.rkey;
+  if (windows == nullptr) return;
+  const size_t index = std::min(message.header.slot, credits_);  // the set-up slot has the last one
+  send.binding = windows->Bind(index, message.exposed, keys, access);
+  send.header.rkey = send.binding.rkey;
 }
 
 // Server: fills in what goes into the memory that the call exposed.
 Errno RdmaConnection::PrepareReply(const Outgoing& message, SendQueue::Message& send) {
   CHECK(message.exposed.empty());
   send.header.remote_size = static_cast<uint32_t>(message.push.size());
+  // What came with the call counts here, too, whatever the reply says.
+  if (HasSlot(message.header.slot)) send.invalidate = slots_[message.header.slot].rkey;
   if (message.push.empty()) return kOk;
   CHECK(message.request_header != nullptr &&
         (message.request_header->flags & wire::kFlagSink) != 0);
@@ -200,19 +221,21 @@ void RdmaConnection::OnCompletion(const ibv_wc& completion) {
   if (completion.status != IBV_WC_SUCCESS) {
     OnFailedCompletion(completion);
   } else if ((completion.wr_id & kReceiveBit) != 0) {
-    OnReceive(completion.wr_id & ~kReceiveBit, completion.byte_len);
+    OnReceive(completion);
   } else if (completion.opcode != IBV_WC_RDMA_WRITE) {  // that one's SEND is still to come
     queue_pair_->sends().Complete(completion.wr_id);
     (void)CheckPosted();
   }
 }
 
-void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
+void RdmaConnection::OnReceive(const ibv_wc& completion) {
   if (state_ != State::kOpen) return;
+  const uint64_t index = completion.wr_id & ~kReceiveBit;
+  const size_t size_bytes = completion.byte_len;
   const absl::Span<const std::byte> bytes = queue_pair_->Received(index, size_bytes);
   wire::MessageHeader header{};
   if (bytes.size() >= sizeof header) std::memcpy(&header, bytes.data(), sizeof header);
-  if (const char* fault = FindFault(header, size_bytes); fault != nullptr) {
+  if (const char* fault = FindFault(header, completion); fault != nullptr) {
     Log(LogLevel::kWarning, "rdma: ", peer_, ": bad message: ", fault);
     return Close(absl::InvalidArgumentError(absl::StrCat(peer_, ": bad message: ", fault)));
   }
@@ -222,8 +245,11 @@ void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
   Slot& slot = slots_[header.slot];
   if (server_) {
     slot.exposed_size = (header.flags & wire::kFlagSink) != 0 ? header.remote_size : 0;
+    slot.rkey.reset();
+    if (invalidates_ && header.remote_size != 0) slot.rkey = header.rkey;
   } else {
     hold = std::move(slot.hold);
+    slot.rkey.reset();
     slot.pin = {};  // whoever hears of the reply may have the registration undone
     slot.in_flight = false;
     --calls_in_flight_;
@@ -232,7 +258,9 @@ void RdmaConnection::OnReceive(uint64_t index, size_t size_bytes) {
                       ReceivedMessage(header, bytes.subspan(sizeof header), &Release, this, index));
 }
 
-const char* RdmaConnection::FindFault(const wire::MessageHeader& header, size_t size_bytes) const {
+const char* RdmaConnection::FindFault(const wire::MessageHeader& header,
+                                      const ibv_wc& completion) const {
+  const size_t size_bytes = completion.byte_len;
   if (size_bytes < sizeof header) return "shorter than a header";
   const char* fault = wire::FindHeaderFault(header, !server_);
   if (fault != nullptr) return fault;
@@ -242,7 +270,17 @@ const char* RdmaConnection::FindFault(const wire::MessageHeader& header, size_t 
   if (!slots_[header.slot].in_flight) return "a reply to no call";
   if (header.remote_size > slots_[header.slot].exposed_size)
     return "more payload than there is room";
-  return nullptr;
+  return FindWindowFault(slots_[header.slot], completion);
+}
+
+// A reply ends the reach into its own call's memory, and into no other's: only then does the memory go back.
+const char* RdmaConnection::FindWindowFault(const Slot& slot, const ibv_wc& completion) const {
+  if (queue_pair_->windows() == nullptr) return nullptr;
+  const bool invalidated = (completion.wc_flags & invalidated_flag_) != 0;
+  if (!slot.rkey) return invalidated ? "a reply that invalidates another call's memory window" : nullptr;
+  if (!invalidated) return "a reply that does not invalidate its call's memory window";
+  return completion.invalidated_rkey == *slot.rkey ? nullptr
+                                                   : "a reply that invalidates another call's memory window";
 }
 
 void RdmaConnection::Release(void* connection, uint64_t index) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ class RdmaConnection final : public Connection, private CompletionPoller {
     std::shared_ptr<ProtectionDomains> domains;
     bool server = false;
     uint16_t credits = 0;
+    bool invalidates = false;       // server: replies invalidate what their calls expose
+    std::string exposure;           // client: see Connection
+    unsigned invalidated_flag = 0;  // client with windows: see WindowSupport
   };
 
   explicit RdmaConnection(Parts parts);
@@ -29,6 +33,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   std::string_view transport_name() const override { return "rdma"; }
   std::string peer() const override { return peer_; }
   std::string device() const override { return device_; }
+  std::string exposure() const override { return exposure_; }
   void Start(EventLoop& loop, ConnectionHandler& handler) override;
   Errno Post(Outgoing message) override;
   void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
@@ -41,6 +46,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   struct Slot {
     bool in_flight = false;     // client
     uint32_t exposed_size = 0;  // client; server: of the sink
+    std::optional<uint32_t> rkey;  // what the reply has to invalidate
     Buffer hold;                // client: the exposed memory's
     MemoryRegionCache::Pin pin;  // client: its registration, if it is foreign
   };
@@ -54,10 +60,13 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   bool HasSlot(uint16_t slot) const { return slot < credits_ || slot == wire::kSetUpSlot; }
   Errno PrepareCall(const Outgoing& message, SendQueue::Message& send);
   Errno PrepareReply(const Outgoing& message, SendQueue::Message& send);
+  void Expose(const Outgoing& message, const MemoryKeys& keys, MemoryAccess access,
+              SendQueue::Message& send);
   Errno CheckPosted();
   void OnCompletion(const ibv_wc& completion);
-  void OnReceive(uint64_t index, size_t size_bytes);
-  const char* FindFault(const wire::MessageHeader& header, size_t size_bytes) const;
+  void OnReceive(const ibv_wc& completion);
+  const char* FindFault(const wire::MessageHeader& header, const ibv_wc& completion) const;
+  const char* FindWindowFault(const Slot& slot, const ibv_wc& completion) const;
   void OnFailedCompletion(const ibv_wc& completion);
   void OnCmEvents();
   static void Release(void* connection, uint64_t index);
@@ -70,7 +79,9 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   const EventChannelPtr channel_;
   const CmIdPtr id_;
   const std::unique_ptr<QueuePair> queue_pair_;
-  const std::string peer_, device_;
+  const std::string peer_, device_, exposure_;
+  const bool invalidates_;
+  const unsigned invalidated_flag_;
 
   // Shard thread only.
   State state_ = State::kOpen;

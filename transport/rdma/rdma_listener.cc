@@ -24,9 +24,9 @@ std::string PeerOf(rdma_cm_id& id) { return SocketAddress(rdma_get_peer_addr(&id
 absl::StatusOr<std::unique_ptr<Listener>> RdmaListener::Create(
     const Endpoint& endpoint, const ConnectionOptions& options, EventLoop& loop,
     Transport::AcceptFunction accept, const TransportResources& resources,
-    std::shared_ptr<ProtectionDomains> domains) {
-  std::unique_ptr<RdmaListener> listener(
-      new RdmaListener(options, loop, std::move(accept), resources, std::move(domains)));
+    std::shared_ptr<ProtectionDomains> domains, std::shared_ptr<WindowTrials> trials) {
+  std::unique_ptr<RdmaListener> listener(new RdmaListener(
+      options, loop, std::move(accept), resources, std::move(domains), std::move(trials)));
   absl::Status status = listener->Bind(endpoint);
   if (!status.ok()) return status;
   return listener;
@@ -34,12 +34,14 @@ absl::StatusOr<std::unique_ptr<Listener>> RdmaListener::Create(
 
 RdmaListener::RdmaListener(const ConnectionOptions& options, EventLoop& loop,
                            Transport::AcceptFunction accept, const TransportResources& resources,
-                           std::shared_ptr<ProtectionDomains> domains)
+                           std::shared_ptr<ProtectionDomains> domains,
+                           std::shared_ptr<WindowTrials> trials)
     : options_(options),
       loop_(loop),
       accept_(std::move(accept)),
       resources_(resources),
-      domains_(std::move(domains)) {}
+      domains_(std::move(domains)),
+      trials_(std::move(trials)) {}
 
 RdmaListener::~RdmaListener() {
   if (channel_ != nullptr) loop_.Remove(channel_->fd);
@@ -113,7 +115,11 @@ void RdmaListener::OnRequest(const CmEvent& event) {
   const HelloOrRefusal hello = ReadHello(event.private_data());
   if (!hello.ok()) return Refuse(*id, hello.refusal);
   if (pending_.size() >= kMaxPending) return Refuse(*id, Refusal::kTooMany);
-  auto answered = Answer(id, std::min(hello.credits, options_.credits), event);
+  // That this device can do both ends of it says that it can do ours.
+  const bool invalidates = hello.invalidates && trials_->Of(*id).ok();
+  const Hello answer{.credits = std::min(hello.credits, options_.credits),
+                     .flags = invalidates ? kHelloInvalidates : 0};
+  auto answered = Answer(id, answer, event);
   if (!answered.ok()) {
     Log(LogLevel::kWarning, "rdma: ", PeerOf(*id), ": ", answered.status().message());
     return Refuse(*id, Refusal::kNoMemory);
@@ -129,17 +135,16 @@ void RdmaListener::OnRequest(const CmEvent& event) {
   pending_.emplace(key, *std::move(answered));
 }
 
-absl::StatusOr<RdmaListener::Pending> RdmaListener::Answer(CmIdPtr& id, uint16_t credits,
+absl::StatusOr<RdmaListener::Pending> RdmaListener::Answer(CmIdPtr& id, const Hello& answer,
                                                            const CmEvent& event) {
-  auto domain = domains_->ForConnection(id->verbs);
+  auto domain = domains_->ForConnection(id->verbs, MemoryExposure::kCache);
   if (!domain.ok()) return domain.status();
   auto made = QueuePair::Create(*id, *std::move(domain), resources_.messages,
-                                {.credits = credits, .server = true});
+                                {.credits = answer.credits, .server = true});
   if (!made.ok()) return made.status();
-  const Hello hello{.credits = credits};
   rdma_conn_param parameters{};
-  parameters.private_data = &hello;
-  parameters.private_data_len = sizeof hello;
+  parameters.private_data = &answer;
+  parameters.private_data_len = sizeof answer;
   parameters.responder_resources = 0;  // nobody reads from a server
   parameters.initiator_depth = std::min((*made)->max_initiator_depth(), event.initiator_depth);
   parameters.rnr_retry_count = kRnrRetryCount;
@@ -148,8 +153,11 @@ absl::StatusOr<RdmaListener::Pending> RdmaListener::Answer(CmIdPtr& id, uint16_t
   }
   (*made)->Open(std::max<uint8_t>(1, parameters.initiator_depth));
   std::string peer = PeerOf(*id);
-  return Pending{
-      .id = std::move(id), .queue_pair = *std::move(made), .credits = credits, .peer = peer};
+  return Pending{.id = std::move(id),
+                 .queue_pair = *std::move(made),
+                 .credits = answer.credits,
+                 .invalidates = (answer.flags & kHelloInvalidates) != 0,
+                 .peer = peer};
 }
 
 void RdmaListener::Refuse(rdma_cm_id& id, Refusal refusal) {
@@ -188,7 +196,8 @@ void RdmaListener::OnEstablished(rdma_cm_id* id) {
                             .queue_pair = std::move(pending.queue_pair),
                             .domains = domains_,
                             .server = true,
-                            .credits = pending.credits}));
+                            .credits = pending.credits,
+                            .invalidates = pending.invalidates}));
 }
 
 void RdmaListener::DropPending(rdma_cm_id* id, const absl::Status& reason) {

@@ -10,6 +10,7 @@
 #include "transport/rdma/cm_event.h"
 #include "transport/rdma/handshake.h"
 #include "transport/rdma/queue_pair.h"
+#include "transport/rdma/window_trial.h"
 
 namespace rdmafs::rdma {
 
@@ -19,7 +20,7 @@ class RdmaListener final : public Listener {
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       const Endpoint& endpoint, const ConnectionOptions& options, EventLoop& loop,
       Transport::AcceptFunction accept, const TransportResources& resources,
-      std::shared_ptr<ProtectionDomains> domains);
+      std::shared_ptr<ProtectionDomains> domains, std::shared_ptr<WindowTrials> trials);
   ~RdmaListener() override;
 
   std::string address() const override;
@@ -31,17 +32,19 @@ class RdmaListener final : public Listener {
     CmIdPtr id;
     std::unique_ptr<QueuePair> queue_pair;
     uint16_t credits = 0;
+    bool invalidates = false;
     EventLoop::TimerId timer = 0;
     std::string peer;
   };
 
   RdmaListener(const ConnectionOptions& options, EventLoop& loop, Transport::AcceptFunction accept,
-               const TransportResources& resources, std::shared_ptr<ProtectionDomains> domains);
+               const TransportResources& resources, std::shared_ptr<ProtectionDomains> domains,
+               std::shared_ptr<WindowTrials> trials);
   absl::Status Bind(const Endpoint& endpoint);
   absl::Status BindTo(const SocketAddress& address, uint16_t port);
   void OnEvents();
   void OnRequest(const CmEvent& event);
-  absl::StatusOr<Pending> Answer(CmIdPtr& id, uint16_t credits, const CmEvent& event);
+  absl::StatusOr<Pending> Answer(CmIdPtr& id, const Hello& answer, const CmEvent& event);
   void Refuse(rdma_cm_id& id, Refusal refusal);
   void OnEstablished(rdma_cm_id* id);
   void OnEarlyMessage(rdma_cm_id* id);
@@ -52,6 +55,7 @@ class RdmaListener final : public Listener {
   const Transport::AcceptFunction accept_;
   const TransportResources resources_;
   const std::shared_ptr<ProtectionDomains> domains_;
+  const std::shared_ptr<WindowTrials> trials_;
   EventChannelPtr channel_;
   std::vector<CmIdPtr> ids_;  // one; for all addresses one of IPv6 and one of IPv4
   std::unordered_map<rdma_cm_id*, Pending> pending_;

@@ -11,6 +11,7 @@
 #include "transport/rdma/protection_domain.h"
 #include "transport/rdma/rdma_devices.h"
 #include "transport/rdma/rdma_listener.h"
+#include "transport/rdma/window_trial.h"
 
 namespace rdmafs {
 namespace {
@@ -25,6 +26,7 @@ absl::Status CheckOptions(const ConnectionOptions& options) {
 RdmaTransport::RdmaTransport(const TransportResources& resources)
     : resources_(resources),
       domains_(std::make_shared<rdma::ProtectionDomains>(resources.arena, resources.clock)),
+      trials_(std::make_shared<rdma::WindowTrials>(resources.clock)),
       abandoned_(std::make_unique<rdma::AbandonedAttempts>()) {}
 
 RdmaTransport::~RdmaTransport() = default;
@@ -57,8 +59,15 @@ absl::StatusOr<std::unique_ptr<Connection>> RdmaTransport::Connect(
   if (!addresses.ok()) return addresses.status();
   status = absl::NotFoundError(absl::StrCat(peer.host, " has no address"));
   for (const SocketAddress& address : *addresses) {
-    auto connection =
-        rdma::ConnectTo(address, options.credits, deadline, resources_, domains_, *abandoned_);
+    auto connect = [&](const rdma::ConnectWish& wish) {
+      return rdma::ConnectTo(address, wish, deadline, resources_, domains_, *trials_, *abandoned_);
+    };
+    auto connection = connect({.credits = options.credits, .exposure = resources_.exposure});
+    if (absl::IsFailedPrecondition(connection.status())) {
+      connection = connect({.credits = options.credits,
+                            .exposure = MemoryExposure::kCache,
+                            .why_cache = std::string(connection.status().message())});
+    }
     if (connection.ok()) return connection;
     status = connection.status();
   }
@@ -72,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Listener>> RdmaTransport::Listen(const Endpoint& 
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
   return rdma::RdmaListener::Create(endpoint, options, loop, std::move(accept), resources_,
-                                    domains_);
+                                    domains_, trials_);
 }
 
 MemoryRegionCache::Statistics RdmaTransport::memory_statistics() const {

@@ -10,6 +10,7 @@ namespace rdmafs {
 namespace rdma {
 class AbandonedAttempts;
 class ProtectionDomains;
+class WindowTrials;
 }  // namespace rdma
 
 // Thread-safe. Makes no call to rdma-core before Available(), Connect() or Listen(): a process that
@@ -36,6 +37,7 @@ class RdmaTransport final : public Transport {
  private:
   const TransportResources resources_;
   const std::shared_ptr<rdma::ProtectionDomains> domains_;
+  const std::shared_ptr<rdma::WindowTrials> trials_;
   const std::unique_ptr<rdma::AbandonedAttempts> abandoned_;
 };
 

@@ -11,7 +11,11 @@ ibv_sge Sge(const void* data, size_t size, uint32_t lkey) {
           .lkey = lkey};
 }
 
-uint8_t WrCount(const SendQueue::Message& message) { return message.push.empty() ? 1 : 2; }
+bool Binds(const SendQueue::Message& message) { return message.binding.window != nullptr; }
+
+uint8_t WrCount(const SendQueue::Message& message) {
+  return message.push.empty() && !Binds(message) ? 1 : 2;
+}
 
 size_t HeadSize(const SendQueue::Message& message) {
   return sizeof message.header + message.body.size();
@@ -52,15 +56,16 @@ bool SendQueue::HasRoom(const Message& message) const {
 }
 
 void SendQueue::Submit(Message& message) {
-  ibv_sge sges[3], write_sge;
-  ibv_send_wr send{}, write{};
-  send.wr_id = write.wr_id = posted_.next_number();
-  send.opcode = IBV_WR_SEND;
+  ibv_sge sges[3];
+  ibv_send_wr send{};
+  send.wr_id = posted_.next_number();
+  send.opcode = message.invalidate ? IBV_WR_SEND_WITH_INV : IBV_WR_SEND;
+  if (message.invalidate) send.invalidate_rkey = *message.invalidate;
   send.sg_list = sges;
   send.send_flags = Inlined(message) ? IBV_SEND_INLINE : 0;
   send.num_sge = Gather(message, sges);
 
-  Posted posted{.ring_block = ring_.current(), .wr_count = WrCount(message)};
+  Posted posted{.ring_block = ring_.current(), .wr_count = WrCount(message), .binds = Binds(message)};
   if (!message.push.empty() || (!Inlined(message) && !message.inline_payload.empty())) {
     posted.hold = std::move(message.hold);
   }
@@ -71,9 +76,22 @@ void SendQueue::Submit(Message& message) {
   used_wr_ += posted.wr_count;
   if (permits_ != UINT32_MAX) --permits_;
   posted_.Push(std::move(posted));
+  SubmitChain(message, send);
+}
+
+// `send`, behind what its message has to come after.
+void SendQueue::SubmitChain(const Message& message, ibv_send_wr& send) {
+  if (Binds(message)) {
+    ibv_send_wr bind = BindRequest(message.binding, send.wr_id, &send);
+    PostChain(&bind);
+    if (fault_.ok()) message.binding.window->rkey = message.binding.rkey;
+    return;
+  }
   if (message.push.empty()) return PostChain(&send);
 
-  write_sge = Sge(message.push.data(), message.push.size(), message.push_lkey);
+  ibv_sge write_sge = Sge(message.push.data(), message.push.size(), message.push_lkey);
+  ibv_send_wr write{};
+  write.wr_id = send.wr_id;
   write.opcode = IBV_WR_RDMA_WRITE;
   write.send_flags = options_.signal_writes ? IBV_SEND_SIGNALED : 0;
   write.sg_list = &write_sge;
@@ -203,6 +221,7 @@ const char* SendQueue::Describe(uint64_t number) {
   if (number < posted_.first_number() || number >= posted_.next_number()) return "SEND";
   const Posted& posted = posted_.at(number);
   if (posted.is_read) return "RDMA_READ";
+  if (posted.binds) return "BIND_MW and SEND";
   return posted.wr_count == 2 ? "RDMA_WRITE and SEND" : "SEND";
 }
 

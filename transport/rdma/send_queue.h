@@ -4,10 +4,12 @@
 #include <infiniband/verbs.h>
 
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "transport/connection.h"
 #include "transport/rdma/fixed_queue.h"
+#include "transport/rdma/memory_windows.h"
 #include "transport/rdma/send_ring.h"
 
 namespace rdmafs::rdma {
@@ -27,7 +29,8 @@ class SendQueue {
     bool signal_writes = false;  // every RDMA_WRITE, too
     uint32_t permits = UINT32_MAX;  // see AddPermit()
   };
-  // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE.
+  // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE, or a
+  // BIND_MW, when there is one. Not both.
   struct Message {
     wire::MessageHeader header{};
     absl::Span<const std::byte> body;
@@ -37,6 +40,8 @@ class SendQueue {
     uint32_t push_lkey = 0;
     uint64_t remote_address = 0;
     uint32_t rkey = 0;
+    WindowBinding binding;
+    std::optional<uint32_t> invalidate;  // the peer's rkey that ends when the SEND arrives
     Buffer hold;  // what inline payload and push lie in: until the completion
   };
   struct Read {
@@ -74,6 +79,7 @@ class SendQueue {
     uint64_t ring_block = 0;
     uint8_t wr_count = 0;
     bool is_read = false;
+    bool binds = false;
     bool done = false;
     Buffer hold;
   };
@@ -85,6 +91,7 @@ class SendQueue {
   bool Inlined(const Message& message) const;
   bool HasRoom(const Message& message) const;
   void Submit(Message& message);
+  void SubmitChain(const Message& message, ibv_send_wr& send);
   int Gather(Message& message, ibv_sge* sges);
   void PostChain(ibv_send_wr* first);
   void EndSendsUpTo(uint64_t number);

@@ -58,6 +58,7 @@ struct rdmafs_options {
   const char *key_file;  /* sec=psk, with the key of this file (rdmafs-exports(5)); NULL (the default): sec=sys */
   const char *key_name;  /* which of them; NULL: the first */
   const char *mr_cache;  /* "off" (the default), or "uffd": see rdmafs_readto */
+  const char *mr;        /* "cache" (the default), or "window": as the mount option, rdmafs(8) */
 };
 /* The defaults. Cannot fail. */
 RDMAFS_API void rdmafs_options_init(struct rdmafs_options *options);

@@ -47,7 +47,7 @@ class MarkRegistrar final : public MemoryRegistrar {
     std::vector<uint64_t> marks = MarksOf(memory);
     absl::MutexLock lock(&mutex_);
     entries_[++last_key_] = std::move(marks);
-    return Registration{{last_key_, last_key_}, reinterpret_cast<void*>(uintptr_t{last_key_})};
+    return Registration{{last_key_, last_key_}};
   }
   void Deregister(const Registration& registration) override {
     std::vector<uint64_t> freed;  // not while the lock is held

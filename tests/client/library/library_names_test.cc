@@ -175,6 +175,10 @@ TEST_P(LibraryNames, WhatIsWrongWithAConnectionIsSaid) {
   EXPECT_EQ(rdmafs_connect("127.0.0.1:/", &options, &fs, why, sizeof why), -EINVAL);
   EXPECT_NE(std::string(why).find("mr_cache"), std::string::npos);
   options.mr_cache = "uffd";
+  options.mr = "doors";
+  EXPECT_EQ(rdmafs_connect("127.0.0.1:/", &options, &fs, why, sizeof why), -EINVAL);
+  EXPECT_STREQ(why, "mr is not cache or window");
+  options.mr = "window";
   options.port = 1;
   EXPECT_EQ(rdmafs_connect("127.0.0.1:/", &options, &fs, why, 5), -ENOTCONN);
   EXPECT_EQ(std::strlen(why), 4u) << "cut off, with its 0 byte";

@@ -45,6 +45,13 @@ TEST(StatusDocument, WhatAProgramDoesNotHaveDoesNotAppear) {
   EXPECT_FALSE(json.contains("sessions"));
   EXPECT_FALSE(json.contains("exports"));
   EXPECT_FALSE(json.contains("credits"));
+  EXPECT_FALSE(json["transport"].contains("memory"));
+}
+
+TEST(StatusDocument, StatusSaysHowCallsExposeMemory) {
+  ProgramStatus mount = Mount();
+  mount.transport.memory = "cache: siw0: it has none";
+  EXPECT_EQ(Json::parse(StatusJson(mount))["transport"]["memory"], "cache: siw0: it has none");
 }
 
 TEST(StatusDocument, StatisticsListTheOperationsThatRan) {

@@ -204,6 +204,90 @@ TEST_F(LoopbackTest, ForeignMemoryIsExposedWhenItIsSaidToBe) {
   EXPECT_TRUE(HasPattern(own, 1));
 }
 
+// A server made of the bare link, and a client with memory windows.
+class LoopbackWindowTest : public LoopbackTest {
+ protected:
+  LoopbackWindowTest() {
+    windowed.connection = std::make_unique<LoopbackConnection>(
+        link, LoopbackLink::kClient, "raw", 4, std::make_shared<LoopbackMemory>(client_host.arena),
+        MemoryExposure::kWindow);
+    windowed.connection->Start(loop, windowed);
+  }
+  ~LoopbackWindowTest() override { EXPECT_TRUE(Until([&] { return windowed.closed_count == 1; })); }
+
+  // The rkey of a call in `slot`, as it came over.
+  uint32_t Exposed(uint16_t slot) {
+    Outgoing call;
+    call.header.opcode = 3;
+    call.header.slot = slot;
+    call.header.flags = wire::kFlagSink;
+    call.hold = client_host.blocks.Take();
+    call.exposed = call.hold.payload();
+    EXPECT_EQ(windowed.Post(std::move(call)), kOk);
+    loop.RunOnce(0);
+    absl::Status end;
+    auto arrived = link->TakeArrived(LoopbackLink::kServer, end);
+    return arrived.empty() ? 0 : arrived[0]->header.rkey;
+  }
+  LoopbackLink::Outcome Answer(uint16_t slot, uint32_t invalidated) {
+    wire::MessageHeader reply{};
+    reply.size = sizeof reply;
+    reply.opcode = 3;
+    reply.slot = slot;
+    reply.flags = wire::kFlagReply;
+    return link->Send(LoopbackLink::kClient, {reply, {}, invalidated});
+  }
+  void ExpectFound() {
+    EXPECT_TRUE(Until([&] { return windowed.closed_count == 1; }));
+    EXPECT_TRUE(absl::IsInvalidArgument(windowed.reason)) << windowed.reason;
+    EXPECT_EQ(windowed.message_count, 0u);
+    EXPECT_EQ(client_host.blocks_used(), 0u);
+  }
+
+  std::shared_ptr<LoopbackLink> link = std::make_shared<LoopbackLink>(4, 1);
+  ContractEnd windowed{client_host};
+};
+
+TEST_F(LoopbackWindowTest, AReplyThatInvalidatesItsCallsWindowIsTaken) {
+  const uint32_t rkey = Exposed(0);
+  ASSERT_EQ(Answer(0, rkey), LoopbackLink::Outcome::kDone);
+  EXPECT_TRUE(Until([&] { return windowed.message_count == 1; }));
+  EXPECT_EQ(client_host.blocks_used(), 0u);
+  windowed.held.clear();
+  windowed.Close();
+}
+
+TEST_F(LoopbackWindowTest, AReplyThatInvalidatesNothingClosesTheConnection) {
+  Exposed(0);
+  ASSERT_EQ(Answer(0, 0), LoopbackLink::Outcome::kDone);
+  ExpectFound();
+}
+
+TEST_F(LoopbackWindowTest, AReplyThatInvalidatesAnotherCallsWindowClosesTheConnection) {
+  Exposed(0);
+  const uint32_t other = Exposed(1);
+  ASSERT_EQ(Answer(0, other), LoopbackLink::Outcome::kDone);
+  ExpectFound();
+}
+
+TEST_F(LoopbackWindowTest, AReplyToACallWithoutMemoryMustNotInvalidateAWindow) {
+  const uint32_t other = Exposed(0);
+  Outgoing plain;
+  plain.header.opcode = 3;
+  plain.header.slot = 1;
+  ASSERT_EQ(windowed.Post(std::move(plain)), kOk);
+  loop.RunOnce(0);
+  ASSERT_EQ(Answer(1, other), LoopbackLink::Outcome::kDone);
+  ExpectFound();
+}
+
+TEST_F(LoopbackWindowTest, AnInvalidationOfWhatIsNotExposedIsRefused) {
+  const uint32_t rkey = Exposed(0);
+  EXPECT_EQ(Answer(0, rkey + 1), LoopbackLink::Outcome::kNoSuchRkey);
+  EXPECT_EQ(windowed.message_count, 0u);
+  windowed.Close();
+}
+
 TEST_F(LoopbackTest, APortIsHeldByOneListener) {
   auto first = server_host.transport->Listen({"", 8}, {}, loop, {});
   ASSERT_TRUE(first.ok());

@@ -25,11 +25,11 @@ class TableRegistrar final : public MemoryRegistrar {
     if (entries_.size() >= limit_) return Errno(ENOMEM);
     const uint32_t key = ++last_key_;
     entries_[key] = {memory, access};
-    return Registration{{key, key + 1'000'000}, reinterpret_cast<void*>(uintptr_t{key})};
+    return Registration{{key, key + 1'000'000, reinterpret_cast<void*>(uintptr_t{key})}};
   }
   void Deregister(const Registration& registration) override {
     absl::MutexLock lock(&mutex_);
-    CHECK(entries_.erase(static_cast<uint32_t>(reinterpret_cast<uintptr_t>(registration.token))) ==
+    CHECK(entries_.erase(static_cast<uint32_t>(reinterpret_cast<uintptr_t>(registration.keys.region))) ==
           1);
   }
 

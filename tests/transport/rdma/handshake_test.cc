@@ -48,9 +48,18 @@ TEST(RdmaHandshake, WhatIsNotAHelloIsRefusedWithItsReason) {
 
 TEST(RdmaHandshake, EveryTruncationIsRefused) {
   const Hello hello{.credits = 64};
-  for (size_t size = 0; size < sizeof hello; ++size) {
+  for (size_t size = 0; size < kLeastHelloBytes; ++size) {
     EXPECT_EQ(ReadHello(Bytes(hello).first(size)).refusal, Refusal::kMalformed) << size;
   }
+}
+
+TEST(RdmaHandshake, OneFlagIsKnownAndWithoutFlagsThereIsNone) {
+  const Hello hello{.credits = 64, .flags = kHelloInvalidates}, others{.credits = 64, .flags = ~kHelloInvalidates};
+  EXPECT_TRUE(ReadHello(Bytes(hello)).invalidates);
+  EXPECT_FALSE(ReadHello(Bytes(others)).invalidates);
+  const HelloOrRefusal short_one = ReadHello(Bytes(hello).first(kLeastHelloBytes));
+  EXPECT_TRUE(short_one.ok());
+  EXPECT_FALSE(short_one.invalidates);
 }
 
 TEST(RdmaHandshake, ARejectionSaysWhyOrWhoseItIs) {

@@ -67,10 +67,10 @@ inline BufferPool::Options PayloadPoolOptions() {
 
 // Memory and transport of one side.
 struct Side {
-  Side()
+  explicit Side(MemoryExposure exposure = MemoryExposure::kCache)
       : messages(arena, MessagePoolOptions()),
         payload(arena, PayloadPoolOptions()),
-        transport(TransportResources{arena, messages, clock}) {}
+        transport(TransportResources{arena, messages, clock, exposure}) {}
   MonotonicClock clock;
   Arena arena;
   BufferPool messages, payload;
