@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "transport/base/channel_security.h"
 #include "transport/base/clock.h"
 #include "transport/base/errno.h"
 #include "transport/base/event_loop.h"
@@ -111,7 +112,7 @@ class ConnectionHandler {
   virtual void OnMessage(Connection& connection, ReceivedMessage message) = 0;
   // The connection is finished; may destroy it. `reason` is for the log: kOk status code never,
   // kCancelled for our own Close, kUnavailable for the peer's or the network's, kInvalidArgument for a
-  // peer that broke the protocol.
+  // peer that broke the protocol, kPermissionDenied for one that did not show who it is.
   virtual void OnClosed(Connection& connection, const absl::Status& reason) = 0;
 };
 
@@ -122,7 +123,7 @@ struct ConnectionCounters {
   std::atomic<uint64_t> copied_bytes{0};  // payload bytes that this side's program copied; 0 is the aim
 };
 
-// After Start() used by its loop's thread only (but counters and peer()).
+// After Start() used by its loop's thread only (but counters, peer() and security()).
 class Connection {
  public:
   virtual ~Connection() = default;  // not before OnClosed, once Start() was called
@@ -131,6 +132,9 @@ class Connection {
   virtual std::string_view transport_name() const = 0;
   virtual std::string peer() const = 0;
   virtual std::string device() const { return ""; }
+  // What protects its messages on their way, or nullptr. Known before the first OnMessage; lives as long as the
+  // connection. Any thread.
+  virtual const ChannelSecurity* security() const { return nullptr; }
   // Calls that may be in flight, as agreed at connect: slots are below this.
   uint16_t credits() const { return credits_; }
 
