@@ -39,6 +39,8 @@ Json TransportJson(const ProgramStatus::Transport& transport) {
   json["name"] = transport.name.empty() ? "none" : transport.name;
   SetIfAny(json, "why", transport.why);
   SetIfAny(json, "device", transport.device);
+  SetIfAny(json, "tls", transport.security);
+  if (transport.secured_count != 0) json["tls_connections"] = transport.secured_count;
   json["connections"] = transport.connection_count;
   Json peers = Json::array();
   for (const std::string& peer : transport.peers) {

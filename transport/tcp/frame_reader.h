@@ -61,6 +61,8 @@ class FrameReader {
 
   int error() const { return error_; }
   const char* fault() const { return fault_; }
+  // The header that it is in.
+  const wire::MessageHeader& faulty_header() const { return header_; }
   // Bytes that were read but not parsed; and whether the stream stands inside a message or payload.
   size_t unparsed_bytes() const { return fill_ - parse_; }
   bool mid_frame() const { return fill_ != parse_ || payload_left_ != 0; }

@@ -218,8 +218,7 @@ void TcpConnection::Receive() {
     } else if (event == FrameReader::Event::kPayload) {
       OnPayload();
     } else if (event == FrameReader::Event::kFault) {
-      Fail(absl::InvalidArgumentError(
-          absl::StrCat("the peer broke the protocol: ", reader_.fault())));
+      FailAtFault();
     } else if (event == FrameReader::Event::kEnd) {
       FailAtEnd();
     } else {
@@ -367,6 +366,15 @@ void TcpConnection::FailBecause(const char* doing, int error) {
   }
   Fail(absl::UnavailableError(
       absl::StrCat("connection lost while ", doing, ": ", Errno(error).ToString())));
+}
+
+void TcpConnection::FailAtFault() {
+  // RFC 8446, 5.1: a handshake's record of TLS.
+  const bool tls = (reader_.faulty_header().size & 0xffff) == 0x0316;
+  if (tls && role_ == Role::kServer && counters_.messages_received.load(std::memory_order_relaxed) == 0) {
+    return Fail(absl::InvalidArgumentError("it begins TLS, which is not spoken here (tls=off)"));
+  }
+  Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", reader_.fault())));
 }
 
 void TcpConnection::FailAtEnd() {

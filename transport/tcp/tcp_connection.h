@@ -81,6 +81,7 @@ class TcpConnection final : public Connection {
 
   void Fail(absl::Status reason);
   void FailBecause(const char* doing, int error);
+  void FailAtFault();
   void FailAtEnd();
   void Finish();
 

@@ -58,6 +58,9 @@ struct rdmafs_options {
   const char *key_file;  /* sec=psk, with the key of this file (rdmafs-exports(5)); NULL (the default): sec=sys */
   const char *key_name;  /* which of them; NULL: the first */
   const char *mr_cache;  /* "off" (the default), or "uffd": see rdmafs_readto */
+  int tls;               /* 1: TLS 1.3 over TCP, with the key or by certificates; 0 (the default): in clear */
+  const char *ca_file;   /* whose certificates the server may show for its name or address; NULL: the key */
+  const char *cert_file, *cert_key_file; /* a certificate to show, and its private key; NULL: none */
 };
 /* The defaults. Cannot fail. */
 RDMAFS_API void rdmafs_options_init(struct rdmafs_options *options);
