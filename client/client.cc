@@ -107,11 +107,11 @@ absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* c
   return PreferReasonOfLoss(Greet(index, session, credits, deadline));
 }
 
-// What was refused below our messages says more than that the connection has ended.
+// Why TLS came to nothing says more than that the connection has ended.
 absl::Status Client::PreferReasonOfLoss(absl::Status status) const {
-  if (!absl::IsUnavailable(status)) return status;
+  if (!absl::IsUnavailable(status) || !connector_.tls()) return status;
   absl::MutexLock lock(&mutex_);
-  if (!absl::IsPermissionDenied(loss_reason_) && !absl::IsFailedPrecondition(loss_reason_)) return status;
+  if (loss_reason_.ok()) return status;
   return absl::Status(loss_reason_.code(),
                       absl::StrCat(connector_.server().host, ": ", loss_reason_.message()));
 }

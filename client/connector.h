@@ -37,6 +37,7 @@ class Connector {
   // "rdma" or "tcp" and the reason, for the log and status; empty before a connection was made.
   std::string chosen() const;
   std::string why() const;
+  bool tls() const { return tls_; }
   bool chose_rdma() const { return chosen() == "rdma"; }
 
  private:

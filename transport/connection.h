@@ -113,7 +113,7 @@ class ConnectionHandler {
   // The connection is finished; may destroy it. `reason` is for the log: kOk status code never,
   // kCancelled for our own Close, kUnavailable for the peer's or the network's, kInvalidArgument for a
   // peer that broke the protocol, kPermissionDenied for one that did not show who it is,
-  // kFailedPrecondition for one that does not speak what this end insists on (TLS).
+  // or was not convinced by what this end showed (TLS).
   virtual void OnClosed(Connection& connection, const absl::Status& reason) = 0;
 };
 

@@ -104,7 +104,7 @@ ByteStream::Opening TlsStream::FailToOpen() {
   if (session_->is_server) {
     failure_ = absl::UnavailableError("the peer went away in the TLS handshake");
   } else if (!socket_.received()) {
-    failure_ = absl::FailedPreconditionError(
+    failure_ = absl::UnavailableError(
         "the server ends the connection when TLS begins: it does not speak TLS (rdmafsd -o tls=accepted), or "
         "does not let this host in");
   } else {
