@@ -115,8 +115,7 @@ void TcpConnection::ContinueNextRound() {
   });
 }
 
-// --- Sending
-// ---------------------------------------------------------------------------------------
+// --- Sending ---
 
 Errno TcpConnection::Post(Outgoing message) {
   DCHECK(loop_ == nullptr || loop_->InLoopThread());
@@ -199,8 +198,7 @@ void TcpConnection::Flush() {
   if (progress == SendQueue::Progress::kError) FailBecause("sending", queue_.error());
 }
 
-// --- Receiving
-// -------------------------------------------------------------------------------------
+// --- Receiving ---
 
 void TcpConnection::Receive() {
   if (std::exchange(receiving_, true)) return;
@@ -337,8 +335,7 @@ void TcpConnection::ChooseReadMode() {
   }
 }
 
-// --- The end
-// ---------------------------------------------------------------------------------------
+// --- The end ---
 
 void TcpConnection::Close(absl::Status reason) {
   if (closing_) return;

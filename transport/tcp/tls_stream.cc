@@ -65,6 +65,7 @@ TlsStream::TlsStream(int fd, std::unique_ptr<TlsSession> session, std::shared_pt
   SSL_set_bio(ssl(), bio, bio);
 }
 
+// Errors of libssl are the thread's: they must not look like somebody else's.
 TlsStream::~TlsStream() { ERR_clear_error(); }
 
 // --- Setting up
