@@ -88,7 +88,7 @@ def same_trees(one, other):
 
 def verified_io(mount):
     run(["fio", "--name=v", f"--directory={mount}", "--rw=randrw", "--bsrange=512-1m", "--size=32m",
-         "--ioengine=libaio", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--direct=1", "--bs_unaligned=0",
+         "--ioengine=libaio", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--direct=1", "--bs_unaligned=0",
          "--blockalign=512", "--fallocate=none"], timeout=100)
 
 
