@@ -35,7 +35,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Connector& connector, Bu
     return status;
   }
   Log(LogLevel::kNotice, "connected to ", connector.server().host, ":", options.path, " over ",
-      connector.chosen(), " (", connector.why(), ")");
+      connector.chosen(), client->SecurityText(), " (", connector.why(), ")");
   client->StartTimers();
   {
     absl::MutexLock lock(&client->mutex_);
@@ -76,6 +76,12 @@ Client::Client(Connector& connector, BufferPool& messages, const ClientOptions& 
   }
 }
 
+std::string Client::SecurityText() const {
+  absl::MutexLock lock(&mutex_);
+  if (!security_) return "";
+  return absl::StrCat(", ", security_->protocol, " ", security_->cipher, ", ", security_->peer);
+}
+
 Client::~Client() { CHECK(shards_.empty()); }
 
 // --- Setting up ------------------------------------------------------------------------------------
@@ -99,7 +105,26 @@ absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* c
   }
   RunOn(*shards_[channels_[index].shard].loop, [&] { channel->Connect(std::move(*connection)); });
 
-  return Greet(index, session, credits, deadline);
+  return PreferReasonOfLoss(Greet(index, session, credits, deadline));
+}
+
+// Why TLS came to nothing says more than that the connection has ended.
+absl::Status Client::PreferReasonOfLoss(absl::Status status) const {
+  if (!absl::IsUnavailable(status) || !connector_.tls()) return status;
+  absl::MutexLock lock(&mutex_);
+  if (loss_reason_.ok()) return status;
+  return absl::Status(loss_reason_.code(),
+                      absl::StrCat(connector_.server().host, ": ", loss_reason_.message()));
+}
+
+std::optional<ChannelSecurity> Client::SecurityOf(size_t index) {
+  std::optional<ChannelSecurity> security;
+  const Channel& entry = channels_[index];
+  RunOn(*shards_[entry.shard].loop, [&] {
+    if (!entry.channel->IsConnected() || entry.channel->connection()->security() == nullptr) return;
+    security = *entry.channel->connection()->security();
+  });
+  return security;
 }
 
 // Un-synced writes were in the memory of a host that has restarted.
@@ -139,6 +164,10 @@ absl::Status Client::AttachRoot(Nanoseconds deadline) {
         }
         if (error == Errno(EOPNOTSUPP)) {
           return absl::PermissionDeniedError(absl::StrCat(what, ": it is not exported with sec=psk"));
+        }
+        if (error == Errno(EPROTOTYPE)) {
+          return absl::PermissionDeniedError(absl::StrCat(
+              what, ": it is exported over TLS only (option tls), or to who has a certificate or a key for it"));
         }
         if (error == Errno(ENOENT)) return absl::NotFoundError(absl::StrCat(what, ": no such export"));
         if (error == Errno(ENOTDIR)) return absl::NotFoundError(absl::StrCat(what, ": not a directory"));
@@ -196,6 +225,7 @@ absl::Status Client::Establish() {
   {
     absl::MutexLock lock(&mutex_);
     loss_ = false;
+    loss_reason_ = absl::OkStatus();
   }
   ++epoch_;
   const SessionName asked = newest_session_;
@@ -316,6 +346,7 @@ Client::Status Client::status() const {
   absl::MutexLock lock(&mutex_);
   status.device = device_;
   status.exposure = exposure_;
+  if (security_) status.security = absl::StrCat(security_->protocol, " ", security_->cipher);
   status.peer = peer_;
   status.connection_count = connected_;
   for (const Channel& entry : channels_) {

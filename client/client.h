@@ -43,6 +43,7 @@ class Client final : private CallChannel::Owner {
  public:
   struct Status {
     std::string transport, why, device, exposure, peer;
+    std::string security;  // "TLSv1.3 TLS_AES_128_GCM_SHA256", "": none
     bool connected = false;
     uint64_t reconnect_count = 0;
     uint64_t calls = 0, answers = 0, repeated_count = 0, failed_by_loss_count = 0;
@@ -102,6 +103,9 @@ class Client final : private CallChannel::Owner {
   absl::Status Greet(size_t index, SessionName& session, uint16_t* credits, Nanoseconds deadline);
   absl::Status ProveKey(size_t index, const wire::HelloRequest& hello,
                         const std::shared_ptr<Granted>& granted, Nanoseconds deadline);
+  std::optional<ChannelSecurity> SecurityOf(size_t index);
+  std::string SecurityText() const;
+  absl::Status PreferReasonOfLoss(absl::Status status) const;
   absl::Status AttachRoot(Nanoseconds deadline);
   absl::Status ReopenFiles(Nanoseconds deadline);
   void SayFarewell();
@@ -155,9 +159,10 @@ class Client final : private CallChannel::Owner {
   bool loss_ ABSL_GUARDED_BY(mutex_) = false;     // one was lost since Establish()
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool supervised_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string loss_reason_ ABSL_GUARDED_BY(mutex_);
+  absl::Status loss_reason_ ABSL_GUARDED_BY(mutex_);
   std::string device_ ABSL_GUARDED_BY(mutex_), exposure_ ABSL_GUARDED_BY(mutex_);
   std::string peer_ ABSL_GUARDED_BY(mutex_);
+  std::optional<ChannelSecurity> security_ ABSL_GUARDED_BY(mutex_);  // of the session's first connection
   std::thread supervisor_;
 };
 

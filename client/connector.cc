@@ -5,8 +5,8 @@
 namespace rdmafs {
 
 Connector::Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp, Transport* rdma,
-                     uint16_t credits)
-    : servers_(std::move(servers)), choice_(choice), tcp_(tcp), rdma_(rdma), credits_(credits) {
+                     uint16_t credits, bool tls)
+    : servers_(std::move(servers)), choice_(choice), tcp_(tcp), rdma_(rdma), credits_(credits), tls_(tls) {
   CHECK(!servers_.empty());
 }
 
@@ -59,9 +59,10 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(const Endpoint& se
     chosen_ = transport;
     why_ = std::move(why);
   };
-  if (choice_ == TransportChoice::kTcp) {
+  if (choice_ == TransportChoice::kTcp || tls_) {
     auto connection = tcp_->Connect(server, options);
-    if (connection.ok()) settle(tcp_, "asked for with transport=tcp");
+    const bool asked = choice_ == TransportChoice::kTcp;
+    if (connection.ok()) settle(tcp_, asked ? "asked for with transport=tcp" : "TLS is spoken over TCP only");
     return connection;
   }
   absl::Status no_rdma = rdma_ != nullptr ? rdma_->Available() : absl::UnavailableError("it is not built in");

@@ -19,8 +19,9 @@ class Connector {
  public:
   // `servers`: addresses of one server, or of several that serve the same session and handles; at least one.
   // The transports outlive the connector; `rdma` may be null where it is not built or not wanted.
+  // `tls`: `tcp` goes through it, and kAuto is kTcp then.
   Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp, Transport* rdma,
-            uint16_t credits);
+            uint16_t credits, bool tls = false);
 
   // The first connection of a session, or of another attempt to get it back: to the address that was used
   // last, or the next one that can be reached. kAuto tries RDMA first and falls back to TCP, once for each
@@ -36,6 +37,7 @@ class Connector {
   // "rdma" or "tcp" and the reason, for the log and status; empty before a connection was made.
   std::string chosen() const;
   std::string why() const;
+  bool tls() const { return tls_; }
   bool chose_rdma() const { return chosen() == "rdma"; }
 
  private:
@@ -46,6 +48,7 @@ class Connector {
   Transport* const tcp_;
   Transport* const rdma_;
   const uint16_t credits_;
+  const bool tls_;
   mutable absl::Mutex mutex_;
   size_t current_ ABSL_GUARDED_BY(mutex_) = 0;  // in servers_
   Transport* chosen_ ABSL_GUARDED_BY(mutex_) = nullptr;

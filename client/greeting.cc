@@ -18,6 +18,8 @@ absl::Status Refused(const std::string& host, const std::string& key, Errno erro
           absl::StrCat(host, " speaks another version of the protocol"));
     case EACCES:
       return absl::PermissionDeniedError(absl::StrCat(host, " does not let this host in"));
+    case EPROTOTYPE:
+      return absl::PermissionDeniedError(absl::StrCat(host, " demands TLS: mount with the option tls"));
     case ENOKEY:
       return absl::PermissionDeniedError(
           absl::StrCat(host, " demands a key: mount with sec=psk,key=FILE"));
@@ -61,7 +63,12 @@ absl::Status Client::Greet(size_t index, SessionName& session, uint16_t* credits
     });
     if (!status.ok()) return status;
   }
-  if (index == 0) CompareBoot(granted->hello);
+  if (index == 0) {
+    CompareBoot(granted->hello);
+    std::optional<ChannelSecurity> security = SecurityOf(0);
+    absl::MutexLock lock(&mutex_);
+    security_ = std::move(security);
+  }
   session[0] = granted->hello.fixed.session[0];
   session[1] = granted->hello.fixed.session[1];
   *credits = granted->credits;
@@ -92,7 +99,9 @@ absl::Status Client::ProveKey(size_t index, const wire::HelloRequest& hello,
                                     return absl::OkStatus();
                                   });
   if (!status.ok()) return status;
-  Result<wire::ProveRequest> proof = handshake->Prove(*challenge);
+  const std::optional<ChannelSecurity> security = SecurityOf(index);
+  Result<wire::ProveRequest> proof =
+      handshake->Prove(*challenge, security ? auth::Binding(security->binding) : std::nullopt);
   if (!proof.ok()) {
     return absl::PermissionDeniedError(
         absl::StrCat(host, " answers the handshake as no server does that has the key"));

@@ -20,7 +20,7 @@ void Client::OnChannelLost(CallChannel&, const absl::Status& reason) {
   absl::MutexLock lock(&mutex_);
   CHECK(connected_ > 0);
   --connected_;
-  if (!loss_) loss_reason_ = std::string(reason.message());
+  if (!loss_) loss_reason_ = reason;
   loss_ = true;
 }
 
@@ -51,7 +51,7 @@ void Client::Supervise() {
       absl::MutexLock lock(&mutex_);
       waiting_.Await(mutex_, absl::Condition(&wanted), Waiting::kForEver);
       if (stopping_) return;
-      reason = loss_reason_;
+      reason = std::string(loss_reason_.message());
     }
     lost_.store(true, std::memory_order_relaxed);
     Log(LogLevel::kWarning, "server ", connector_.server().host, " is not answering (", reason, "); ",

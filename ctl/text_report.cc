@@ -122,6 +122,10 @@ std::string StatusText(const Json& document) {
   const std::string why = Text(At(transport, "why")), device = Text(At(transport, "device"));
   Line(out, "transport", absl::StrCat(Text(At(transport, "name")), device.empty() ? "" : " on ", device,
                                       why.empty() ? "" : absl::StrCat(" (", why, ")")));
+  if (const std::string tls = Text(At(transport, "tls")); !tls.empty()) {
+    const std::string count = Text(At(transport, "tls_connections"));
+    Line(out, "tls", absl::StrCat(tls, count.empty() ? "" : absl::StrCat(", ", count, " connections")));
+  }
   Line(out, "connections", absl::StrCat(Text(At(transport, "connections")), " to ", Text(At(transport, "peers"))));
   Line(out, "memory", Text(At(transport, "memory")));
   Line(out, "channel", Text(At(document, "channel")));

@@ -29,6 +29,10 @@ Security:
     -o key_name=NAME      which key of the file (default: its first)
     -o mr=cache           how the server reaches memory over RDMA. cache: by registrations that stay;
                           window: each call's bytes until its reply, where device and server can
+    -o tls                TLS 1.3, over TCP; with sec=psk by the key, else by certificates:
+    -o ca=FILE            whose certificates the server may show, for its name or address
+    -o cert=FILE, cert_key=FILE  a certificate of this host to show, and its private key, of mode 0600
+    -o xprtsec=tls        as tls, in mount.nfs's words (none, tls, mtls)
 
 Caching (close-to-open unless said otherwise):
     -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is

@@ -79,6 +79,11 @@ absl::Status ParseChoice(absl::string_view name, Value value,
   return BadValue(name, value, absl::StrCat("one of ", wanted));
 }
 
+absl::Status ParseFile(absl::string_view name, Value value, std::string& out) {
+  out = std::string(value);
+  return value.empty() ? BadValue(name, value, "the name of a file") : absl::OkStatus();
+}
+
 // An option of ours that takes a value.
 struct ValueOption {
   absl::string_view name;
@@ -150,8 +155,7 @@ constexpr ValueOption kValueOptions[] = {
      }},
     {"key",
      [](absl::string_view name, Value value, MountOptions& o) {
-       o.key_file = std::string(value);
-       return value.empty() ? BadValue(name, value, "the name of a file") : absl::OkStatus();
+       return ParseFile(name, value, o.key_file);
      }},
     {"key_name",
      [](absl::string_view name, Value value, MountOptions& o) {
@@ -159,6 +163,23 @@ constexpr ValueOption kValueOptions[] = {
        return auth::IsKeyName(o.key_name) ? absl::OkStatus()
                                           : BadValue(name, value, "the name of a key in the file");
      }},
+    // The word of mount.nfs for it.
+    {"xprtsec",
+     [](absl::string_view name, Value value, MountOptions& o) {
+       enum class Policy { kNone, kTls, kMutual } policy = Policy::kNone;
+       absl::Status status = ParseChoice<Policy>(
+           name, value, {{"none", Policy::kNone}, {"tls", Policy::kTls}, {"mtls", Policy::kMutual}}, policy);
+       if (!status.ok()) return status;
+       o.tls.on = policy != Policy::kNone;
+       o.tls.mutual = policy == Policy::kMutual;
+       return status;
+     }},
+    {"ca", [](absl::string_view name, Value value,
+              MountOptions& o) { return ParseFile(name, value, o.tls.ca_file); }},
+    {"cert", [](absl::string_view name, Value value,
+                MountOptions& o) { return ParseFile(name, value, o.tls.certificate_file); }},
+    {"cert_key", [](absl::string_view name, Value value,
+                    MountOptions& o) { return ParseFile(name, value, o.tls.private_key_file); }},
     {"port", [](absl::string_view name, Value value,
                 MountOptions& o) { return ParseNumber(name, value, 1, 65535, o.port); }},
     {"nconnect", [](absl::string_view name, Value value,
@@ -209,6 +230,7 @@ constexpr FlagOption kFlagOptions[] = {
     {"async", [](MountOptions& o) { o.sync = false; }},
     {"direct_io", [](MountOptions& o) { o.settings.direct_io = true; }},
     {"writeback", [](MountOptions& o) { o.settings.writeback = true; }},
+    {"tls", [](MountOptions& o) { o.tls.on = true; }},
     {"soft", [](MountOptions& o) { o.soft = true; }},
     {"hard", [](MountOptions& o) { o.soft = false; }},
 };
@@ -330,6 +352,10 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
   // Who names a key must not go without it.
   if (!options.psk && (!options.key_file.empty() || !options.key_name.empty())) {
     return absl::InvalidArgumentError("key= and key_name= are for sec=psk, which is not among the options");
+  }
+  if (absl::Status tls = options.tls.Check(options.psk); !tls.ok()) return tls;
+  if (options.tls.on && options.transport == TransportChoice::kRdma) {
+    return absl::InvalidArgumentError("tls is spoken over TCP, and transport=rdma leaves none");
   }
   options.mount_point = std::string(operands[1]);
   absl::Status status = ParseSource(operands[0], options);

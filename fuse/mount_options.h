@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "client/connector.h"
 #include "client/read_ahead_options.h"
+#include "client/tls_options.h"
 #include "fuse/settings.h"
 #include "transport/base/log.h"
 
@@ -32,6 +33,7 @@ struct MountOptions {
   bool psk = false;      // prove a key, and have the server prove it
   std::string key_file;  // "": auth::kDefaultKeyFile
   std::string key_name;  // of several in the file; "": the first
+  TlsOptions tls;
   TransportChoice transport = TransportChoice::kAuto;
   MemoryExposure exposure = MemoryExposure::kCache;
   uint16_t port = 20490;

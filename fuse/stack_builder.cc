@@ -29,17 +29,21 @@ RemoteSource::~RemoteSource() { Shutdown(); }
 absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
     absl::Span<const ShardParts> shards) {
   for (const ShardParts& shard : shards) loops_.push_back(shard.loop);
-  tcp_ = std::make_unique<TcpTransport>(resources_);
-  if (options_.transport != TransportChoice::kTcp)
+  KeySource key;
+  if (options_.psk) key = KeyOfFile(options_.key_file, options_.key_name);
+  auto tls = MakeTlsContext(options_.tls, key);
+  if (!tls.ok()) return tls.status();
+  tcp_ = std::make_unique<TcpTransport>(resources_, *std::move(tls));
+  if (options_.transport != TransportChoice::kTcp && !options_.tls.on)
     rdma_ = std::make_unique<RdmaTransport>(resources_);
   std::vector<Endpoint> servers;
   for (const std::string& host : options_.hosts) servers.push_back({host, options_.port});
   connector_ = std::make_unique<Connector>(std::move(servers), options_.transport, tcp_.get(),
-                                           rdma_.get(), wire::kDefaultCredits);
+                                           rdma_.get(), wire::kDefaultCredits, options_.tls.on);
   ClientOptions client_options;
   client_options.path = options_.directory;
   client_options.connection_count = static_cast<int>(options_.nconnect);
-  if (options_.psk) client_options.key = KeyOfFile(options_.key_file, options_.key_name);
+  client_options.key = std::move(key);
   client_options.sync = options_.sync;
   client_options.soft_timeout = options_.soft ? options_.timeout : 0;
   auto client = Client::Connect(*connector_, messages_, client_options, loops_);
@@ -86,6 +90,7 @@ void RemoteSource::Describe(ProgramStatus& status) const {
   status.transport.why = client.why;
   status.transport.device = client.device;
   status.transport.memory = client.exposure;
+  status.transport.security = client.security;
   if (!client.peer.empty()) status.transport.peers.push_back(client.peer);
   status.transport.connection_count = client.connection_count;
   status.transport.messages_sent = client.messages_sent;

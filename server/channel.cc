@@ -250,6 +250,11 @@ Errno Channel::Retire(uint32_t number, uint32_t sequence) {
 }
 
 void Channel::OnClosed(Connection&, const absl::Status& reason) {
+  // What the transport refused by itself; who only went away has broken nothing.
+  if (open_ && (absl::IsPermissionDenied(reason) || absl::IsInvalidArgument(reason))) {
+    shard_.context().breaches.Write(connection_->transport_name(), peer_,
+                                    std::string(reason.message()));
+  }
   open_ = false;
   HelloCame();
   // A wait begins anew with its replay. Nobody is there to be told meanwhile that the lock came
@@ -313,6 +318,12 @@ void Channel::Unreference() {
   // Only now has its last call been done.
   if (session_ != nullptr) session_->RemoveMember(this);
   shard_.Bury(*this);
+}
+
+Protection ProtectionOf(const Connection& connection) {
+  const ChannelSecurity* security = connection.security();
+  if (security == nullptr) return Protection::kNone;
+  return security->mutual ? Protection::kMutualTls : Protection::kTls;
 }
 
 Exports::Peer PeerOf(std::string_view text) {

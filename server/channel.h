@@ -104,6 +104,9 @@ class Channel final : public ConnectionHandler {
   bool left_ = false;  // the connection has closed
 };
 
+// What protects the connection, once its first message has come. Any thread.
+Protection ProtectionOf(const Connection& connection);
+
 // "10.0.0.1:20490" or "[::1]:20490" in its parts; port 0 when there is none.
 Exports::Peer PeerOf(std::string_view text);
 

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+
 namespace rdmafs::server {
 namespace {
 
@@ -49,6 +51,10 @@ void ConnectionRegistry::AddTo(ProgramStatus::Transport& transport,
     if (transport.peers.size() < ProgramStatus::kMaxPeers)
       transport.peers.push_back(connection->peer());
     credits.granted += connection->credits();
+    if (const ChannelSecurity* security = connection->security()) {
+      ++transport.secured_count;
+      transport.security = absl::StrCat(security->protocol, " ", security->cipher);
+    }
   }
 }
 

@@ -57,6 +57,9 @@ absl::Status ExportDirectory::Serve(Exports exports) {
           absl::StrCat("sec=psk needs keys (option key=FILE): ", status.message()));
     }
   }
+  if (next->exports.demands_tls() && configuration_.tls == TlsChoice::kOff) {
+    return absl::FailedPreconditionError("xprtsec= asks for TLS, and tls= is off: tls=accepted or tls=required");
+  }
   const std::shared_ptr<const Generation> before = current();
   for (const Export& exported : next->exports.all()) {
     const std::pair<std::string, uint32_t> key(exported.path, exported.id);

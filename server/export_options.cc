@@ -65,6 +65,25 @@ absl::Status SetSecurity(std::string_view option, std::string_view value, Securi
   return absl::OkStatus();
 }
 
+// "tls:mtls": what connections may be protected by, as with exports(5).
+absl::Status SetTransportSecurity(std::string_view option, std::string_view value,
+                                  TransportSecurity& security) {
+  TransportSecurity wanted{.none = false, .tls = false, .mutual_tls = false};
+  for (absl::string_view policy : absl::StrSplit(absl::string_view(value.data(), value.size()), ':')) {
+    if (policy == "none") {
+      wanted.none = true;
+    } else if (policy == "tls") {
+      wanted.tls = true;
+    } else if (policy == "mtls") {
+      wanted.mutual_tls = true;
+    } else {
+      return Wrong(option, "a list of none, tls and mtls with colons between is expected");
+    }
+  }
+  security = wanted;
+  return absl::OkStatus();
+}
+
 absl::Status ApplyOne(std::string_view option, ExportOptions& options) {
   if (auto flag = Flags().find(option); flag != Flags().end()) {
     flag->second(options);
@@ -83,6 +102,7 @@ absl::Status ApplyOne(std::string_view option, ExportOptions& options) {
     return absl::OkStatus();
   }
   if (name == "sec") return SetSecurity(option, value, options.security);
+  if (name == "xprtsec") return SetTransportSecurity(option, value, options.transport_security);
   if (name == "subtree_check") return Wrong(option, "not supported");
   return Wrong(option, "unknown");
 }

@@ -115,6 +115,15 @@ SecurityFlavors Exports::offered() const {
   return all;
 }
 
+bool Exports::demands_tls() const {
+  for (const Export& exported : exports_) {
+    for (const ExportRule& rule : exported.rules) {
+      if (!rule.options.transport_security.none) return true;
+    }
+  }
+  return false;
+}
+
 Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path,
                                      HostNames& names) const {
   const auto normal = NormalPath(path);
@@ -131,6 +140,7 @@ Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path,
   }
   if (match.exported == nullptr) return Errno(ENOENT);
   int best = -1;
+  bool lacks_tls = false;  // all that keeps it from a rule
   const auto keeps_to = [&](const SecurityFlavors& flavors) {
     return peer.key.empty() ? flavors.sys : flavors.psk;
   };
@@ -139,10 +149,18 @@ Result<Exports::Match> Exports::Find(const Peer& peer, std::string_view path,
     const bool better = specificity > best || (specificity == best && match.options == nullptr);
     // Names cost a question to the network: only where the answer counts.
     if (!better || !rule.client.Matches(*address, names)) continue;
+    if (specificity > best) lacks_tls = false;
     best = specificity;
-    match.options = keeps_to(rule.options.security) ? &rule.options : nullptr;
+    match.options = nullptr;
+    if (!keeps_to(rule.options.security)) continue;
+    if (rule.options.transport_security.Allows(peer.protection)) {
+      match.options = &rule.options;
+    } else {
+      lacks_tls = true;
+    }
   }
   if (best < 0) return Errno(EACCES);
+  if (match.options == nullptr && lacks_tls) return Errno(EPROTOTYPE);
   if (match.options == nullptr) return Errno(peer.key.empty() ? ENOKEY : EOPNOTSUPP);
   if (match.options->secure && (peer.port == 0 || peer.port >= 1024)) return Errno(EACCES);
   return match;

@@ -22,6 +22,23 @@ struct SecurityFlavors {
   friend bool operator==(const SecurityFlavors&, const SecurityFlavors&) = default;
 };
 
+// What protects a client's connections. Each is better than the ones before it.
+enum class Protection {
+  kNone,
+  kTls,        // TLS, in which the server has shown who it is
+  kMutualTls,  // in which both have, by key or certificate
+};
+
+// What connections must be protected by (xprtsec=): any of these will do. TLS in which the client shows who it is
+// is as good as TLS in which it does not.
+struct TransportSecurity {
+  bool none = true, tls = true, mutual_tls = true;
+  bool Allows(Protection protection) const {
+    return protection == Protection::kNone ? none : tls || (mutual_tls && protection == Protection::kMutualTls);
+  }
+  friend bool operator==(const TransportSecurity&, const TransportSecurity&) = default;
+};
+
 struct ExportOptions {
   bool read_only = true;
   SquashRule squash;
@@ -30,6 +47,7 @@ struct ExportOptions {
   bool cross_mounts = false;  // the same for all clients of a path
   std::optional<uint32_t> fsid;
   SecurityFlavors security;
+  TransportSecurity transport_security;
   friend bool operator==(const ExportOptions&, const ExportOptions&) = default;
 };
 
@@ -62,6 +80,7 @@ class Exports {
     std::string host;   // an address
     uint16_t port = 0;  // 0: unknown, which is not a secure one
     std::string key;    // the name of the key that it has proved, "": none
+    Protection protection = Protection::kNone;  // of its connection
   };
   struct Match {
     const Export* exported;        // lives as long as the Exports
@@ -69,14 +88,16 @@ class Exports {
     std::string below;             // of the path asked for, "" for the export itself
   };
   // The longest export that `path` is or lies below decides, and in it the rule that says most
-  // exactly who it is for; of several of them, the first whose sec= the peer keeps to. ENOENT: nothing
+  // exactly who it is for; of several of them, the first whose sec= and xprtsec= the peer keeps to. ENOENT: nothing
   // of that path is exported. EACCES: not to this peer. ENOKEY: only to who has proved a key.
-  // EOPNOTSUPP: only without one. May ask the name service: worker threads only.
+  // EOPNOTSUPP: only without one. EPROTOTYPE: only over TLS, or better TLS. May ask the name service: worker threads only.
   Result<Match> Find(const Peer& peer, std::string_view path, HostNames& names) const;
 
   const std::vector<Export>& all() const { return exports_; }
   // All that any rule offers.
   SecurityFlavors offered() const;
+  // Whether any rule leaves TLS no choice.
+  bool demands_tls() const;
 
  private:
   // INVALID_ARGUMENT when the clients of one path disagree about what concerns all of them.

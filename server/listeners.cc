@@ -60,6 +60,10 @@ absl::StatusOr<OpenListeners> Listen(const ServerConfiguration& configuration, T
     opening.done_.not_rdma = "transport=tcp";
     return std::move(opening.done_);
   }
+  if (configuration.tls == TlsChoice::kRequired) {
+    opening.done_.not_rdma = "tls=required";
+    return std::move(opening.done_);
+  }
   absl::Status status = opening.Open(rdma);
   if (!status.ok() && configuration.transport == TransportChoice::kRdma) return status;
   opening.done_.not_rdma = std::string(status.message());

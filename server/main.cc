@@ -81,7 +81,6 @@ class Program {
                            .cap_bytes = kMessagePoolBytes,
                            .slab_bytes = size_t{2} << 20}),
         blocks_(arena_, {.cap_bytes = configuration.pool_bytes}),
-        tcp_({arena_, messages_, clock_}),
         rdma_({arena_, messages_, clock_}),
         keys_(configuration.key_file),
         loop_(clock_) {}
@@ -97,6 +96,8 @@ class Program {
   std::string StateFile(const char* name, uint16_t port) const;
   void NameStateFiles() const;
   void OpenRecallLog();
+  absl::Status MakeTcp();
+  std::optional<auth::Secret> FindSecret(std::string_view name) const;
   void AssumeDataWriter();
   absl::Status OpenControlSocket();
   void OnSignal();
@@ -112,7 +113,7 @@ class Program {
   Arena arena_;
   BufferPool messages_;
   BufferPool blocks_;
-  TcpTransport tcp_;
+  std::unique_ptr<TcpTransport> tcp_;
   RdmaTransport rdma_;
   std::unique_ptr<LockHoldersFile> lock_holders_;
   std::unique_ptr<RecallLog> recall_log_;
@@ -130,6 +131,7 @@ absl::Status Program::Start() {
   auto exports = ExportDirectory::Open(configuration_, clock_, keys_);
   if (!exports.ok()) return exports.status();
   exports_ = std::move(*exports);
+  if (absl::Status status = MakeTcp(); !status.ok()) return status;
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
     Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
   }
@@ -140,13 +142,14 @@ absl::Status Program::Start() {
   options.recall_log = recall_log_.get();
   options.lock_holders = lock_holders_->at_start();
   options.keys = &keys_;
+  options.tls_required = configuration_.tls == TlsChoice::kRequired;
   options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
     file->Store(holders);
   };
   server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom, options);
   AssumeDataWriter();
   auto open = Listen(
-      configuration_, tcp_, rdma_, loop_,
+      configuration_, *tcp_, rdma_, loop_,
       [this](std::unique_ptr<Connection> connection) { server_->Accept(std::move(connection)); });
   if (!open.ok()) return open.status();
   open_ = std::move(*open);
@@ -183,6 +186,29 @@ void Program::OpenRecallLog() {
   std::thread([this] {
     DecideCallsInDoubt(*recall_log_, [this](uint32_t id) { return exports_->StoreOf(id); });
   }).join();
+}
+
+absl::Status Program::MakeTcp() {
+  std::shared_ptr<const TlsContext> tls;
+  if (configuration_.tls != TlsChoice::kOff) {
+    if (configuration_.certificate_file.empty() && !keys_.loaded()) {
+      return absl::FailedPreconditionError(
+          "tls= needs a certificate (cert=FILE,cert_key=FILE), or keys (sec=psk)");
+    }
+    auto made = TlsContext::ForServer({.find_key = [this](std::string_view name) { return FindSecret(name); },
+                                       .certificate_file = configuration_.certificate_file,
+                                       .private_key_file = configuration_.private_key_file,
+                                       .ca_file = configuration_.ca_file});
+    if (!made.ok()) return made.status();
+    tls = *std::move(made);
+  }
+  tcp_ = std::make_unique<TcpTransport>(TransportResources{arena_, messages_, clock_}, std::move(tls));
+  return absl::OkStatus();
+}
+
+std::optional<auth::Secret> Program::FindSecret(std::string_view name) const {
+  const std::optional<KeyRing::Found> found = keys_.Find(name);
+  return found ? std::optional(found->secret) : std::nullopt;
 }
 
 // A key file that has changed is read again by itself.
@@ -350,7 +376,10 @@ int Main(absl::Span<const std::string> arguments) {
     return Complain(status);
   if (configuration.key_file.empty()) configuration.key_file = auth::kDefaultKeyFile;
   std::error_code ignored;  // then opening it says what is wrong
-  configuration.key_file = std::filesystem::absolute(configuration.key_file, ignored).string();
+  for (std::string* file : {&configuration.key_file, &configuration.certificate_file,
+                            &configuration.private_key_file, &configuration.ca_file}) {
+    if (!file->empty()) *file = std::filesystem::absolute(*file, ignored).string();
+  }
   Daemon daemon;
   if (!configuration.foreground) daemon = Daemon::Fork();
   OpenLog("rdmafsd", configuration.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,

@@ -39,6 +39,18 @@ bool SetTransport(ServerConfiguration& configuration, Value value) {
   return true;
 }
 
+bool SetTls(ServerConfiguration& configuration, Value value) {
+  if (value == "off")
+    configuration.tls = TlsChoice::kOff;
+  else if (value == "accepted")
+    configuration.tls = TlsChoice::kAccepted;
+  else if (value == "required")
+    configuration.tls = TlsChoice::kRequired;
+  else
+    return false;
+  return true;
+}
+
 bool SetThreads(int& threads, Value value) {
   return absl::SimpleAtoi(value, &threads) && threads > 0 && threads <= kMaxThreads;
 }
@@ -125,6 +137,10 @@ constexpr Option kOptions[] = {
     {"state", [](ServerConfiguration& c, Value v) { return SetText(c.state_directory, v); }},
     {"exports", [](ServerConfiguration& c, Value v) { return SetText(c.exports_file, v); }},
     {"key", [](ServerConfiguration& c, Value v) { return SetText(c.key_file, v); }},
+    {"tls", SetTls},
+    {"cert", [](ServerConfiguration& c, Value v) { return SetText(c.certificate_file, v); }},
+    {"cert_key", [](ServerConfiguration& c, Value v) { return SetText(c.private_key_file, v); }},
+    {"ca", [](ServerConfiguration& c, Value v) { return SetText(c.ca_file, v); }},
     {"run_dir", [](ServerConfiguration& c, Value v) { return SetText(c.run_directory, v); }},
     {"log_level", SetLogLevel},
 };
@@ -135,7 +151,7 @@ bool IsExportOption(Value option) {
       "ro", "rw", "sync", "async", "root_squash", "no_root_squash", "all_squash", "no_all_squash"};
   return std::find(kPlain.begin(), kPlain.end(), option) != kPlain.end() ||
          absl::StartsWith(option, "anonuid=") || absl::StartsWith(option, "anongid=") ||
-         absl::StartsWith(option, "sec=");
+         absl::StartsWith(option, "sec=") || absl::StartsWith(option, "xprtsec=");
 }
 
 absl::Status TakeOption(ServerConfiguration& configuration, Value text) {
@@ -152,6 +168,19 @@ absl::Status TakeOption(ServerConfiguration& configuration, Value text) {
                                                    "' is not a value that it can have"));
   }
   return absl::InvalidArgumentError(absl::StrCat("unknown option '", text, "' (see --help)"));
+}
+
+// What contradicts itself in the options for TLS.
+absl::Status CheckTls(const ServerConfiguration& c) {
+  if (c.certificate_file.empty() != c.private_key_file.empty())
+    return absl::InvalidArgumentError("cert= and cert_key= belong together: one of them is missing");
+  if (!c.ca_file.empty() && c.certificate_file.empty())
+    return absl::InvalidArgumentError("ca= asks clients for certificates, and cert= and cert_key= are missing");
+  if (c.tls == TlsChoice::kOff && !c.certificate_file.empty())
+    return absl::InvalidArgumentError("cert= is for tls=accepted or tls=required, which is not among the options");
+  if (c.tls != TlsChoice::kOff && c.transport == TransportChoice::kRdma)
+    return absl::InvalidArgumentError("tls= is for TCP, and transport=rdma leaves none");
+  return absl::OkStatus();
 }
 
 absl::Status TakeOptionList(ServerConfiguration& configuration, Value list) {
@@ -203,6 +232,7 @@ absl::StatusOr<ServerConfiguration> ParseOptions(absl::Span<const std::string> a
     }
   }
   configuration.directories.assign(argv.begin() + optind, argv.end() - 1);
+  if (absl::Status status = CheckTls(configuration); !status.ok()) return status;
   // Who names a key file wants it to be asked for. (What is wrong with the options is told where they are used.)
   ExportOptions options;
   if (!configuration.directories.empty() && !configuration.key_file.empty() &&
@@ -236,6 +266,11 @@ std::string_view UsageText() {
          "  sec=sys|psk        clients are known by their address, or have to prove a key; sys:psk: "
          "either\n"
          "  key=FILE           the keys, of mode 0600 (default /etc/rdmafs/keys)\n"
+         "  tls=WHICH          TLS 1.3 over TCP: off (default), accepted, or required: nobody without it, no RDMA\n"
+         "  xprtsec=WHICH      the same for DIRECTORY: none, tls, mtls, or several: tls:mtls\n"
+         "  cert=FILE, cert_key=FILE  the server's certificate and its private key, of mode 0600 (without them\n"
+         "                     clients come to TLS with their key: sec=psk)\n"
+         "  ca=FILE            clients without a key must show a certificate of these authorities\n"
          "  shards=COUNT       threads that serve connections (default: one for each core)\n"
          "  workers=COUNT      threads for calls that may block (default: two for each core, at "
          "least 4)\n"

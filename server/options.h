@@ -14,6 +14,7 @@
 namespace rdmafs::server {
 
 enum class TransportChoice { kAuto, kTcp, kRdma };
+enum class TlsChoice { kOff, kAccepted, kRequired };
 
 struct ServerConfiguration {
   bool foreground = false;
@@ -34,6 +35,9 @@ struct ServerConfiguration {
   std::string state_directory;  // "": /var/lib/rdmafs for root, none for others
   std::string exports_file = "/etc/rdmafs/exports";
   std::string key_file;  // for what is exported with sec=psk; "": auth::kDefaultKeyFile
+  TlsChoice tls = TlsChoice::kOff;
+  std::string certificate_file, private_key_file;  // PEM; "": clients come to TLS with their keys
+  std::string ca_file;  // whose certificates clients must show that come without a key; "": none
   std::string run_directory;  // "": control_path.h's
   LogLevel log_level = LogLevel::kNotice;
 };

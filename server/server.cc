@@ -26,7 +26,8 @@ void ReviewSessions(const ServerContext& context) {
     for (const auto& attachment : session->attachments()) {
       // Rules that ask for a privileged port were met when it was attached.
       Result<ExportSource::Found> found = context.exports.Find(
-          {session->peer_host(), kPrivilegedPort, key ? key->name : ""}, attachment->path);
+          {session->peer_host(), kPrivilegedPort, key ? key->name : "", session->protection()},
+          attachment->path);
       if (!found.ok() || found->attachment->export_id != attachment->export_id ||
           found->attachment->store != attachment->store) {
         Log(LogLevel::kNotice, "client ", session->peer_host(), ": ", attachment->path,
@@ -83,7 +84,8 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
                .boot_id = ReadBootId(),
                .keys = options.keys,
                .handshakes = &handshakes_,
-               .random = random} {
+               .random = random,
+               .tls_required = options.tls_required} {
   CHECK(messages.options().payload_bytes >= wire::kMaxMessageBytes);
   CHECK(blocks.options().payload_bytes >= wire::kMaxPayloadBytes);
   bool use_io_uring = options.use_io_uring;

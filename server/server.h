@@ -25,6 +25,7 @@ struct ServerOptions {
   Nanoseconds busy_poll = 0;          // of the shards' loops
   Nanoseconds lease = kDefaultLease;  // of a session without a connection
   const KeyRing* keys = nullptr;      // of clients; outlives the server. nullptr: nobody has one
+  bool tls_required = false;          // nobody comes in without
   std::function<void()> prepare_worker;
   // How many sessions held locks when the process before this one ended, and who remembers it for the next:
   // see GracePeriod.

@@ -40,6 +40,8 @@ struct ServerContext {
   const KeyRing* keys = nullptr;
   HandshakeLimit* handshakes = nullptr;
   RandomSource random;
+  // Nobody comes in without TLS.
+  bool tls_required = false;
 };
 
 }  // namespace rdmafs::server

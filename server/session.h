@@ -42,10 +42,11 @@ class Session {
     auth::Secret secret;
   };
   Session(const SessionId& id, uint64_t number, std::string peer_host,
-          std::optional<KeyProof> proof = std::nullopt)
+          std::optional<KeyProof> proof = std::nullopt, Protection protection = Protection::kNone)
       : id_(id),
         number_(number),
         peer_host_(std::move(peer_host)),
+        protection_(protection),
         opens_(kMaxOpensPerSession),
         secret_(proof ? std::optional(proof->secret) : std::nullopt) {
     if (proof) key_ = std::move(proof->key);
@@ -55,6 +56,8 @@ class Session {
   // Its name within this process: for locks, which it owns, and for the log.
   uint64_t number() const { return number_; }
   const std::string& peer_host() const { return peer_host_; }
+  // Of the connection that it began with. No other one may have less.
+  Protection protection() const { return protection_; }
   OpenTable& opens() { return opens_; }
   // Nothing: it was begun without a key, and nobody joins it with one.
   const std::optional<auth::Secret>& secret() const { return secret_; }
@@ -125,6 +128,7 @@ class Session {
   const SessionId id_;
   const uint64_t number_;
   const std::string peer_host_;
+  const Protection protection_;
   OpenTable opens_;
   const std::optional<auth::Secret> secret_;
   std::atomic<bool> reclaimed_{false};

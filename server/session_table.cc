@@ -5,13 +5,13 @@
 namespace rdmafs::server {
 
 Result<std::shared_ptr<Session>> SessionTable::Create(
-    std::string_view peer_host, std::optional<Session::KeyProof> key) {
+    std::string_view peer_host, std::optional<Session::KeyProof> key, Protection protection) {
   SessionId id;
   random_(absl::MakeSpan(reinterpret_cast<std::byte*>(id.words), sizeof id.words));
   absl::MutexLock lock(&mutex_);
   if (sessions_.size() >= kMaxSessions || id.none() || sessions_.contains(id)) return Errno(ENFILE);
   auto session = std::make_shared<Session>(id, next_number_++, std::string(peer_host),
-                                           std::move(key));
+                                           std::move(key), protection);
   sessions_.emplace(id, session);
   return session;
 }

@@ -25,7 +25,8 @@ class SessionTable {
   // A new session, without a connection yet. ENFILE over the bound: see OldestIdle().
   // `key`: of the client that begins it, when it has proved one.
   Result<std::shared_ptr<Session>> Create(std::string_view peer_host,
-                                          std::optional<Session::KeyProof> key = std::nullopt);
+                                          std::optional<Session::KeyProof> key = std::nullopt,
+                                          Protection protection = Protection::kNone);
   // ESTALE: no such session (it is over, or was another server's).
   Result<std::shared_ptr<Session>> Find(const SessionId& id) const;
   // It is over.

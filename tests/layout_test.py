@@ -2,7 +2,7 @@
 """Fails on an include that goes against the arrows of docs/ARCHITECTURE.md:
 
     fuse -> client -> transport <- server        base <- wire, memory <- connection.h <- rpc, rdma, tcp, loopback
-                                                 base <- wire <- auth
+                                                 base <- wire <- auth <- tls <- tcp
 
 Usage: tests/layout_test.py [ROOT]. Prints each forbidden include; exit status 1 when there is one."""
 import pathlib
@@ -13,7 +13,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 SUFFIXES = {".h", ".cc", ".c"}
 CONCRETE = {"transport/rdma", "transport/tcp", "transport/loopback"}
 SEAM = {"transport/base", "transport/wire", "transport/memory", "transport/connection.h"}
-COMMON = SEAM | {"transport/auth", "transport/rpc", "transport/control"}
+COMMON = SEAM | {"transport/auth", "transport/tls", "transport/rpc", "transport/control"}
 # Which parts of the house each folder may include. The longest prefix of a file's path counts.
 ALLOWED = {
     "transport/base": {"transport/base"},
@@ -24,7 +24,8 @@ ALLOWED = {
     "transport/rpc": SEAM | {"transport/rpc"},
     "transport/control": {"transport/base", "transport/wire", "transport/memory", "transport/control"},
     "transport/rdma": SEAM | {"transport/rdma"},
-    "transport/tcp": SEAM | {"transport/tcp"},
+    "transport/tls": {"transport/base", "transport/wire", "transport/auth", "transport/tls"},
+    "transport/tcp": SEAM | {"transport/tls", "transport/tcp"},
     "transport/loopback": SEAM | {"transport/loopback"},
     "client": COMMON | {"client"},
     "server": COMMON | {"server"},
@@ -36,6 +37,7 @@ ALLOWED = {
 BUILDERS = re.compile(r"(^|/)(main|stack_builder|transports)\.(cc|h)$")
 # System headers that belong to one folder (and to its tests).
 OWNED = {re.compile(r"^(infiniband|rdma)/"): ("transport/rdma", "tests/transport/rdma"),
+         re.compile(r"^openssl/ssl\.h$"): ("transport/tls", "transport/tcp", "tests/transport"),
          re.compile(r"^(fuse|fuse3|fuse_\w+)(\.h|/)|^linux/fuse\.h$"): ("fuse", "tests/fuse", "tests/bench")}
 
 

@@ -28,6 +28,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "transport/base/channel_security.h"
 #include "transport/base/clock.h"
 #include "transport/base/errno.h"
 #include "transport/base/event_loop.h"
@@ -120,7 +121,8 @@ class ConnectionHandler {
   virtual void OnMessage(Connection& connection, ReceivedMessage message) = 0;
   // The connection is finished; may destroy it. `reason` is for the log: kOk status code never,
   // kCancelled for our own Close, kUnavailable for the peer's or the network's, kInvalidArgument for a
-  // peer that broke the protocol.
+  // peer that broke the protocol, kPermissionDenied for one that did not show who it is,
+  // or was not convinced by what this end showed (TLS).
   virtual void OnClosed(Connection& connection, const absl::Status& reason) = 0;
 };
 
@@ -131,7 +133,7 @@ struct ConnectionCounters {
   std::atomic<uint64_t> copied_bytes{0};  // payload bytes that this side's program copied; 0 is the aim
 };
 
-// After Start() used by its loop's thread only (but counters and peer()).
+// After Start() used by its loop's thread only (but counters, peer() and security()).
 class Connection {
  public:
   virtual ~Connection() = default;  // not before OnClosed, once Start() was called
@@ -143,6 +145,9 @@ class Connection {
   // A client's: "window", or "cache", as calls expose memory; behind a colon and a space what there is to
   // say about it, such as why it is not by windows, which were asked for. "" where there are no rkeys.
   virtual std::string exposure() const { return ""; }
+  // What protects its messages on their way, or nullptr. Known before the first OnMessage; lives as long as the
+  // connection. Any thread.
+  virtual const ChannelSecurity* security() const { return nullptr; }
   // Calls that may be in flight, as agreed at connect: slots are below this.
   uint16_t credits() const { return credits_; }
 

@@ -57,6 +57,11 @@ absl::Status ParseOptions(const rdmafs_options& given, Export::Options& options)
   if (given.key_file != nullptr) {
     options.key = KeyOfFile(given.key_file, given.key_name == nullptr ? "" : given.key_name);
   }
+  const auto text = [](const char* given_text) { return std::string(given_text == nullptr ? "" : given_text); };
+  options.tls = {given.tls != 0, false, text(given.ca_file), text(given.cert_file), text(given.cert_key_file)};
+  if (absl::Status tls = options.tls.Check(given.key_file != nullptr); !tls.ok()) return tls;
+  if (options.tls.on && options.transport == TransportChoice::kRdma)
+    return absl::InvalidArgumentError("tls is spoken over TCP, and transport is rdma");
   options.read_ahead.mode = given.read_ahead != 0 ? ReadAheadMode::kOn : ReadAheadMode::kOff;
   options.read_ahead.max_window_bytes = std::max<uint64_t>(given.ra_max, 16 * 1024);
   options.read_ahead.max_total_bytes = std::max<uint64_t>(given.ra_total, wire::kMaxPayloadBytes);

@@ -66,10 +66,13 @@ absl::StatusOr<std::unique_ptr<Export>> Export::Connect(const Options& options,
 }
 
 absl::Status Export::Connect(const TransportFactory& make_transports) {
-  transports_ = make_transports(options_.transport, {arena_, messages_, clock_, options_.exposure});
+  auto tls = MakeTlsContext(options_.tls, options_.key);
+  if (!tls.ok()) return tls.status();
+  transports_ = make_transports(options_.transport, {arena_, messages_, clock_, options_.exposure},
+                                *std::move(tls));
   connector_ = std::make_unique<Connector>(std::vector<Endpoint>{options_.server}, options_.transport,
                                            transports_.tcp.get(), transports_.rdma.get(),
-                                           wire::kDefaultCredits);
+                                           wire::kDefaultCredits, options_.tls.on);
   memory_ = std::make_unique<CallerMemory>(transports_.tcp.get(), transports_.rdma.get());
   std::vector<EventLoop*> loops;
   for (size_t i = 0; i < options_.threads; ++i) {

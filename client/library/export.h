@@ -16,6 +16,7 @@
 #include "client/library/pool_buffers.h"
 #include "client/library/transports.h"
 #include "client/stack.h"
+#include "client/tls_options.h"
 
 namespace rdmafs::library {
 
@@ -63,6 +64,7 @@ class Export {
     bool watches_mappings = false;  // registrations of plain memory are kept
     ReadAheadOptions read_ahead{.mode = ReadAheadMode::kOff};
     KeySource key;
+    TlsOptions tls;
   };
 
   // Blocks. One clear sentence when it fails.

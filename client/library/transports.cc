@@ -5,9 +5,11 @@
 
 namespace rdmafs::library {
 
-Transports MakeTransports(TransportChoice choice, const TransportResources& resources) {
-  Transports transports{std::make_unique<TcpTransport>(resources), nullptr};
-  if (choice != TransportChoice::kTcp) transports.rdma = std::make_unique<RdmaTransport>(resources);
+Transports MakeTransports(TransportChoice choice, const TransportResources& resources,
+                          std::shared_ptr<const TlsContext> tls) {
+  const bool tcp_only = choice == TransportChoice::kTcp || tls != nullptr;
+  Transports transports{std::make_unique<TcpTransport>(resources, std::move(tls)), nullptr};
+  if (!tcp_only) transports.rdma = std::make_unique<RdmaTransport>(resources);
   return transports;
 }
 

@@ -6,6 +6,7 @@
 
 #include "client/connector.h"
 #include "transport/connection.h"
+#include "transport/tls/tls_context.h"
 
 namespace rdmafs::library {
 
@@ -13,8 +14,11 @@ struct Transports {
   std::unique_ptr<Transport> tcp;   // or what a test has in its place
   std::unique_ptr<Transport> rdma;  // nullptr where it is not wanted
 };
-using TransportFactory = std::function<Transports(TransportChoice, const TransportResources&)>;
+// `tls`: what TCP goes through, or nullptr.
+using TransportFactory = std::function<Transports(TransportChoice, const TransportResources&,
+                                                  std::shared_ptr<const TlsContext> tls)>;
 
-Transports MakeTransports(TransportChoice choice, const TransportResources& resources);
+Transports MakeTransports(TransportChoice choice, const TransportResources& resources,
+                          std::shared_ptr<const TlsContext> tls);
 
 }  // namespace rdmafs::library

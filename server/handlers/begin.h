@@ -13,5 +13,7 @@ void BeginSession(Call& call);
 void RefuseHello(Call& call, Errno error);
 // The same kRefusalDelay later, with one line in the log; the connection ends then.
 void RefuseForGood(Call& call, Errno error, std::string_view why);
+// Does that to a hello that came in clear where nobody may. Whether it did.
+bool RefuseWithoutTls(Call& call);
 
 }  // namespace rdmafs::server

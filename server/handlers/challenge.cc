@@ -22,6 +22,11 @@ std::optional<auth::Secret> SessionSecret(const ServerContext& context,
   return (*session)->secret();
 }
 
+auth::Binding BindingOf(Call& call) {
+  const ChannelSecurity* security = call.channel().connection().security();
+  return security == nullptr ? std::nullopt : auth::Binding(security->binding);
+}
+
 std::string WhyRefused(const Authentication& proof) {
   if (proof.handshake.joins()) return "it does not have the secret of the session that it wants to join";
   return absl::StrCat("key ", proof.key.name,
@@ -36,6 +41,7 @@ void ServeChallenge(Call& call) {
   const auto& challenge = call.request<wire::ChallengeRequest>();
   if (challenge.fixed.magic != wire::kMagic) return call.Breach("hello without the magic number");
   if (challenge.fixed.version != wire::kVersion) return RefuseHello(call, Errno(EPROTONOSUPPORT));
+  if (RefuseWithoutTls(call)) return;
   if (context.keys == nullptr || !context.exports.Offered().psk) {
     return RefuseForGood(call, Errno(EOPNOTSUPP),
                          "it shows a key, and nothing is exported with sec=psk");
@@ -54,7 +60,7 @@ void ServeChallenge(Call& call) {
     if (key) secret = key->secret;
   }
   call.channel().authentication.reset(new Authentication{
-      *std::move(ticket), auth::ServerHandshake(challenge, secret, session, context.random),
+      *std::move(ticket), auth::ServerHandshake(challenge, secret, session, context.random, BindingOf(call)),
       std::move(identity), secret.has_value()});
   call.Answer(call.channel().authentication->handshake.reply());
   Call::Finish(call);  // the time for the hello goes on

@@ -1,4 +1,5 @@
 // HELLO, ATTACH, PING and RETIRE: how a connection comes to serve.
+#include "absl/strings/str_cat.h"
 #include "server/channel.h"
 #include "server/grace_period.h"
 #include "server/handlers/begin.h"
@@ -33,12 +34,21 @@ Asked AskedBy(Call& call) {
 // As the exports look at it. `session`: that it belongs to, or wants to.
 Exports::Peer PeerIn(const Channel& channel, const Session& session) {
   Exports::Peer peer = PeerOf(channel.peer());
+  peer.protection = session.protection();
   if (channel.authentication != nullptr) {
     peer.key = channel.authentication->key.name;
   } else if (const auto key = session.key()) {
     peer.key = key->name;
   }
   return peer;
+}
+
+// ", TLS_AES_128_GCM_SHA256, key compute", or nothing.
+std::string TlsText(const Connection& connection) {
+  const ChannelSecurity* security = connection.security();
+  if (security == nullptr) return "";
+  return absl::StrCat(", ", security->protocol, " ", security->cipher, security->peer.empty() ? "" : ", ",
+                      security->peer);
 }
 
 wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
@@ -86,7 +96,8 @@ Result<std::shared_ptr<Session>> MakeSession(Call& call) {
     proof = Session::KeyProof{own->key, own->handshake.session_secret()};
     key = own->key.name;
   }
-  auto session = sessions.Create(call.channel().peer_host(), std::move(proof));
+  auto session = sessions.Create(call.channel().peer_host(), std::move(proof),
+                                 ProtectionOf(call.channel().connection()));
   RecallLog* log = call.context().recall_log;
   if (log != nullptr && session.ok()) {
     // Without room the next process will say that it does not know.
@@ -130,7 +141,8 @@ void Enter(Call& call, const std::shared_ptr<Session>& session) {
     const auto key = session->key();
     Log(LogLevel::kNotice, "client ", channel.peer(), ": session ", session->number(),
         asked.session == session->id() ? " goes on over " : " begins over ",
-        channel.connection().transport_name(), key ? " with key " : "", key ? key->name : "");
+        channel.connection().transport_name(), key ? " with key " : "", key ? key->name : "",
+        TlsText(channel.connection()));
   }
   AnswerWelcome(call, *session);
   Call::Finish(call);
@@ -180,6 +192,9 @@ void BeginSession(Call& call) {
     if (channel.authentication == nullptr && session->secret()) {
       return RefuseForGood(call, Errno(ENOKEY), "it wants a session of a client that has a key");
     }
+    if (ProtectionOf(channel.connection()) < session->protection()) {
+      return RefuseForGood(call, Errno(EPROTOTYPE), "it wants a session that was begun with TLS");
+    }
     if (IsKnownTo(*session, channel)) return Enter(call, session);
     return call.OnWorker(CompareRights, EnterFromElsewhere);
   }
@@ -216,11 +231,18 @@ void RefuseForGood(Call& call, Errno error, std::string_view why) {
   });
 }
 
+bool RefuseWithoutTls(Call& call) {
+  if (!call.context().tls_required || call.channel().connection().security() != nullptr) return false;
+  RefuseForGood(call, Errno(EPROTOTYPE), "it comes without TLS, and everybody must have it (tls=required)");
+  return true;
+}
+
 void ServeHello(Call& call) {
   const auto& hello = call.request<wire::HelloRequest>();
   call.channel().HelloCame();
   if (hello.fixed.magic != wire::kMagic) return call.Breach("hello without the magic number");
   if (hello.fixed.version != wire::kVersion) return RefuseHello(call, Errno(EPROTONOSUPPORT));
+  if (RefuseWithoutTls(call)) return;
   if (!call.context().exports.Offered().sys) {
     return RefuseForGood(call, Errno(ENOKEY), "it shows no key, and everything asks for one (sec=psk)");
   }

@@ -1,4 +1,5 @@
-/* Connects by librdmafs with a key: library_key SOURCE PORT TRANSPORT KEY_FILE|- [KEY_NAME]. Prints what is wrong. */
+/* Connects by librdmafs with a key: library_key SOURCE PORT TRANSPORT KEY_FILE|- [KEY_NAME [tls]]. Prints what
+ * is wrong. */
 #include <rdmafs/rdmafs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ int main(int argc, char **argv) {
   options.transport = argv[3];
   options.key_file = strcmp(argv[4], "-") == 0 ? NULL : argv[4];
   options.key_name = argc > 5 ? argv[5] : NULL;
+  options.tls = argc > 6 && strcmp(argv[6], "tls") == 0;
   const int error = rdmafs_connect(argv[1], &options, &fs, why, sizeof why);
   printf("%d %s\n", error, why);
   if (error != 0) return 1;

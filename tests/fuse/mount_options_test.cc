@@ -118,6 +118,29 @@ TEST(MountOptions, AKeyIsForSecPsk) {
   EXPECT_THAT(ErrorOf(WithOptions("sec=sys,key=/k")), HasSubstr("sec=psk"));
 }
 
+TEST(MountOptions, TlsByKeyOrByCertificates) {
+  EXPECT_FALSE(Parse({"host:/dir", "/mnt"})->tls.on);
+  EXPECT_TRUE(WithOptions("tls,sec=psk")->tls.on);
+  EXPECT_TRUE(WithOptions("xprtsec=tls,sec=psk")->tls.on);
+  EXPECT_TRUE(WithOptions("xprtsec=mtls,sec=psk")->tls.on);
+  EXPECT_FALSE(WithOptions("xprtsec=none")->tls.on);
+  const auto options = WithOptions("tls,ca=/a,cert=/c,cert_key=/k");
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->tls.ca_file + options->tls.certificate_file + options->tls.private_key_file, "/a/c/k");
+}
+
+TEST(MountOptions, TlsThatCouldNotBeIsRefusedBeforeAnythingIsDone) {
+  EXPECT_THAT(ErrorOf(WithOptions("tls")), HasSubstr("ca=FILE"));
+  EXPECT_THAT(ErrorOf(WithOptions("tls,sec=psk,transport=rdma")), HasSubstr("transport=rdma"));
+  EXPECT_THAT(ErrorOf(WithOptions("ca=/a")), HasSubstr("tls"));
+  EXPECT_THAT(ErrorOf(WithOptions("xprtsec=none,ca=/a")), HasSubstr("tls"));
+  EXPECT_THAT(ErrorOf(WithOptions("tls,ca=/a,cert=/c")), HasSubstr("cert_key="));
+  EXPECT_THAT(ErrorOf(WithOptions("tls,sec=psk,cert=/c,cert_key=/k")), HasSubstr("ca=FILE"));
+  EXPECT_THAT(ErrorOf(WithOptions("xprtsec=mtls,ca=/a")), HasSubstr("mtls"));
+  EXPECT_THAT(ErrorOf(WithOptions("xprtsec=mtls,sec=psk,ca=/a")), HasSubstr("mtls"));
+  EXPECT_THAT(ErrorOf(WithOptions("xprtsec=some")), HasSubstr("none, tls, mtls"));
+}
+
 TEST(MountOptions, TheLastOfTwoContradictingOptionsCounts) {
   EXPECT_FALSE(WithOptions("ro,rw")->read_only);
   EXPECT_TRUE(WithOptions("rw,ro")->read_only);

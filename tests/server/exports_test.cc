@@ -297,6 +297,41 @@ TEST_F(ExportsTest, AHostThatHasToShowAKeyIsNotAStrangerWithoutIt) {
   EXPECT_TRUE(exports.Find({"10.0.0.2", 0, ""}, "/a", names_).ok());
 }
 
+// --- xprtsec= ---
+
+TEST_F(ExportsTest, WhatMustProtectTheConnectionOfAClient) {
+  const Exports exports = Parsed(
+      "/any *\n/clear *(xprtsec=none)\n/tls *(xprtsec=tls)\n/mtls *(xprtsec=mtls)\n/both *(xprtsec=tls:mtls)\n");
+  const auto error = [&](Protection protection, std::string_view path) {
+    return exports.Find({"10.0.0.1", 0, "", protection}, path, names_).error().value();
+  };
+  struct Row {
+    std::string_view path;
+    int in_clear, with_tls, with_mutual_tls;
+  };
+  for (const Row& row : {Row{"/any", 0, 0, 0}, Row{"/clear", 0, EPROTOTYPE, EPROTOTYPE}, Row{"/tls", EPROTOTYPE, 0, 0},
+                         Row{"/mtls", EPROTOTYPE, EPROTOTYPE, 0}, Row{"/both", EPROTOTYPE, 0, 0}}) {
+    EXPECT_EQ(error(Protection::kNone, row.path), row.in_clear) << row.path;
+    EXPECT_EQ(error(Protection::kTls, row.path), row.with_tls) << row.path;
+    EXPECT_EQ(error(Protection::kMutualTls, row.path), row.with_mutual_tls) << row.path;
+  }
+  EXPECT_TRUE(exports.demands_tls());
+  EXPECT_FALSE(Parsed("/any *\n/clear *(xprtsec=none:tls)").demands_tls());
+}
+
+TEST_F(ExportsTest, OfEqualEntriesTheFirstThatTheConnectionKeepsToCounts) {
+  const Exports exports = Parsed("/a *(rw,xprtsec=tls) *(ro,xprtsec=none)");
+  EXPECT_FALSE(exports.Find({"10.0.0.1", 0, "", Protection::kTls}, "/a", names_)->options->read_only);
+  EXPECT_TRUE(exports.Find({"10.0.0.1", 0, ""}, "/a", names_)->options->read_only);
+}
+
+// What keeps somebody out is said as it is: who lacks the key is not told to speak TLS.
+TEST_F(ExportsTest, WhoHasNoKeyIsAskedForThatFirst) {
+  const Exports exports = Parsed("/a *(sec=psk,xprtsec=tls)");
+  EXPECT_EQ(exports.Find({"10.0.0.1", 0, ""}, "/a", names_).error(), Errno(ENOKEY));
+  EXPECT_EQ(exports.Find({"10.0.0.1", 0, "k"}, "/a", names_).error(), Errno(EPROTOTYPE));
+}
+
 TEST_F(ExportsTest, OffersWhatAnyRuleOffers) {
   EXPECT_EQ(Parsed("/a *\n/b *(sec=psk)").offered(), (SecurityFlavors{true, true}));
   EXPECT_EQ(Parsed("/a *").offered(), (SecurityFlavors{true, false}));

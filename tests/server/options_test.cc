@@ -76,9 +76,28 @@ TEST(ServerOptions, WhatIsWrongIsNamed) {
 TEST(ServerOptions, TheUsageNamesEveryOption) {
   for (const char* option :
        {"listen=", "port=", "transport=", "clients=", "shards=", "workers=", "pool_size=",
-        "io_uring=", "state=", "exports=", "run_dir=", "sec=", "key=", "log_level="}) {
+        "io_uring=", "state=", "exports=", "run_dir=", "sec=", "key=", "tls=", "xprtsec=", "cert=", "cert_key=", "ca=", "log_level="}) {
     EXPECT_THAT(std::string(UsageText()), HasSubstr(option));
   }
+}
+
+TEST(ServerOptions, TlsIsOffUnlessItIsAskedFor) {
+  EXPECT_EQ(Parse({}).tls, TlsChoice::kOff);
+  EXPECT_EQ(Parse({"-o", "tls=accepted"}).tls, TlsChoice::kAccepted);
+  const ServerConfiguration configuration = Parse({"-o", "tls=required,cert=/c,cert_key=/k,ca=/a,xprtsec=mtls", "/srv"});
+  EXPECT_EQ(configuration.tls, TlsChoice::kRequired);
+  EXPECT_EQ(configuration.certificate_file + configuration.private_key_file + configuration.ca_file, "/c/k/a");
+  EXPECT_EQ(configuration.export_options, "xprtsec=mtls");
+}
+
+TEST(ServerOptions, WhatContradictsItselfAboutTlsIsNamed) {
+  EXPECT_THAT(Complaint({"-o", "tls"}), HasSubstr("tls"));
+  EXPECT_THAT(Complaint({"-o", "tls=yes"}), HasSubstr("'yes'"));
+  EXPECT_THAT(Complaint({"-o", "tls=accepted,cert=/c"}), HasSubstr("cert_key="));
+  EXPECT_THAT(Complaint({"-o", "tls=accepted,cert_key=/k"}), HasSubstr("cert="));
+  EXPECT_THAT(Complaint({"-o", "cert=/c,cert_key=/k"}), HasSubstr("tls=accepted"));
+  EXPECT_THAT(Complaint({"-o", "tls=accepted,ca=/a"}), HasSubstr("cert="));
+  EXPECT_THAT(Complaint({"-o", "tls=required,transport=rdma"}), HasSubstr("TCP"));
 }
 
 TEST(ServerOptions, AKeyFileIsForWhatIsExportedWithKeys) {

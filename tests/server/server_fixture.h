@@ -19,6 +19,9 @@ namespace rdmafs::server {
 
 class ServerFixture : public testing::Test {
  protected:
+  // `tls`: of the server.
+  explicit ServerFixture(std::shared_ptr<const TlsContext> tls = nullptr)
+      : serving_({arena_, messages_, clock_}, std::move(tls)) {}
   ~ServerFixture() override { StopServer(); }
 
   void SetUp() override {
@@ -29,7 +32,7 @@ class ServerFixture : public testing::Test {
         [this](absl::Span<std::byte> bytes) { random_(bytes); }, options_);
     accept_loop_ = std::make_unique<EventLoop>(clock_);
     auto listener =
-        transport_.Listen({"127.0.0.1", 0}, ConnectionOptions{}, *accept_loop_,
+        serving_.Listen({"127.0.0.1", 0}, ConnectionOptions{}, *accept_loop_,
                           [this](auto connection) { server_->Accept(std::move(connection)); });
     ASSERT_TRUE(listener.ok()) << listener.status();
     listener_ = std::move(*listener);
@@ -46,8 +49,9 @@ class ServerFixture : public testing::Test {
     server_.reset();
   }
 
-  std::unique_ptr<RawClient> Connect() {
-    return std::make_unique<RawClient>(transport_, messages_, listener_->port());
+  std::unique_ptr<RawClient> Connect() { return Connect(transport_); }
+  std::unique_ptr<RawClient> Connect(Transport& transport) {
+    return std::make_unique<RawClient>(transport, messages_, listener_->port());
   }
 
   // A block with `content` at its start, to be exposed.
@@ -75,7 +79,8 @@ class ServerFixture : public testing::Test {
   ServerOptions options_{.shard_count = 2, .worker_count = 8};
   BufferPool messages_{arena_, {.payload_bytes = 8192, .headroom_bytes = 0, .tailroom_bytes = 0}};
   std::unique_ptr<BufferPool> blocks_, client_blocks_;
-  TcpTransport transport_{{arena_, messages_, clock_}};
+  TcpTransport transport_{{arena_, messages_, clock_}};  // in clear
+  TcpTransport serving_;
   std::shared_ptr<MemoryStore> store_ = std::make_shared<MemoryStore>();
   OneExport exports_{store_};
   std::unique_ptr<EventLoop> accept_loop_;

@@ -62,6 +62,12 @@ Digest Hmac(const Secret& key, std::initializer_list<absl::Span<const uint8_t>> 
   return digest;
 }
 
+Secret DeriveSecret(const Secret& key, std::string_view label) {
+  const Secret extracted(Hmac(Secret(), {key.bytes()}));  // RFC 5869, 2.2: no salt is 32 bytes of 0
+  const uint8_t first_block = 1;
+  return Secret(Hmac(extracted, {Bytes(label), {&first_block, 1}}));
+}
+
 EphemeralKey::EphemeralKey(const RandomSource& random) {
   random(absl::MakeSpan(reinterpret_cast<std::byte*>(private_key_.bytes().data()), Secret::kBytes));
   const Owned<EVP_PKEY> key = PrivateKey(private_key_);

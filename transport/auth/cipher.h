@@ -1,4 +1,4 @@
-// The cryptography of the handshake: HMAC-SHA-256, X25519, and memory that is wiped. libcrypto's, and the only
+// The cryptography of the handshake: HMAC-SHA-256, HKDF, X25519, and memory that is wiped. libcrypto's, and the only
 // file that includes it for this is cipher.cc.
 #pragma once
 
@@ -47,6 +47,10 @@ bool SameBytes(const Digest& a, const Digest& b);
 // HMAC-SHA-256 (RFC 2104) over the parts, one behind the other. The caller sees to it that no two lists of
 // parts can give the same bytes: every part but a leading label has a fixed size.
 Digest Hmac(const Secret& key, std::initializer_list<absl::Span<const uint8_t>> parts);
+
+// HKDF-SHA-256 (RFC 5869) without a salt: another secret, for the purpose that `label` names. Who knows it knows
+// neither `key` nor what another label gives.
+Secret DeriveSecret(const Secret& key, std::string_view label);
 
 inline absl::Span<const uint8_t> Bytes(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};

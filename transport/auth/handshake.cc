@@ -22,8 +22,12 @@ constexpr bool IsZero(absl::Span<const uint8_t> bytes) {
 
 // What all proofs of one handshake are made with. Every part has one size, so that nothing can be moved from
 // one to the next.
-Secret MasterSecret(const Secret& base, const Secret& agreed, const Secret& session,
+Secret MasterSecret(const Secret& base, const Binding& binding, const Secret& agreed, const Secret& session,
                     const wire::ChallengeRequest& challenge, const wire::ChallengeReply& reply) {
+  if (binding) {
+    return Secret(Hmac(base, {Bytes("rdmafs tunnelled key handshake 1"), *binding, agreed.bytes(),
+                              session.bytes(), BytesOf(challenge.fixed), BytesOf(reply.fixed)}));
+  }
   return Secret(Hmac(base, {Bytes("rdmafs key handshake 1"), agreed.bytes(), session.bytes(),
                             BytesOf(challenge.fixed), BytesOf(reply.fixed)}));
 }
@@ -85,7 +89,8 @@ ClientHandshake::ClientHandshake(const wire::HelloRequest& hello, const Secret& 
     : challenge_(ChallengeFor(hello, wire::kMechanismJoin, random)),
       session_secret_(session_secret) {}
 
-Result<wire::ProveRequest> ClientHandshake::Prove(const wire::ChallengeReply& reply) {
+Result<wire::ProveRequest> ClientHandshake::Prove(const wire::ChallengeReply& reply,
+                                                  const Binding& binding) {
   const bool knows = (reply.fixed.flags & wire::kChallengeKnowsSession) != 0;
   if (reply.fixed.version != wire::kVersion ||
       (reply.fixed.flags & ~wire::kChallengeKnowsSession) != 0) {
@@ -104,7 +109,7 @@ Result<wire::ProveRequest> ClientHandshake::Prove(const wire::ChallengeReply& re
     return Errno(EPROTO);
   }
   const Secret session = knows ? *session_secret_ : Secret();
-  master_ = MasterSecret(key_ ? *key_ : session, agreed, session, challenge_, reply);
+  master_ = MasterSecret(key_ ? *key_ : session, binding, agreed, session, challenge_, reply);
   new_session_secret_ = SessionSecret(master_);
   proved_ = true;
   return wire::ProveRequest{ClientProof(master_)};
@@ -144,7 +149,7 @@ std::string_view ServerHandshake::KeyName(const wire::ChallengeRequest& challeng
 ServerHandshake::ServerHandshake(const wire::ChallengeRequest& challenge,
                                  const std::optional<Secret>& secret,
                                  const std::optional<Secret>& session_secret,
-                                 const RandomSource& random)
+                                 const RandomSource& random, const Binding& binding)
     : challenge_(challenge), possible_(true) {
   reply_.fixed.version = wire::kVersion;
   reply_.fixed.flags = session_secret ? uint32_t{wire::kChallengeKnowsSession} : 0;
@@ -162,7 +167,7 @@ ServerHandshake::ServerHandshake(const wire::ChallengeRequest& challenge,
   }
   const Secret session = session_secret.value_or(Secret());
   const Secret base = joins() ? session : secret.value_or(Secret());
-  master_ = MasterSecret(base, agreed, session, challenge_, reply_);
+  master_ = MasterSecret(base, binding, agreed, session, challenge_, reply_);
   new_session_secret_ = SessionSecret(master_);
 }
 

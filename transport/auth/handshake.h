@@ -30,6 +30,10 @@ bool IsKeyName(std::string_view name);
 // Names a key's content without telling it: the same for the same name and secret.
 Digest Fingerprint(const Key& key);
 
+// What both ends of a tunnel (TLS) around the handshake know of it and nobody else does: a proof that was made in
+// one counts in no other, so that nobody who ends both can hand it on.
+using Binding = std::optional<Digest>;
+
 // One connection's, the client's side. Owned by one thread.
 class ClientHandshake {
  public:
@@ -43,7 +47,7 @@ class ClientHandshake {
   const wire::ChallengeRequest& challenge() const { return challenge_; }
   // The client's proof. EPROTO for an answer that no honest server gives: another version, what we said
   // ourselves, a secret of a session that was not asked for.
-  Result<wire::ProveRequest> Prove(const wire::ChallengeReply& reply);
+  Result<wire::ProveRequest> Prove(const wire::ChallengeReply& reply, const Binding& binding = {});
   // Whether the server has the key, too. Once, after Prove().
   bool Verify(const wire::ProveReply& reply) const;
   // Of a session that was begun with this handshake. After Verify().
@@ -66,7 +70,8 @@ class ServerHandshake {
   // not hear why. `session_secret`: of the session asked for, when there is that session; a challenge that
   // joins needs it. The challenge has passed FindFault().
   ServerHandshake(const wire::ChallengeRequest& challenge, const std::optional<Secret>& secret,
-                  const std::optional<Secret>& session_secret, const RandomSource& random);
+                  const std::optional<Secret>& session_secret, const RandomSource& random,
+                  const Binding& binding = {});
 
   // What is wrong with a challenge in itself, or nullptr.
   static const char* FindFault(const wire::ChallengeRequest& challenge);

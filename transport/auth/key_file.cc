@@ -17,12 +17,6 @@
 namespace rdmafs::auth {
 namespace {
 
-// A string that is wiped when it goes.
-struct SecretText {
-  std::string text;
-  ~SecretText() { OPENSSL_cleanse(text.data(), text.size()); }
-};
-
 std::optional<Secret> ParseSecret(absl::string_view word) {
   SecretText bytes;
   if (word.size() == 2 * Secret::kBytes) {
@@ -87,7 +81,9 @@ absl::StatusOr<std::vector<Key>> ParseKeys(std::string_view text, const std::str
   return keys;
 }
 
-absl::StatusOr<std::vector<Key>> LoadKeys(const std::string& file) {
+SecretText::~SecretText() { OPENSSL_cleanse(text.data(), text.size()); }
+
+absl::StatusOr<SecretText> ReadSecretFile(const std::string& file) {
   // A FIFO must not hold the program up.
   const UniqueFd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!fd.valid()) return Failed(file, errno);
@@ -116,7 +112,14 @@ absl::StatusOr<std::vector<Key>> LoadKeys(const std::string& file) {
   if (size > kMaxKeyFileBytes) {
     return absl::InvalidArgumentError(absl::StrCat(file, ": larger than ", kMaxKeyFileBytes, " bytes"));
   }
-  return ParseKeys(std::string_view(content.text).substr(0, size), file);
+  content.text.resize(size);
+  return content;
+}
+
+absl::StatusOr<std::vector<Key>> LoadKeys(const std::string& file) {
+  const absl::StatusOr<SecretText> content = ReadSecretFile(file);
+  if (!content.ok()) return content.status();
+  return ParseKeys(content->text, file);
 }
 
 std::string KeyFileStamp(const std::string& file) {

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,8 +20,24 @@ inline constexpr size_t kMaxKeys = 1024;
 // any of a secret in it.
 absl::StatusOr<std::vector<Key>> ParseKeys(std::string_view text, const std::string& file);
 
-// The keys of a regular file of mode 0600 or less that belongs to the calling user or to root; of at most
-// kMaxKeyFileBytes and kMaxKeys. Blocks.
+// A string that is wiped when it goes.
+struct SecretText {
+  SecretText() = default;
+  SecretText(SecretText&& other) noexcept { std::swap(text, other.text); }
+  SecretText& operator=(SecretText&& other) noexcept {
+    std::swap(text, other.text);
+    return *this;
+  }
+  ~SecretText();
+
+  std::string text;
+};
+
+// The content of a regular file of mode 0600 or less that belongs to the calling user or to root; at most
+// kMaxKeyFileBytes. Blocks.
+absl::StatusOr<SecretText> ReadSecretFile(const std::string& file);
+
+// The keys of such a file, kMaxKeys at most. Blocks.
 absl::StatusOr<std::vector<Key>> LoadKeys(const std::string& file);
 
 // What changes whenever the file does: device, inode, size and times of it; "" where there is none. Blocks.

@@ -40,6 +40,8 @@ Json TransportJson(const ProgramStatus::Transport& transport) {
   SetIfAny(json, "why", transport.why);
   SetIfAny(json, "device", transport.device);
   SetIfAny(json, "memory", transport.memory);
+  SetIfAny(json, "tls", transport.security);
+  if (transport.secured_count != 0) json["tls_connections"] = transport.secured_count;
   json["connections"] = transport.connection_count;
   Json peers = Json::array();
   for (const std::string& peer : transport.peers) {

@@ -40,6 +40,8 @@ struct ProgramStatus {
     std::string why;                 // why this one was chosen
     std::string device;              // RDMA device, "" without
     std::string memory;              // how calls expose memory: see Connection::exposure()
+    std::string security;            // "TLSv1.3 TLS_AES_128_GCM_SHA256", "" in clear
+    uint64_t secured_count = 0;      // server: connections with it
     std::vector<std::string> peers;  // "10.77.0.1:20490", at most kMaxPeers are shown
     uint64_t connection_count = 0;
     // Of all connections together.

@@ -1,7 +1,5 @@
 #include "transport/tcp/frame_reader.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -18,7 +16,7 @@ constexpr size_t kMinBatchBytes = 8 << 10;
 
 }  // namespace
 
-FrameReader::Event FrameReader::Next(int fd) {
+FrameReader::Event FrameReader::Next(ByteStream& stream) {
   Event event;
   while (true) {
     if (payload_left_ == 0) {
@@ -29,7 +27,7 @@ FrameReader::Event FrameReader::Next(int fd) {
       GiveBackWhenIdle();
       return Event::kDrained;
     }
-    if (!Read(fd, event)) return event;
+    if (!Read(stream, event)) return event;
   }
 }
 
@@ -87,12 +85,11 @@ void FrameReader::ReadExactly(size_t look_ahead) {
   look_ahead_ = std::clamp(look_ahead, kHeaderBytes, size_t{wire::kMaxMessageBytes});
 }
 
-bool FrameReader::Read(int fd, Event& event) {
-  size_t asked = 0;
-  const ssize_t got = ReadOnce(fd, asked);
+bool FrameReader::Read(ByteStream& stream, Event& event) {
+  bool drained = false;
+  const ssize_t got = ReadOnce(stream, drained);
   if (got > 0) {
-    // epoll(7), edge-triggered: a stream that gave less than was asked for is drained.
-    if (static_cast<size_t>(got) < asked && !ending_) readable_ = false;
+    if (drained && !ending_) readable_ = false;
     Account(static_cast<size_t>(got));
     return true;
   }
@@ -110,19 +107,14 @@ bool FrameReader::Read(int fd, Event& event) {
   return false;
 }
 
-ssize_t FrameReader::ReadOnce(int fd, size_t& asked) {
-  if (payload_left_ != 0 && payload_ == nullptr) {
-    asked = payload_left_;
-    // tcp(7): with MSG_TRUNC the bytes are discarded, not copied.
-    return recv(fd, nullptr, asked, MSG_TRUNC | MSG_DONTWAIT);
-  }
+ssize_t FrameReader::ReadOnce(ByteStream& stream, bool& drained) {
+  if (payload_left_ != 0 && payload_ == nullptr) return stream.Discard(payload_left_, drained);
   PrepareBlock();
   iovec parts[2];
   int count = 0;
   if (payload_left_ != 0) parts[count++] = {payload_, payload_left_};
   parts[count++] = {block_->bytes.data() + fill_, StagingWant()};
-  for (int i = 0; i < count; ++i) asked += parts[i].iov_len;
-  return readv(fd, parts, count);
+  return stream.Read(parts, count, drained);
 }
 
 void FrameReader::Account(size_t size) {

@@ -1,14 +1,13 @@
-// FrameReader: takes messages and payload off a stream socket, payload straight to where it
+// FrameReader: takes messages and payload off a byte stream, payload straight to where it
 // belongs.
 #pragma once
-
-#include <sys/uio.h>
 
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/types/span.h"
 #include "transport/connection.h"
+#include "transport/tcp/byte_stream.h"
 #include "transport/tcp/staging.h"
 #include "transport/wire/header.h"
 
@@ -24,7 +23,7 @@ class FrameReader {
     kPayload,  // what ReadPayload() or SkipPayload() asked for is done
     kDrained,  // nothing more to read until MarkReadable()
     kEnd,      // the peer's end of the stream
-    kError,    // error() of the socket
+    kError,    // error() of the stream
     kFault,    // fault() in a header
   };
 
@@ -34,7 +33,7 @@ class FrameReader {
   FrameReader(const FrameReader&) = delete;
   FrameReader& operator=(const FrameReader&) = delete;
 
-  Event Next(int fd);
+  Event Next(ByteStream& stream);
 
   // The message of the kMessage just returned.
   ReceivedMessage TakeMessage();
@@ -62,6 +61,8 @@ class FrameReader {
 
   int error() const { return error_; }
   const char* fault() const { return fault_; }
+  // The header that it is in.
+  const wire::MessageHeader& faulty_header() const { return header_; }
   // Bytes that were read but not parsed; and whether the stream stands inside a message or payload.
   size_t unparsed_bytes() const { return fill_ - parse_; }
   bool mid_frame() const { return fill_ != parse_ || payload_left_ != 0; }
@@ -73,8 +74,8 @@ class FrameReader {
   static void Release(void* owner, uint64_t token);
   bool Parse(Event& event);
   // False when `event` is to be returned.
-  bool Read(int fd, Event& event);
-  ssize_t ReadOnce(int fd, size_t& asked);
+  bool Read(ByteStream& stream, Event& event);
+  ssize_t ReadOnce(ByteStream& stream, bool& drained);
   void Account(size_t size);
   size_t StagingWant() const;
   void PrepareBlock();

@@ -1,7 +1,5 @@
 #include "transport/tcp/send_queue.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -38,13 +36,11 @@ void SendQueue::Push(Message message) {
       {head_bytes, message.inline_payload, message.payload, std::move(message.hold), message.slot});
 }
 
-SendQueue::Progress SendQueue::Flush(int fd, absl::FunctionRef<void(int slot)> on_sent) {
-  while (size_bytes_ != 0) {
+SendQueue::Progress SendQueue::Flush(ByteStream& stream,
+                                     absl::FunctionRef<void(int slot)> on_sent) {
+  while (size_bytes_ != 0 || stream.holds_output()) {
     iovec parts[kMaxParts];
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = static_cast<size_t>(Gather(parts));
-    const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = stream.Write(parts, Gather(parts));
     if (sent >= 0) {
       Advance(static_cast<size_t>(sent), on_sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {

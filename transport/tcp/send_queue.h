@@ -1,4 +1,4 @@
-// SendQueue: messages on their way into a socket, gathered into as few sendmsg(2) calls as
+// SendQueue: messages on their way into a byte stream, gathered into as few writes as
 // possible.
 #pragma once
 
@@ -11,12 +11,13 @@
 #include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "transport/memory/buffer_pool.h"
+#include "transport/tcp/byte_stream.h"
 #include "transport/wire/header.h"
 
 namespace rdmafs {
 
 // Owned by one shard thread. Headers and bodies are copied; inline payload and payload are not, so
-// they must stand until the kernel has taken them, which is when `hold` is dropped. Bounded by its
+// they must stand until the stream has taken them, which is when `hold` is dropped. Bounded by its
 // owner's credits. Allocates only while it grows.
 class SendQueue {
  public:
@@ -32,9 +33,9 @@ class SendQueue {
   };
   void Push(Message message);
 
-  // Writes until all is written or the socket takes no more. `on_sent` is called for every message
-  // with a slot whose last byte the kernel took.
-  Progress Flush(int fd, absl::FunctionRef<void(int slot)> on_sent);
+  // Writes until all is written or the stream takes no more. `on_sent` is called for every message
+  // with a slot whose last byte the stream took.
+  Progress Flush(ByteStream& stream, absl::FunctionRef<void(int slot)> on_sent);
   // Drops everything, holds included.
   void Clear();
 

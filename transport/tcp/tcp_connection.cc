@@ -25,13 +25,18 @@ constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
 }  // namespace
 
 TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
-                             std::shared_ptr<StagingPool> pool)
+                             std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream)
     : role_(role),
       peer_(std::move(peer)),
       pool_(std::move(pool)),
       socket_(std::move(socket)),
+      stream_(std::move(stream)),
       reader_(*pool_, role == Role::kClient) {
   credits_ = credits;
+  if (stream_ == nullptr) {
+    stream_ = std::make_unique<SocketStream>(socket_.get());
+    stream_open_ = true;
+  }
 }
 
 TcpConnection::~TcpConnection() { CHECK(loop_ == nullptr || finished_); }
@@ -52,6 +57,10 @@ void TcpConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
 void TcpConnection::OnEvent(uint32_t events) {
   if (closing_) return;
   const bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
+  if (!stream_open_ && !OpenStream()) {
+    if (broken && !closing_) FailBecause("setting up", ECONNRESET);
+    return;
+  }
   if ((events & (EPOLLIN | EPOLLRDHUP)) != 0 || broken) {
     reader_.MarkReadable(broken || (events & EPOLLRDHUP) != 0);
   }
@@ -64,6 +73,23 @@ void TcpConnection::OnEvent(uint32_t events) {
     getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
     FailBecause("waiting", error != 0 ? error : ECONNRESET);
   }
+}
+
+// Whether the stream stands. What was posted meanwhile goes out now, and bytes may have come with the last of
+// what set it up.
+bool TcpConnection::OpenStream() {
+  ByteStream::Opening opening = stream_->Open();
+  if (opening == ByteStream::Opening::kPlain) {
+    stream_ = std::make_unique<SocketStream>(socket_.get());
+    opening = stream_->Open();
+  }
+  if (opening == ByteStream::Opening::kFailed) Fail(stream_->failure());
+  if (opening != ByteStream::Opening::kOpen) return false;
+  stream_open_ = true;
+  security_.store(stream_->security(), std::memory_order_release);
+  reader_.MarkReadable(/*ending=*/false);
+  if (queue_.size_bytes() != 0 || stream_->holds_output()) Schedule();
+  return true;
 }
 
 void TcpConnection::Schedule() {
@@ -89,8 +115,7 @@ void TcpConnection::ContinueNextRound() {
   });
 }
 
-// --- Sending
-// ---------------------------------------------------------------------------------------
+// --- Sending ---
 
 Errno TcpConnection::Post(Outgoing message) {
   DCHECK(loop_ == nullptr || loop_->InLoopThread());
@@ -164,16 +189,16 @@ void TcpConnection::PrepareReply(const Outgoing& message) {
 }
 
 void TcpConnection::Flush() {
-  if (!writable_ || queue_.size_bytes() == 0) return;
+  if (!writable_ || !stream_open_) return;
+  if (queue_.size_bytes() == 0 && !stream_->holds_output()) return;
   const auto progress = queue_.Flush(
-      socket_.get(), [this](int slot) { calls_[static_cast<size_t>(slot)].source_queued = false; });
+      *stream_, [this](int slot) { calls_[static_cast<size_t>(slot)].source_queued = false; });
   counters_.bytes_sent.store(queue_.bytes_sent(), std::memory_order_relaxed);
   if (progress == SendQueue::Progress::kBlocked) writable_ = false;
   if (progress == SendQueue::Progress::kError) FailBecause("sending", queue_.error());
 }
 
-// --- Receiving
-// -------------------------------------------------------------------------------------
+// --- Receiving ---
 
 void TcpConnection::Receive() {
   if (std::exchange(receiving_, true)) return;
@@ -184,15 +209,14 @@ void TcpConnection::Receive() {
       ContinueNextRound();
       break;
     }
-    const FrameReader::Event event = reader_.Next(socket_.get());
+    const FrameReader::Event event = reader_.Next(*stream_);
     if (event == FrameReader::Event::kDrained) break;
     if (event == FrameReader::Event::kMessage) {
       OnMessage(reader_.TakeMessage());
     } else if (event == FrameReader::Event::kPayload) {
       OnPayload();
     } else if (event == FrameReader::Event::kFault) {
-      Fail(absl::InvalidArgumentError(
-          absl::StrCat("the peer broke the protocol: ", reader_.fault())));
+      FailAtFault();
     } else if (event == FrameReader::Event::kEnd) {
       FailAtEnd();
     } else {
@@ -311,8 +335,7 @@ void TcpConnection::ChooseReadMode() {
   }
 }
 
-// --- The end
-// ---------------------------------------------------------------------------------------
+// --- The end ---
 
 void TcpConnection::Close(absl::Status reason) {
   if (closing_) return;
@@ -330,6 +353,7 @@ void TcpConnection::Fail(absl::Status reason) {
 }
 
 void TcpConnection::FailBecause(const char* doing, int error) {
+  if (!stream_->failure().ok()) return Fail(stream_->failure());
   if (error == ECONNRESET || error == EPIPE) {
     return Fail(
         absl::UnavailableError(absl::StrCat("the peer reset the connection (while ", doing, ")")));
@@ -339,6 +363,15 @@ void TcpConnection::FailBecause(const char* doing, int error) {
   }
   Fail(absl::UnavailableError(
       absl::StrCat("connection lost while ", doing, ": ", Errno(error).ToString())));
+}
+
+void TcpConnection::FailAtFault() {
+  // RFC 8446, 5.1: a handshake's record of TLS.
+  const bool tls = (reader_.faulty_header().size & 0xffff) == 0x0316;
+  if (tls && role_ == Role::kServer && counters_.messages_received.load(std::memory_order_relaxed) == 0) {
+    return Fail(absl::InvalidArgumentError("it begins TLS, which is not spoken here (tls=off)"));
+  }
+  Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", reader_.fault())));
 }
 
 void TcpConnection::FailAtEnd() {
@@ -352,6 +385,7 @@ void TcpConnection::FailAtEnd() {
 void TcpConnection::Finish() {
   if (std::exchange(finished_, true)) return;
   if (socket_.valid()) loop_->Remove(socket_.get());
+  if (stream_open_) stream_->End();
   socket_.reset();
   queue_.Clear();
   calls_.clear();

@@ -1,6 +1,7 @@
 // TcpConnection: one end of a connection over a stream socket.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "absl/status/status.h"
 #include "transport/base/unique_fd.h"
 #include "transport/connection.h"
+#include "transport/tcp/byte_stream.h"
 #include "transport/tcp/frame_reader.h"
 #include "transport/tcp/send_queue.h"
 #include "transport/tcp/staging.h"
@@ -22,13 +24,16 @@ class TcpConnection final : public Connection {
   enum class Role { kClient, kServer };
 
   // `socket` is connected and non-blocking. `credits` is what this side offers; the first call
-  // agrees.
+  // agrees. `stream`: over that socket; nullptr: the socket's own bytes.
   TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
-                std::shared_ptr<StagingPool> pool);
+                std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream = nullptr);
   ~TcpConnection() override;
 
   std::string_view transport_name() const override { return "tcp"; }
   std::string peer() const override { return peer_; }
+  const ChannelSecurity* security() const override {
+    return security_.load(std::memory_order_acquire);
+  }
   void Start(EventLoop& loop, ConnectionHandler& handler) override;
   Errno Post(Outgoing message) override;
   void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
@@ -57,6 +62,7 @@ class TcpConnection final : public Connection {
   };
 
   void OnEvent(uint32_t events);
+  bool OpenStream();
   void Schedule();
   void EndOfRound();
   void ContinueNextRound();
@@ -75,6 +81,7 @@ class TcpConnection final : public Connection {
 
   void Fail(absl::Status reason);
   void FailBecause(const char* doing, int error);
+  void FailAtFault();
   void FailAtEnd();
   void Finish();
 
@@ -84,6 +91,8 @@ class TcpConnection final : public Connection {
 
   // Shard thread only.
   UniqueFd socket_;
+  std::unique_ptr<ByteStream> stream_;
+  bool stream_open_ = false;
   EventLoop* loop_ = nullptr;
   ConnectionHandler* handler_ = nullptr;
   FrameReader reader_;
@@ -103,6 +112,8 @@ class TcpConnection final : public Connection {
   bool reply_ready_ = false;  // client: current_ is complete
   Incoming incoming_;         // server
   int exact_messages_ = 0;    // server: how many more to read exactly
+
+  std::atomic<const ChannelSecurity*> security_{nullptr};  // the stream's; written by the shard thread
 };
 
 }  // namespace rdmafs

@@ -6,9 +6,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "transport/base/check.h"
 #include "transport/base/log.h"
 #include "transport/tcp/socket.h"
 #include "transport/tcp/tcp_connection.h"
+#include "transport/tcp/tls_stream.h"
 
 namespace rdmafs {
 namespace {
@@ -23,11 +25,13 @@ bool IsShortage(int error) {
 }  // namespace
 
 TcpListener::TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept,
-                         uint16_t credits, std::shared_ptr<StagingPool> pool)
+                         uint16_t credits, std::shared_ptr<StagingPool> pool,
+                         std::shared_ptr<const TlsContext> tls)
     : loop_(loop),
       accept_(std::move(accept)),
       credits_(credits),
       pool_(std::move(pool)),
+      tls_(std::move(tls)),
       socket_(std::move(socket)),
       address_(LocalAddress(socket_.get()).ToString()),
       port_(LocalAddress(socket_.get()).port()) {}
@@ -46,8 +50,10 @@ void TcpListener::OnReadable() {
     if (fd.valid()) {
       shortage_logged_ = false;
       ConfigureStream(fd.get());
+      std::unique_ptr<ByteStream> stream = NewStream(fd.get());
       accept_(std::make_unique<TcpConnection>(std::move(fd), TcpConnection::Role::kServer,
-                                              SocketAddress(peer).ToString(), credits_, pool_));
+                                              SocketAddress(peer).ToString(), credits_, pool_,
+                                              std::move(stream)));
     } else if (IsShortage(errno)) {
       return Pause(errno);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -55,6 +61,13 @@ void TcpListener::OnReadable() {
     }
     // accept(2): any other error is that of a connection which is gone already.
   }
+}
+
+std::unique_ptr<ByteStream> TcpListener::NewStream(int fd) const {
+  if (tls_ == nullptr) return nullptr;
+  auto session = tls_->NewSession("");
+  CHECK(session.ok());  // a server's needs nothing that could fail
+  return std::make_unique<TlsStream>(fd, *std::move(session), pool_);
 }
 
 void TcpListener::Pause(int error) {

@@ -6,7 +6,9 @@
 
 #include "transport/base/unique_fd.h"
 #include "transport/connection.h"
+#include "transport/tcp/byte_stream.h"
 #include "transport/tcp/staging.h"
+#include "transport/tls/tls_context.h"
 
 namespace rdmafs {
 
@@ -15,7 +17,7 @@ namespace rdmafs {
 class TcpListener final : public Listener {
  public:
   TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept, uint16_t credits,
-              std::shared_ptr<StagingPool> pool);
+              std::shared_ptr<StagingPool> pool, std::shared_ptr<const TlsContext> tls = nullptr);
   ~TcpListener() override;
 
   // Begins to accept. Called once, by any thread while the loop's does not touch the listener.
@@ -26,6 +28,7 @@ class TcpListener final : public Listener {
 
  private:
   void OnReadable();
+  std::unique_ptr<ByteStream> NewStream(int fd) const;
   void Pause(int error);
   void Resume();
 
@@ -33,6 +36,7 @@ class TcpListener final : public Listener {
   const Transport::AcceptFunction accept_;
   const uint16_t credits_;
   const std::shared_ptr<StagingPool> pool_;
+  const std::shared_ptr<const TlsContext> tls_;
   const UniqueFd socket_;
   const std::string address_;
   const uint16_t port_;

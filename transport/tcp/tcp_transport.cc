@@ -6,6 +6,7 @@
 #include "transport/tcp/socket.h"
 #include "transport/tcp/tcp_connection.h"
 #include "transport/tcp/tcp_listener.h"
+#include "transport/tcp/tls_stream.h"
 
 namespace rdmafs {
 
@@ -15,8 +16,15 @@ absl::StatusOr<std::unique_ptr<Connection>> TcpTransport::Connect(
   SocketAddress address;
   auto socket = ConnectStream(peer, resources_.clock, deadline, address);
   if (!socket.ok()) return socket.status();
+  std::unique_ptr<ByteStream> stream;
+  if (tls_ != nullptr) {
+    auto session = tls_->NewSession(peer.host);
+    if (!session.ok()) return session.status();
+    stream = std::make_unique<TlsStream>(socket->get(), *std::move(session), pool_);
+  }
   return std::make_unique<TcpConnection>(*std::move(socket), TcpConnection::Role::kClient,
-                                         address.ToString(), options.credits, pool_);
+                                         address.ToString(), options.credits, pool_,
+                                         std::move(stream));
 }
 
 absl::StatusOr<std::unique_ptr<Listener>> TcpTransport::Listen(const Endpoint& endpoint,
@@ -26,7 +34,7 @@ absl::StatusOr<std::unique_ptr<Listener>> TcpTransport::Listen(const Endpoint& e
   auto socket = ListenStream(endpoint, options.timeout);
   if (!socket.ok()) return socket.status();
   auto listener = std::make_unique<TcpListener>(*std::move(socket), loop, std::move(accept),
-                                                options.credits, pool_);
+                                                options.credits, pool_, tls_);
   if (Errno error = listener->Start(); !error.ok()) {
     return absl::UnavailableError(
         absl::StrCat("cannot watch the socket of ", listener->address(), ": ", error.ToString()));

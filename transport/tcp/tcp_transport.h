@@ -5,6 +5,7 @@
 
 #include "transport/connection.h"
 #include "transport/tcp/staging.h"
+#include "transport/tls/tls_context.h"
 
 namespace rdmafs {
 
@@ -13,8 +14,11 @@ namespace rdmafs {
 // needs them.
 class TcpTransport final : public Transport {
  public:
-  explicit TcpTransport(TransportResources resources)
-      : resources_(resources), pool_(std::make_shared<StagingPool>()) {}
+  // With `tls` of a client its connections go through TLS, all of them; with that of a server, those whose client
+  // begins it, and their owner looks at Connection::security().
+  explicit TcpTransport(TransportResources resources,
+                        std::shared_ptr<const TlsContext> tls = nullptr)
+      : resources_(resources), tls_(std::move(tls)), pool_(std::make_shared<StagingPool>()) {}
 
   std::string_view name() const override { return "tcp"; }
   absl::Status Available() const override { return absl::OkStatus(); }
@@ -28,6 +32,7 @@ class TcpTransport final : public Transport {
 
  private:
   const TransportResources resources_;
+  const std::shared_ptr<const TlsContext> tls_;
   const std::shared_ptr<StagingPool> pool_;  // connections may outlive the transport
 };
 

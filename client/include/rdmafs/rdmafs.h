@@ -59,6 +59,9 @@ struct rdmafs_options {
   const char *key_name;  /* which of them; NULL: the first */
   const char *mr_cache;  /* "off" (the default), or "uffd": see rdmafs_readto */
   const char *mr;        /* "cache" (the default), or "window": as the mount option, rdmafs(8) */
+  int tls;               /* 1: TLS 1.3 over TCP, with the key or by certificates; 0 (the default): in clear */
+  const char *ca_file;   /* whose certificates the server may show for its name or address; NULL: the key */
+  const char *cert_file, *cert_key_file; /* a certificate to show, and its private key; NULL: none */
 };
 /* The defaults. Cannot fail. */
 RDMAFS_API void rdmafs_options_init(struct rdmafs_options *options);

@@ -45,15 +45,19 @@ class Proxy:
                 selector.register(far, selectors.EVENT_READ, near)
                 while True:
                     for key, _ in selector.select():
-                        data = key.fileobj.recv(1 << 18)
+                        data = bytearray(key.fileobj.recv(1 << 18))
                         if not data:
                             return
+                        self.look(data)
                         key.data.sendall(data)
                         self.carried_bytes += len(data)
             except (OSError, ValueError, KeyError):
                 pass
             finally:
                 self.drop((near, far))
+
+    def look(self, data):
+        """What is carried, a bytearray, for whoever wants to look at it or change it."""
 
     def drop(self, pair):
         with self.lock:

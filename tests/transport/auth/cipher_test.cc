@@ -2,8 +2,11 @@
 #include "transport/auth/cipher.h"
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
 
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "absl/strings/escaping.h"
@@ -50,6 +53,24 @@ TEST(EphemeralKey, RefusesAPointThatWouldMakeTheSecretKnown) {
   Digest one{};
   one[0] = 1;
   EXPECT_FALSE(key.Agree(one).has_value());
+}
+
+TEST(DeriveSecret, IsTheHkdfThatLibcryptoHas) {
+  const Secret key(FromHex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"));
+  const std::string label = "rdmafs test";
+  const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(
+      EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, nullptr), &EVP_PKEY_CTX_free);
+  Digest expected{};
+  size_t size = expected.size();
+  ASSERT_EQ(EVP_PKEY_derive_init(context.get()), 1);
+  ASSERT_EQ(EVP_PKEY_CTX_set_hkdf_md(context.get(), EVP_sha256()), 1);
+  ASSERT_EQ(EVP_PKEY_CTX_set1_hkdf_key(context.get(), key.bytes().data(), Secret::kBytes), 1);
+  ASSERT_EQ(EVP_PKEY_CTX_add1_hkdf_info(context.get(), reinterpret_cast<const uint8_t*>(label.data()),
+                                        static_cast<int>(label.size())),
+            1);
+  ASSERT_EQ(EVP_PKEY_derive(context.get(), expected.data(), &size), 1);
+  EXPECT_EQ(DeriveSecret(key, label).bytes(), expected);
+  EXPECT_NE(DeriveSecret(key, "another label").bytes(), expected);
 }
 
 TEST(SameBytes, SeesADifferenceAtEitherEnd) {

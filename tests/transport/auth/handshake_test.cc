@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <tuple>
 
 namespace rdmafs::auth {
 namespace {
@@ -55,6 +56,22 @@ TEST_F(Handshake, ConvincesBothSidesThatHaveTheKeyAndGivesThemOneSecret) {
   EXPECT_TRUE(client.Verify(server.Answer(Welcome())));
   EXPECT_EQ(client.session_secret().bytes(), server.session_secret().bytes());
   EXPECT_NE(client.session_secret().bytes(), Digest{});
+}
+
+TEST_F(Handshake, InATunnelCountsInThatTunnelOnly) {
+  Digest here{}, there{};
+  here.fill(1);
+  there.fill(2);
+  for (const auto& [at_client, at_server, counts] :
+       {std::tuple(Binding(here), Binding(here), true), std::tuple(Binding(here), Binding(there), false),
+        std::tuple(Binding(here), Binding(), false), std::tuple(Binding(), Binding(here), false)}) {
+    ClientHandshake client = Client(key_);
+    ServerHandshake server(client.challenge(), key_.secret, std::nullopt, SystemRandom, at_server);
+    auto proof = client.Prove(server.reply(), at_client);
+    ASSERT_TRUE(proof.ok());
+    EXPECT_EQ(server.Verify(*proof), counts);
+    EXPECT_EQ(client.Verify(server.Answer(Welcome())), counts);
+  }
 }
 
 TEST_F(Handshake, IsAnotherOneEachTime) {

@@ -65,20 +65,21 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
   SCOPED_TRACE(testing::Message() << "seed " << GetParam());
   std::mt19937 random(GetParam());
   const std::vector<Frame> frames = RandomFrames(random);
-  std::string stream;
-  for (const Frame& frame : frames) stream += frame.message + frame.payload;
+  std::string bytes;
+  for (const Frame& frame : frames) bytes += frame.message + frame.payload;
   TcpPair pair = MakeTcpPair();
-  std::thread writer([&] { Dribble(pair.raw, stream, GetParam()); });
+  std::thread writer([&] { Dribble(pair.raw, bytes, GetParam()); });
 
   StagingPool pool;
   {
+    SocketStream stream(pair.ours.get());
     FrameReader reader(pool, /*expect_reply=*/false);
     std::vector<ReceivedMessage> held;  // some are kept, so that blocks stay in use
     std::string payload;
     size_t head = 0, next = 0;
     bool skipped = false;
     while (next < frames.size()) {
-      const Event event = reader.Next(pair.ours.get());
+      const Event event = reader.Next(stream);
       if (event == Event::kDrained) {
         pollfd entry{pair.ours.get(), POLLIN, 0};
         ASSERT_EQ(poll(&entry, 1, 20'000), 1);
@@ -122,7 +123,7 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
       }
     }
     writer.join();
-    EXPECT_EQ(reader.bytes_read() - reader.unparsed_bytes(), stream.size());
+    EXPECT_EQ(reader.bytes_read() - reader.unparsed_bytes(), bytes.size());
     held.clear();
   }
   EXPECT_EQ(pool.used_count(), 0u);

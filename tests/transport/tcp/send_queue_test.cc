@@ -36,7 +36,7 @@ class SendQueueTest : public testing::Test {
 
   // Sends all of it, waiting for the socket.
   void FlushAll() {
-    while (queue.Flush(pair.ours.get(), [this](int slot) { sent.push_back(slot); }) ==
+    while (queue.Flush(stream, [this](int slot) { sent.push_back(slot); }) ==
            Progress::kBlocked) {
       ++blocked;
       pollfd entry{pair.ours.get(), POLLOUT, 0};
@@ -45,6 +45,7 @@ class SendQueueTest : public testing::Test {
   }
 
   TcpPair pair = MakeTcpPair(16 << 10);
+  SocketStream stream{pair.ours.get()};
   Arena arena;
   BufferPool pool;
   SendQueue queue;
@@ -96,7 +97,7 @@ TEST_F(SendQueueTest, AHoldIsDroppedWhenTheKernelHasTakenItsLastByte) {
   wire::MessageHeader header{};
   queue.Push({header, {}, {}, payload, std::move(block)});
   auto nothing = [](int) {};
-  EXPECT_EQ(queue.Flush(pair.ours.get(), nothing), Progress::kBlocked);
+  EXPECT_EQ(queue.Flush(stream, nothing), Progress::kBlocked);
   EXPECT_EQ(pool.statistics().used_count, 1u);
   std::thread reader([&] { ReadExactly(pair.raw, sizeof header + payload.size()); });
   FlushAll();
@@ -120,7 +121,7 @@ TEST_F(SendQueueTest, ABrokenSocketIsAnError) {
   wire::MessageHeader header{};
   Reset(pair.raw);
   queue.Push({header, {}, {}, {}, Buffer()});
-  EXPECT_EQ(queue.Flush(pair.ours.get(), [](int) {}), Progress::kError);
+  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kError);
   EXPECT_EQ(queue.error(), ECONNRESET);
 }
 

@@ -1,0 +1,84 @@
+// ByteStream and SocketStream: the bytes below a TcpConnection, as they are or through TLS (tls_stream.h).
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "transport/base/channel_security.h"
+
+namespace rdmafs {
+
+// A non-blocking stream over a connected socket, which it does not own. Used by one thread at a time, and under
+// edge-triggered epoll(7): after kBlocked, EAGAIN or `drained` the next event says when to go on.
+class ByteStream {
+ public:
+  enum class Opening {
+    kOpen,     // bytes may go
+    kPlain,    // the peer wants none of this stream: take a SocketStream
+    kBlocked,  // ask again at the next event
+    kFailed,   // see failure()
+  };
+
+  virtual ~ByteStream() = default;
+  // Until it does not say kBlocked; nothing else is called before kOpen.
+  virtual Opening Open() { return Opening::kOpen; }
+
+  // As readv(2): the parts are filled in their order. 0 is the peer's end. `drained`: there is no more until the
+  // next event.
+  virtual ssize_t Read(const iovec* parts, int count, bool& drained) = 0;
+  // The same for up to `size` bytes that nobody wants.
+  virtual ssize_t Discard(size_t size, bool& drained) = 0;
+  // As sendmsg(2), without a signal.
+  virtual ssize_t Write(const iovec* parts, int count) = 0;
+  // Whether bytes that Write() took are still here; Write() without parts sends them on.
+  virtual bool holds_output() const { return false; }
+  // Tells the peer that no more comes, as far as that can be done at once.
+  virtual void End() {}
+
+  // Why it cannot go on, when errno(3) does not say it.
+  virtual const absl::Status& failure() const = 0;
+  // Once it is open: what protects it, or nullptr.
+  virtual const ChannelSecurity* security() const { return nullptr; }
+};
+
+// The socket's own bytes.
+class SocketStream final : public ByteStream {
+ public:
+  explicit SocketStream(int fd) : fd_(fd) {}
+
+  ssize_t Read(const iovec* parts, int count, bool& drained) override {
+    const ssize_t got = readv(fd_, parts, count);
+    // epoll(7), edge-triggered: a stream that gave less than was asked for is drained.
+    drained = got >= 0 && static_cast<size_t>(got) < BytesOf(parts, count);
+    return got;
+  }
+  ssize_t Discard(size_t size, bool& drained) override {
+    // tcp(7): with MSG_TRUNC the bytes are discarded, not copied.
+    const ssize_t got = recv(fd_, nullptr, size, MSG_TRUNC | MSG_DONTWAIT);
+    drained = got >= 0 && static_cast<size_t>(got) < size;
+    return got;
+  }
+  ssize_t Write(const iovec* parts, int count) override {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = static_cast<size_t>(count);
+    return sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  const absl::Status& failure() const override { return none_; }
+
+ private:
+  static size_t BytesOf(const iovec* parts, int count) {
+    size_t bytes = 0;
+    for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
+    return bytes;
+  }
+
+  const int fd_;
+  const absl::Status none_;
+};
+
+}  // namespace rdmafs
