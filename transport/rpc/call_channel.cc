@@ -126,7 +126,7 @@ void CallChannel::TakeFate(CallId id, Answer answer) {
     asked_after_.erase(found);
     wire::RecallReply reply;
     wire::Decoder decoder(answer.message.body());
-    if (!answer.error.ok() || !reply.Code(decoder)) {
+    if (!answer.error.ok() || !reply.Code(decoder) || reply.fate > wire::RecallFate::kDone) {
       AddAsOnlyWriter(counters_.failed_by_loss);
       Finish(call, Answer{Errno(EIO), {}, call->payload.exposed, std::move(call->payload.hold)});
     } else if (reply.fate == wire::RecallFate::kNeverBegun) {

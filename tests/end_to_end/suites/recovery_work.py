@@ -11,6 +11,7 @@ import threading
 import time
 
 from harness import processes
+from harness.checks import equal
 from harness.processes import Failed, run
 
 SECONDS = float(os.environ.get("RDMAFS_RECOVERY_SECONDS", "15"))

@@ -21,7 +21,7 @@ concept IsRequest = requires {
 
 using Messages = testing::Types<
     HelloRequest, HelloReply, AttachRequest, PingRequest, RetireRequest, EndRequest,
-    ChallengeRequest, ChallengeReply, ProveRequest, ProveReply, EmptyBody, EntryReply,
+    ChallengeRequest, ChallengeReply, ProveRequest, ProveReply, RecallRequest, RecallReply, EmptyBody, EntryReply,
     AttributesReply, CountReply, LookupRequest, UnlinkRequest, RmDirRequest, ReadLinkRequest,
     StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest, MkDirRequest,
     SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, StatFsReply, OpenRequest,
