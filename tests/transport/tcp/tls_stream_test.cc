@@ -31,8 +31,20 @@ class TlsStreamTest : public testing::Test {
              uint64_t records_per_key = TlsStream::kRecordsPerKey) {
     pair = MakeTcpPair(32 << 10);
     ASSERT_EQ(fcntl(pair.raw.get(), F_SETFL, O_NONBLOCK), 0);
-    client = std::make_unique<TlsStream>(pair.ours.get(), *tls.client->NewSession(host), pool, records_per_key);
-    server = std::make_unique<TlsStream>(pair.raw.get(), *tls.server->NewSession(""), pool, records_per_key);
+    auto at_client = *tls.client->NewSession(host), at_server = *tls.server->NewSession("");
+    CountKeyUpdates(at_client->ssl.get(), key_updates_at_client);
+    CountKeyUpdates(at_server->ssl.get(), key_updates_at_server);
+    client = std::make_unique<TlsStream>(pair.ours.get(), std::move(at_client), pool, records_per_key);
+    server = std::make_unique<TlsStream>(pair.raw.get(), std::move(at_server), pool, records_per_key);
+  }
+  // Those that come in.
+  static void CountKeyUpdates(SSL* ssl, int& count) {
+    SSL_set_msg_callback(ssl, [](int sent, int, int type, const void* message, size_t size, SSL*, void* counter) {
+      const bool update = type == SSL3_RT_HANDSHAKE && size != 0 &&
+                          *static_cast<const unsigned char*>(message) == SSL3_MT_KEY_UPDATE;
+      if (update && sent == 0) ++*static_cast<int*>(counter);
+    });
+    SSL_set_msg_callback_arg(ssl, &count);
   }
   void Open() {
     Opening at_client = Opening::kBlocked, at_server = Opening::kBlocked;
@@ -97,6 +109,7 @@ class TlsStreamTest : public testing::Test {
 
   std::shared_ptr<StagingPool> pool = std::make_shared<StagingPool>();
   TcpPair pair;
+  int key_updates_at_client = 0, key_updates_at_server = 0;
   std::unique_ptr<TlsStream> client, server;
   Opening opened_client = Opening::kBlocked, opened_server = Opening::kBlocked;
 };
@@ -139,6 +152,16 @@ TEST_F(TlsStreamTest, ManyRecordsGoOnUnderAnotherKey) {
   std::string text = RandomText(1 << 20, 4);
   EXPECT_TRUE(Carry(*client, *server, {Part(text)}, 50'000) == text);
   EXPECT_TRUE(Carry(*server, *client, {Part(text)}, 50'000) == text);
+  // 64 records each way, and a key for three of them.
+  EXPECT_GE(key_updates_at_server, 20);
+  EXPECT_GE(key_updates_at_client, 20);
+}
+
+TEST_F(TlsStreamTest, AFewRecordsGoUnderOneKey) {
+  ASSERT_NO_FATAL_FAILURE(BeginAndOpen(TlsWithKey()));
+  std::string text = RandomText(1 << 20, 4);
+  EXPECT_TRUE(Carry(*client, *server, {Part(text)}, 50'000) == text);
+  EXPECT_EQ(key_updates_at_server, 0);
 }
 
 TEST_F(TlsStreamTest, ADiscardedStretchIsGoneAndWhatFollowsIsThere) {
