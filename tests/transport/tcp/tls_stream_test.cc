@@ -152,9 +152,9 @@ TEST_F(TlsStreamTest, ManyRecordsGoOnUnderAnotherKey) {
   std::string text = RandomText(1 << 20, 4);
   EXPECT_TRUE(Carry(*client, *server, {Part(text)}, 50'000) == text);
   EXPECT_TRUE(Carry(*server, *client, {Part(text)}, 50'000) == text);
-  // 64 records each way, and a key for three of them.
-  EXPECT_GE(key_updates_at_server, 20);
-  EXPECT_GE(key_updates_at_client, 20);
+  // 64 records each way, and a key for three of them, or for four where one had to wait for the socket.
+  EXPECT_GE(key_updates_at_server, 15);
+  EXPECT_GE(key_updates_at_client, 15);
 }
 
 TEST_F(TlsStreamTest, AFewRecordsGoUnderOneKey) {
