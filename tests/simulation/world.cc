@@ -19,9 +19,10 @@ UniqueFd CopyOf(const UniqueFd& file) {
   return copy;
 }
 
+// Room for all sessions of a run: a client may be kept out while many begin and end.
 std::unique_ptr<server::RecallLog> OpenLog(const UniqueFd& file) {
   auto log = server::RecallLog::Over(UniqueFd(dup(file.get())),
-                                     {.boot = {1, 1}, .record_count = 128, .session_count = 16});
+                                     {.boot = {1, 1}, .record_count = 400, .session_count = 200});
   CHECK(log.ok());
   return std::move(*log);
 }
