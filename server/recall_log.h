@@ -115,7 +115,8 @@ class RecallLog {
   // Of former processes: those that are known to be done.
   std::vector<const RecallRecord*> Done() const;
 
-  // All calls are over, and all that they did will be on the disk.
+  // All calls are over: what is known of them is as true as any answer, also after a restart of the host.
+  // Waits for the disk.
   void EndInOrder();
 
  private:
