@@ -38,24 +38,21 @@ bool Call::Address(const wire::FileHandle& handle, bool changes) {
   return MayUse(*attachment_, changes);
 }
 
-Errno Call::AddressAgain(const wire::FileHandle& handle) {
+Errno Call::AddressAgain(const wire::FileHandle& handle, bool changes) {
   uint32_t export_id;
   if (ExportIdOf(handle, export_id)) attachment_ = session().FindAttachment(export_id);
-  const bool usable =
-      attachment_ != nullptr && !attachment_->revoked.load(std::memory_order_relaxed);
-  return usable ? kOk : Errno(ESTALE);
+  return attachment_ != nullptr ? UseError(*attachment_, changes) : Errno(ESTALE);
+}
+
+Errno Call::UseError(const Attachment& attachment, bool changes) {
+  if (attachment.revoked.load(std::memory_order_relaxed)) return Errno(ESTALE);
+  return changes && attachment.read_only ? Errno(EROFS) : kOk;
 }
 
 bool Call::MayUse(const Attachment& attachment, bool changes) {
-  if (attachment.revoked.load(std::memory_order_relaxed)) {
-    Fail(Errno(ESTALE));
-    return false;
-  }
-  if (changes && attachment.read_only) {
-    Fail(Errno(EROFS));
-    return false;
-  }
-  return true;
+  const Errno error = UseError(attachment, changes);
+  if (!error.ok()) Fail(error);
+  return error.ok();
 }
 
 bool Call::Address(wire::OpenId id, bool changes) {

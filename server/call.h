@@ -78,8 +78,9 @@ class Call final : public WorkItem {
   // read-only export, ESTALE for one that is gone, or the connection closed for a handle that this
   // session has no right to.
   bool Address(const wire::FileHandle& handle, bool changes);
-  // The same for an object that an earlier session had; nothing is finished. ESTALE: its export is not attached.
-  Errno AddressAgain(const wire::FileHandle& handle);
+  // The same for an object that an earlier session had; nothing is finished. ESTALE, too, when its export is not
+  // attached.
+  Errno AddressAgain(const wire::FileHandle& handle, bool changes);
   // Finds an open file. When false, the call has been finished with EBADF, ESTALE or EROFS.
   bool Address(wire::OpenId id, bool changes);
   // The same for a second file of the call.
@@ -175,6 +176,7 @@ class Call final : public WorkItem {
   static void RunOnWorker(WorkItem& item);
   bool MustKeepReply() const;
   void WorkOnRecord();
+  static Errno UseError(const Attachment& attachment, bool changes);
   bool MayUse(const Attachment& attachment, bool changes);
   void Reset();
 

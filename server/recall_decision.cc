@@ -237,9 +237,9 @@ State Decide(const Doubt& doubt, Claims& claims) {
 }
 
 // What those that did end have made is theirs.
-Claims ClaimsOf(const RecallLog& log) {
+Claims ClaimsOf(RecallLog& log) {
   Claims claims;
-  for (const RecallRecord* done : log.Done()) {
+  for (const RecallRecord* done : log.RecordsIn(RecallRecord::kDone)) {
     const auto opcode = static_cast<Opcode>(done->opcode);
     const bool makes = opcode == Opcode::kMkNod || opcode == Opcode::kMkDir ||
                        opcode == Opcode::kSymLink || opcode == Opcode::kCreate;
@@ -264,7 +264,7 @@ bool ExportOf(const RecallRecord& record, uint32_t& export_id) {
 
 void DecideCallsInDoubt(RecallLog& log, const StoreOf& store_of) {
   Claims claims = ClaimsOf(log);
-  for (RecallRecord* record : log.InDoubt()) {
+  for (RecallRecord* record : log.RecordsIn(RecallRecord::kBegun)) {
     State state = RecallRecord::kUndecided;
     uint32_t export_id;
     if (record->body_size <= record->arguments.size() &&

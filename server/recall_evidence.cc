@@ -53,25 +53,27 @@ void NoteSize(Call& call, RecallRecord& record) {
   record.evidence |= kSizeKnown;
 }
 
-// Both ends of what is to be appended, behind the request.
+// `size` bytes of the pieces, from `offset` on.
+void CopyOut(absl::Span<const iovec> pieces, size_t offset, size_t size, std::byte* to) {
+  for (const iovec& piece : pieces) {
+    const size_t begin = std::min(offset, piece.iov_len);
+    const size_t count = std::min(size, piece.iov_len - begin);
+    std::memcpy(to, static_cast<const std::byte*>(piece.iov_base) + begin, count);
+    offset -= begin;
+    size -= count;
+    to += count;
+  }
+}
+
+// What is to be appended, or both ends of it, behind the request.
 void NoteSample(Call& call, RecallRecord& record) {
   size_t total = 0;
   for (const iovec& piece : call.pieces()) total += piece.iov_len;
   std::byte* to = record.arguments.data() + record.body_size;
-  size_t at = 0;
-  for (const iovec& piece : call.pieces()) {
-    const auto* bytes = static_cast<const std::byte*>(piece.iov_base);
-    for (size_t i = 0; i < piece.iov_len; ++i, ++at) {
-      if (total > 2 * kRecallSampleBytes && at >= kRecallSampleBytes && at < total - kRecallSampleBytes) {
-        const size_t skip = std::min(piece.iov_len - i, total - kRecallSampleBytes - at);
-        i += skip - 1;
-        at += skip - 1;
-        continue;
-      }
-      *to++ = bytes[i];
-    }
-  }
-  record.text_size = static_cast<uint16_t>(to - (record.arguments.data() + record.body_size));
+  record.text_size = static_cast<uint16_t>(std::min(total, 2 * kRecallSampleBytes));
+  if (total <= 2 * kRecallSampleBytes) return CopyOut(call.pieces(), 0, total, to);
+  CopyOut(call.pieces(), 0, kRecallSampleBytes, to);
+  CopyOut(call.pieces(), total - kRecallSampleBytes, kRecallSampleBytes, to + kRecallSampleBytes);
 }
 
 void NoteRequest(const Call& call, RecallRecord& record) {

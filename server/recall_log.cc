@@ -231,30 +231,15 @@ RecallLog::Answer RecallLog::Find(const Question& question) const {
   return answer;
 }
 
-std::vector<RecallRecord*> RecallLog::InDoubt() {
+std::vector<RecallRecord*> RecallLog::RecordsIn(RecallRecord::State state) {
   absl::MutexLock lock(&mutex_);
-  std::vector<RecallRecord*> begun;
+  std::vector<RecallRecord*> found;
   for (const auto& [session, known] : sessions_) {
     for (const auto& [place, index] : known.records) {
-      if (record(index).state.load(std::memory_order_acquire) == RecallRecord::kBegun) {
-        begun.push_back(&record(index));
-      }
+      if (record(index).state.load(std::memory_order_acquire) == state) found.push_back(&record(index));
     }
   }
-  return begun;
-}
-
-std::vector<const RecallRecord*> RecallLog::Done() const {
-  absl::MutexLock lock(&mutex_);
-  std::vector<const RecallRecord*> done;
-  for (const auto& [session, known] : sessions_) {
-    for (const auto& [place, index] : known.records) {
-      if (record(index).state.load(std::memory_order_acquire) == RecallRecord::kDone) {
-        done.push_back(&record(index));
-      }
-    }
-  }
-  return done;
+  return found;
 }
 
 void RecallLog::EndInOrder() {

@@ -110,10 +110,8 @@ class RecallLog {
   };
   Answer Find(const Question& question) const;
 
-  // Of former processes: all that begun and did not end. Before the first session of this one.
-  std::vector<RecallRecord*> InDoubt();
-  // Of former processes: those that are known to be done.
-  std::vector<const RecallRecord*> Done() const;
+  // Of former processes, as long as this one has no session.
+  std::vector<RecallRecord*> RecordsIn(RecallRecord::State state);
 
   // All calls are over: what is known of them is as true as any answer, also after a restart of the host.
   // Waits for the disk.

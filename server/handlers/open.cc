@@ -66,6 +66,7 @@ Result<Store::Opened> OpenAgain(Call& call, const Identity& identity,
 
 Errno OpenCreatedAgain(Call& call, const wire::CreateRequest& request,
                        const wire::FileHandle& handle) {
+  if (Errno error = call.AddressAgain(handle, Changes(request.flags)); !error.ok()) return error;
   OpenTable& opens = call.session().opens();
   switch (opens.Reserve(request.open_id)) {
     case OpenTable::Reserved::kOk:

@@ -18,7 +18,6 @@ Errno TakeOverCreated(Call& call, const RecallLog::Answer& found) {
   wire::Decoder arguments(
       absl::MakeConstSpan(reinterpret_cast<const std::byte*>(found.request.data()), found.request.size()));
   if (!reply.Code(body) || !request.Code(arguments)) return Errno(ESTALE);
-  if (Errno error = call.AddressAgain(reply.handle); !error.ok()) return error;
   return OpenCreatedAgain(call, request, reply.handle);
 }
 

@@ -81,10 +81,10 @@ TEST_F(RecallLogTest, OfACallThatWasBegunItSaysNothingUntilItIsDecided) {
   Begin(kFirst, 3, 9);
   Restart();
   EXPECT_EQ(Find(kFirst, 3, 9).fate, Fate::kUnknown);
-  ASSERT_EQ(log_->InDoubt().size(), 1u);
-  log_->InDoubt()[0]->state = RecallRecord::kUndecided;
+  ASSERT_EQ(log_->RecordsIn(RecallRecord::kBegun).size(), 1u);
+  log_->RecordsIn(RecallRecord::kBegun)[0]->state = RecallRecord::kUndecided;
   EXPECT_EQ(Find(kFirst, 3, 9).fate, Fate::kUnknown);
-  EXPECT_TRUE(log_->InDoubt().empty());
+  EXPECT_TRUE(log_->RecordsIn(RecallRecord::kBegun).empty());
 }
 
 TEST_F(RecallLogTest, ASessionThatGoesOnIsNotAskedAfter) {
@@ -136,7 +136,7 @@ TEST_F(RecallLogTest, AFileOfAnotherKindIsMadeAnew) {
   const std::string garbage(100000, '\xff');
   ASSERT_EQ(pwrite(file_.get(), garbage.data(), garbage.size(), 0), 100000);
   Restart();
-  EXPECT_TRUE(log_->InDoubt().empty());
+  EXPECT_TRUE(log_->RecordsIn(RecallRecord::kBegun).empty());
   ASSERT_TRUE(log_->AddSession(kFirst, ""));
   EXPECT_NE(log_->RecordOf(kFirst, 0, 3), nullptr);
 }

@@ -107,6 +107,16 @@ TEST_F(RecallTest, AFileThatWasCreatedAndIsGoneIsStale) {
             static_cast<uint32_t>(ESTALE));
 }
 
+TEST_F(RecallTest, AFileThatWasCreatedIsNotOpenForWritingWhereTheExportIsReadOnlyNow) {
+  const wire::CreateRequest create{{}, root_, "new", 9, O_RDWR | O_CREAT | O_EXCL, 0600};
+  ASSERT_EQ(client_->Ask(create, {}, 3).status(), kOk);
+  exports_.read_only = true;
+  RestartServer();
+  EXPECT_EQ(Recall(wire::Opcode::kCreate, 3, 1).Decode<wire::RecallReply>().status,
+            static_cast<uint32_t>(EROFS));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{9, 0, 1}, {.inline_payload = "x"}).status(), Errno(EBADF));
+}
+
 TEST_F(RecallTest, AnAppendIsRecalledAndAnotherWriteIsNot) {
   store_->Put("f", "content");
   const wire::FileHandle file = client_->Lookup(root_, "f");
