@@ -51,7 +51,7 @@ void HandleCodec::Sign(const uint8_t* bytes, size_t size, uint8_t* mac) const {
         EVP_MAC_final(context, mac, &written, kMacBytes) == 1 && written == kMacBytes);
 }
 
-wire::FileHandle HandleCodec::Encode(const HandleParts& parts) const {
+wire::FileHandle HandleCodec::Name(const HandleParts& parts) const {
   CHECK(parts.object.size() <= kMaxObjectBytes);
   const Fixed fixed{export_id_, kVersion, static_cast<uint8_t>(parts.kind),
                     static_cast<uint16_t>(parts.object.size()), parts.file_system};
@@ -60,9 +60,15 @@ wire::FileHandle HandleCodec::Encode(const HandleParts& parts) const {
   std::memcpy(bytes, &fixed, sizeof fixed);
   if (!parts.object.empty())
     std::memcpy(bytes + sizeof fixed, parts.object.data(), parts.object.size());
-  const size_t signed_size = sizeof fixed + parts.object.size();
-  Sign(bytes, signed_size, bytes + signed_size);
-  handle.size_bytes = static_cast<uint16_t>(signed_size + kMacBytes);
+  handle.size_bytes = static_cast<uint16_t>(sizeof fixed + parts.object.size());
+  return handle;
+}
+
+wire::FileHandle HandleCodec::Encode(const HandleParts& parts) const {
+  wire::FileHandle handle = Name(parts);
+  uint8_t* bytes = handle.bytes.data();
+  Sign(bytes, handle.size_bytes, bytes + handle.size_bytes);
+  handle.size_bytes += kMacBytes;
   return handle;
 }
 

@@ -255,7 +255,7 @@ Result<wire::FileHandle> PosixObjects::Identify(int parent, const char* name) co
   if (!table_) {
     auto handle = NameToHandle(parent, name, 0);
     if (!handle.ok()) return handle.error();
-    return codec_.Encode({HandleKind::kFile, file_system, handle->object()});
+    return codec_.Name({HandleKind::kFile, file_system, handle->object()});
   }
   struct statx status;
   if (statx(parent, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) != 0) {
@@ -264,7 +264,7 @@ Result<wire::FileHandle> PosixObjects::Identify(int parent, const char* name) co
   const TableName named{DeviceOf(status), status.stx_ino,
                         static_cast<uint64_t>(status.stx_btime.tv_sec) * 1'000'000'000 +
                             status.stx_btime.tv_nsec};
-  return codec_.Encode({HandleKind::kTable, file_system, named.object()});
+  return codec_.Name({HandleKind::kTable, file_system, named.object()});
 }
 
 PosixObjects::Departure::Departure(PosixObjects& objects, int parent, const char* name)
@@ -277,8 +277,9 @@ PosixObjects::Departure::Departure(PosixObjects& objects, int parent, const char
   }
   auto handle = NameToHandle(parent, name, 0);
   if (!handle.ok()) return;
-  key_ = KeyOf(objects.codec_.Encode(
-      {HandleKind::kFile, objects.mounts_->root().file_system, handle->object()}));
+  key_ = objects.codec_
+             .Name({HandleKind::kFile, objects.mounts_->root().file_system, handle->object()})
+             .view();
 }
 
 void PosixObjects::Departure::Done() {

@@ -78,8 +78,8 @@ class Store {
   virtual Result<StoreEntry> Attach(const Identity&, std::string_view path) = 0;
 
   virtual Result<StoreEntry> Lookup(const Identity&, const wire::FileHandle& parent, std::string_view name) = 0;
-  // What `name` stands for, without looking at it closer: a handle that no other object ever has, to be
-  // compared. ENOENT: nothing.
+  // What `name` stands for, without looking at it closer: a name that no other object ever has, to be
+  // compared with other answers of this. ENOENT: nothing.
   virtual Result<wire::FileHandle> Identify(const Identity&, const wire::FileHandle& parent,
                                             std::string_view name) = 0;
   virtual void Forget(const wire::FileHandle&) = 0;

@@ -132,7 +132,6 @@ void CallChannel::TakeFate(CallId id, Answer answer) {
     } else if (reply.fate == wire::RecallFate::kNeverBegun) {
       never_begun_.push_back(call);
     } else {
-      AddAsOnlyWriter(counters_.recalled);
       answer.error = Errno(static_cast<int>(reply.status));
       answer.recalled = true;
       answer.exposed = call->payload.exposed;

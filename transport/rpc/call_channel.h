@@ -61,7 +61,7 @@ class CallChannel final : public ConnectionHandler {
   static constexpr Nanoseconds kRetirePause = kSecond;
 
   struct Counters {
-    std::atomic<uint64_t> calls{0}, answers{0}, repeated{0}, recalled{0}, failed_by_loss{0}, losses{0};
+    std::atomic<uint64_t> calls{0}, answers{0}, repeated{0}, failed_by_loss{0}, losses{0};
     std::atomic<uint32_t> in_flight{0}, waiting{0}, credits{0};
   };
   // ConnectionCounters summed over all connections that the channel has had.
