@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "server/call.h"
 #include "server/operation.h"
-#include "server/recall_evidence.h"
+#include "server/recall_log.h"
 #include "server/server_context.h"
 #include "server/session_end.h"
 #include "server/shard.h"
@@ -39,8 +39,9 @@ void Channel::OnMessage(Connection&, ReceivedMessage message) {
 }
 
 void Channel::Serve(Call& call) {
-  if (IsRecalled(call)) call.MakeRecallable();
-  call.operation().serve(call);
+  const Operation& operation = call.operation();
+  if (operation.recalled != nullptr && operation.recalled(call)) call.MakeRecallable();
+  operation.serve(call);
 }
 
 namespace {
@@ -225,9 +226,8 @@ RecallRecord* Channel::RecordOf(uint32_t number) {
   Slot* slot = FindSlot(number);
   if (log == nullptr || slot == nullptr || slot == &set_up_slot_) return nullptr;
   if (slot->record == nullptr) {
-    const SessionId& id = session_->id();
-    slot->record = log->RecordOf({id.words[0], id.words[1]}, number_in_session_,
-                                 static_cast<uint16_t>(number));
+    slot->record =
+        log->RecordOf(session_->id(), number_in_session_, static_cast<uint16_t>(number));
   }
   return slot->record;
 }

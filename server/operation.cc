@@ -1,5 +1,9 @@
 #include "server/operation.h"
 
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/xattr.h>
+
 #include <array>
 
 #include "server/handlers/handlers.h"
@@ -175,6 +179,27 @@ Operation Once(Call::Step serve) {
   return row;
 }
 
+// One that a client asks after in a new session, if `kIs` says so.
+bool Always(const Call&) { return true; }
+template <typename Request, bool (*kIs)(const Call&) = &Always,
+          const char* (*kFindFault)(const Call&) = &Nothing<Request>>
+Operation Recalled(Call::Step serve) {
+  Operation row = Once<Request, kFindFault>(serve);
+  row.recalled = kIs;
+  return row;
+}
+
+bool IsExclusive(const Call& call) {
+  return (call.request<wire::CreateRequest>().flags & O_EXCL) != 0;
+}
+bool MovesBytes(const Call& call) {
+  const uint32_t mode = call.request<wire::FallocateRequest>().mode;
+  return (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
+}
+bool MustBeNew(const Call& call) {
+  return (call.request<wire::SetXattrRequest>().flags & XATTR_CREATE) != 0;
+}
+
 constexpr size_t kOpcodeCount = 71;  // the largest number and one
 
 std::array<Operation, kOpcodeCount> MakeTable() {
@@ -193,31 +218,31 @@ std::array<Operation, kOpcodeCount> MakeTable() {
            Row<wire::GetAttrRequest>(ServeGetAttr),
            Once<wire::SetAttrRequest>(ServeSetAttr),
            Row<wire::ReadLinkRequest>(ServeReadLink),
-           Once<wire::MkNodRequest>(ServeMkNod),
-           Once<wire::MkDirRequest>(ServeMkDir),
-           Once<wire::UnlinkRequest>(ServeUnlink),
-           Once<wire::RmDirRequest>(ServeRmDir),
-           Once<wire::SymLinkRequest, InlineText<wire::SymLinkRequest>>(ServeSymLink),
-           Once<wire::RenameRequest>(ServeRename),
-           Once<wire::LinkRequest>(ServeLink),
+           Recalled<wire::MkNodRequest>(ServeMkNod),
+           Recalled<wire::MkDirRequest>(ServeMkDir),
+           Recalled<wire::UnlinkRequest>(ServeUnlink),
+           Recalled<wire::RmDirRequest>(ServeRmDir),
+           Recalled<wire::SymLinkRequest, Always, InlineText<wire::SymLinkRequest>>(ServeSymLink),
+           Recalled<wire::RenameRequest>(ServeRename),
+           Recalled<wire::LinkRequest>(ServeLink),
            Row<wire::AccessRequest>(ServeAccess),
            Row<wire::StatFsRequest>(ServeStatFs),
            Once<wire::OpenRequest, FindOpenFault<wire::OpenRequest>>(ServeOpen),
-           Once<wire::CreateRequest, FindOpenFault<wire::CreateRequest>>(ServeCreate),
+           Recalled<wire::CreateRequest, IsExclusive, FindOpenFault<wire::CreateRequest>>(ServeCreate),
            Once<wire::TmpFileRequest, FindOpenFault<wire::TmpFileRequest>>(ServeTmpFile),
            Once<wire::ReleaseRequest>(ServeRelease),
            Row<wire::ReadRequest, FindReadFault>(ServeRead),
            Row<wire::WriteRequest, FindWriteFault>(ServeWrite),
            Row<wire::FsyncRequest>(ServeFsync),
-           Once<wire::FallocateRequest>(ServeFallocate),
+           Recalled<wire::FallocateRequest, MovesBytes>(ServeFallocate),
            Row<wire::SeekRequest>(ServeSeek),
            Once<wire::CopyFileRangeRequest>(ServeCopyFileRange),
            Row<wire::ReadDirRequest, FindReadDirFault>(ServeReadDir),
            Row<wire::SyncFsRequest>(ServeSyncFs),
            Row<wire::GetXattrRequest, FindGetXattrFault>(ServeGetXattr),
-           Once<wire::SetXattrRequest, FindSetXattrFault>(ServeSetXattr),
+           Recalled<wire::SetXattrRequest, MustBeNew, FindSetXattrFault>(ServeSetXattr),
            Row<wire::ListXattrRequest, FindListXattrFault>(ServeListXattr),
-           Once<wire::RemoveXattrRequest, FindRemoveXattrFault>(ServeRemoveXattr),
+           Recalled<wire::RemoveXattrRequest, Always, FindRemoveXattrFault>(ServeRemoveXattr),
            Row<wire::GetLockRequest, FindLockFault<wire::GetLockRequest>>(ServeGetLock),
            Once<wire::SetLockRequest, FindLockFault<wire::SetLockRequest>>(ServeSetLock),
            Row<wire::CancelRequest>(ServeCancel),

@@ -1,15 +1,10 @@
 #include "server/recall_evidence.h"
 
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <sys/xattr.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string_view>
-
-#include "server/operation.h"
 
 namespace rdmafs::server {
 namespace {
@@ -125,29 +120,6 @@ void NoteEvidence(Call& call, RecallRecord& record) {
 }
 
 }  // namespace
-
-bool IsRecalled(const Call& call) {
-  switch (call.operation().opcode) {
-    case Opcode::kMkNod:
-    case Opcode::kMkDir:
-    case Opcode::kUnlink:
-    case Opcode::kRmDir:
-    case Opcode::kSymLink:
-    case Opcode::kRename:
-    case Opcode::kLink:
-    case Opcode::kRemoveXattr:
-      return true;
-    case Opcode::kCreate:
-      return (call.request<wire::CreateRequest>().flags & O_EXCL) != 0;
-    case Opcode::kFallocate:
-      return (call.request<wire::FallocateRequest>().mode &
-              (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
-    case Opcode::kSetXattr:
-      return (call.request<wire::SetXattrRequest>().flags & XATTR_CREATE) != 0;
-    default:
-      return false;
-  }
-}
 
 void NoteBegin(Call& call, RecallRecord& record) {
   // The call before it in this slot is over and its answer has arrived.

@@ -16,10 +16,6 @@ enum RecallEvidence : uint16_t {
 // Of what is appended, all is noted, or so much of both ends.
 inline constexpr size_t kRecallSampleBytes = 512;
 
-// Whether a client asks for a call of this kind after a restart. (Of WRITE for appends: see
-// Call::WaitForAppend.)
-bool IsRecalled(const Call& call);
-
 // Before the call is done: its request, and what it will change. Worker thread.
 void NoteBegin(Call& call, RecallRecord& record);
 // After it: its answer.

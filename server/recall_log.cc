@@ -17,7 +17,7 @@
 namespace rdmafs::server {
 namespace {
 
-constexpr uint64_t kMagic = 0x316c6c6163657272;  // "rrecall1"
+constexpr uint64_t kMagic = 0x326c6c6163657272;  // "rrecall2"
 constexpr int kLockPauseMs = 20;
 
 }  // namespace
@@ -28,7 +28,15 @@ struct RecallLog::Header {
   uint32_t record_count, session_count;
   uint64_t boot[2];
   uint64_t begun_count;  // sessions so far
+  uint32_t used_count;   // records that were ever somebody's: the first ones
   uint32_t ended_in_order;
+
+  bool CountsFor(const Options& options) const {
+    const bool same_shape = magic == kMagic && record_count == options.record_count &&
+                            session_count == options.session_count && used_count <= record_count;
+    const bool same_boot = boot[0] == options.boot[0] && boot[1] == options.boot[1];
+    return same_shape && (same_boot || ended_in_order != 0);
+  }
 };
 struct RecallLog::SessionRow {
   uint64_t session[2];  // both 0: the row is free
@@ -63,9 +71,11 @@ absl::StatusOr<std::unique_ptr<RecallLog>> RecallLog::Over(UniqueFd file, const 
                       options.record_count * sizeof(RecallRecord);
   struct stat status;
   if (fstat(file.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
-  if (static_cast<size_t>(status.st_size) != size && ftruncate(file.get(), 0) != 0) {
-    return absl::ErrnoToStatus(errno, "ftruncate");
-  }
+  Header header{};
+  const bool counts = static_cast<size_t>(status.st_size) == size &&
+                      pread(file.get(), &header, sizeof header, 0) == sizeof header &&
+                      header.CountsFor(options);
+  if (!counts && ftruncate(file.get(), 0) != 0) return absl::ErrnoToStatus(errno, "ftruncate");
   // All of it now: a full disk would be met as SIGBUS later.
   if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(size)); error != 0) {
     return absl::ErrnoToStatus(error, "no room for the log of calls");
@@ -78,10 +88,12 @@ absl::StatusOr<std::unique_ptr<RecallLog>> RecallLog::Over(UniqueFd file, const 
 
 RecallLog::RecallLog(UniqueFd file, std::byte* memory, size_t size, const Options& options)
     : file_(std::move(file)), memory_(memory), size_(size), options_(options) {
-  TakeOver(options.boot);
+  TakeOver();
 }
 
 RecallLog::~RecallLog() { munmap(memory_, size_); }
+
+RecallLog::Header& RecallLog::header() const { return *reinterpret_cast<Header*>(memory_); }
 
 RecallRecord& RecallLog::record(uint32_t index) const {
   auto* first = memory_ + Header::kBytes + options_.session_count * sizeof(SessionRow);
@@ -92,26 +104,20 @@ RecallLog::SessionRow& RecallLog::row(uint32_t index) const {
   return reinterpret_cast<SessionRow*>(memory_ + Header::kBytes)[index];
 }
 
-void RecallLog::TakeOver(const std::array<uint64_t, 2>& boot) {
-  auto& header = *reinterpret_cast<Header*>(memory_);
-  const bool same_shape = header.magic == kMagic && header.record_count == options_.record_count &&
-                          header.session_count == options_.session_count;
-  const bool same_boot = header.boot[0] == boot[0] && header.boot[1] == boot[1];
-  if (!same_shape || (!same_boot && header.ended_in_order == 0)) {
-    std::memset(memory_, 0, size_);
-  }
+void RecallLog::TakeOver() {
+  Header& header = this->header();
   header.magic = kMagic;
   header.record_count = options_.record_count;
   header.session_count = options_.session_count;
-  header.boot[0] = boot[0];
-  header.boot[1] = boot[1];
+  header.boot[0] = options_.boot[0];
+  header.boot[1] = options_.boot[1];
   header.ended_in_order = 0;
 
   absl::MutexLock lock(&mutex_);
-  std::vector<std::pair<uint64_t, SessionWords>> order;
+  std::vector<std::pair<uint64_t, SessionId>> order;
   for (uint32_t i = options_.session_count; i-- > 0;) {
-    const SessionWords session{row(i).session[0], row(i).session[1]};
-    if (session == SessionWords{} || row(i).key_size > wire::kMaxKeyNameBytes) {
+    const SessionId session{{row(i).session[0], row(i).session[1]}};
+    if (session.none() || row(i).key_size > wire::kMaxKeyNameBytes) {
       free_rows_.push_back(i);
       continue;
     }
@@ -120,9 +126,11 @@ void RecallLog::TakeOver(const std::array<uint64_t, 2>& boot) {
   }
   std::sort(order.begin(), order.end());
   for (const auto& [number, session] : order) over_.push_back(session);
-  for (uint32_t i = options_.record_count; i-- > 0;) {
+  // Those beyond have nothing to say, and stay out of memory.
+  for (uint32_t i = options_.record_count; i-- > header.used_count;) free_records_.push_back(i);
+  for (uint32_t i = header.used_count; i-- > 0;) {
     const RecallRecord& kept = record(i);
-    auto found = sessions_.find(SessionWords{kept.session[0], kept.session[1]});
+    auto found = sessions_.find(SessionId{{kept.session[0], kept.session[1]}});
     if (found == sessions_.end()) {
       free_records_.push_back(i);
     } else {
@@ -131,25 +139,25 @@ void RecallLog::TakeOver(const std::array<uint64_t, 2>& boot) {
   }
 }
 
-bool RecallLog::AddSession(const SessionWords& session, std::string_view key) {
+bool RecallLog::AddSession(const SessionId& session, std::string_view key) {
   absl::MutexLock lock(&mutex_);
   if (key.size() > wire::kMaxKeyNameBytes || sessions_.contains(session)) return false;
   if (free_rows_.empty() && !ForgetOldest()) return false;
   const uint32_t index = free_rows_.back();
   free_rows_.pop_back();
   SessionRow& made = row(index);
-  made.number = ++reinterpret_cast<Header*>(memory_)->begun_count;
+  made.number = ++header().begun_count;
   made.incomplete = 0;
   made.key_size = static_cast<uint32_t>(key.size());
   std::copy(key.begin(), key.end(), made.key);
   std::atomic_signal_fence(std::memory_order_release);
-  made.session[0] = session[0];
-  made.session[1] = session[1];
+  made.session[0] = session.words[0];
+  made.session[1] = session.words[1];
   sessions_.emplace(session, Known{index, false, {}});
   return true;
 }
 
-void RecallLog::EndSession(const SessionWords& session) {
+void RecallLog::EndSession(const SessionId& session) {
   absl::MutexLock lock(&mutex_);
   auto found = sessions_.find(session);
   if (found == sessions_.end() || std::exchange(found->second.over, true)) return;
@@ -173,7 +181,7 @@ bool RecallLog::ForgetOldest() {
   return true;
 }
 
-RecallRecord* RecallLog::RecordOf(const SessionWords& session, uint16_t channel, uint16_t slot) {
+RecallRecord* RecallLog::RecordOf(const SessionId& session, uint16_t channel, uint16_t slot) {
   absl::MutexLock lock(&mutex_);
   auto found = sessions_.find(session);
   if (found == sessions_.end()) return nullptr;
@@ -187,14 +195,15 @@ RecallRecord* RecallLog::RecordOf(const SessionWords& session, uint16_t channel,
   }
   const uint32_t index = free_records_.back();
   free_records_.pop_back();
+  header().used_count = std::max(header().used_count, index + 1);
   RecallRecord& made = record(index);
   made.state.store(RecallRecord::kIdle, std::memory_order_relaxed);
   made.sequence = 0;
   made.channel = channel;
   made.slot = slot;
   std::atomic_signal_fence(std::memory_order_release);
-  made.session[0] = session[0];
-  made.session[1] = session[1];
+  made.session[0] = session.words[0];
+  made.session[1] = session.words[1];
   found->second.records.emplace(Place{channel, slot}, index);
   return &made;
 }
@@ -243,7 +252,7 @@ std::vector<RecallRecord*> RecallLog::RecordsIn(RecallRecord::State state) {
 }
 
 void RecallLog::EndInOrder() {
-  reinterpret_cast<Header*>(memory_)->ended_in_order = 1;
+  header().ended_in_order = 1;
   // What cannot be synced is a log that says nothing.
   (void)msync(memory_, size_, MS_SYNC);
 }

@@ -14,18 +14,14 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "server/slot_memory.h"
+#include "server/session.h"
 #include "transport/base/unique_fd.h"
 #include "transport/wire/messages.h"
 
 namespace rdmafs::server {
-
-// A session's id, as it stands on the wire.
-using SessionWords = std::array<uint64_t, 2>;
 
 // The last such call of one slot, in memory that outlives the process. Written by whoever has the
 // call; `state` last of all, so that a process that dies at any instruction leaves what is true.
@@ -84,15 +80,15 @@ class RecallLog {
 
   // False: there is no room, and nothing will be known of its calls. `key`: the name of the key that
   // it was begun with, or "".
-  bool AddSession(const SessionWords& session, std::string_view key);
+  bool AddSession(const SessionId& session, std::string_view key);
   // It is over. What is known of its calls stays until the room is needed.
-  void EndSession(const SessionWords& session);
+  void EndSession(const SessionId& session);
 
   // For the calls of one slot of a session that goes on; stays the slot's. nullptr: there is no room.
-  RecallRecord* RecordOf(const SessionWords& session, uint16_t channel, uint16_t slot);
+  RecallRecord* RecordOf(const SessionId& session, uint16_t channel, uint16_t slot);
 
   struct Question {
-    SessionWords session;
+    SessionId session;
     std::string_view key;
     uint16_t channel, slot;
     uint32_t sequence;
@@ -129,7 +125,8 @@ class RecallLog {
 
   RecallLog(UniqueFd file, std::byte* memory, size_t size, const Options& options);
   static absl::StatusOr<UniqueFd> OpenFile(const std::string& path, int patience_ms);
-  void TakeOver(const std::array<uint64_t, 2>& boot);
+  void TakeOver();
+  Header& header() const;
   RecallRecord& record(uint32_t index) const;
   SessionRow& row(uint32_t index) const;
   // Forgets the session that was over first. False: there is none.
@@ -141,8 +138,8 @@ class RecallLog {
   const Options options_;
 
   mutable absl::Mutex mutex_;
-  absl::flat_hash_map<SessionWords, Known> sessions_ ABSL_GUARDED_BY(mutex_);
-  std::deque<SessionWords> over_ ABSL_GUARDED_BY(mutex_);  // the first one first
+  std::map<SessionId, Known> sessions_ ABSL_GUARDED_BY(mutex_);
+  std::deque<SessionId> over_ ABSL_GUARDED_BY(mutex_);  // the first one first
   std::vector<uint32_t> free_records_ ABSL_GUARDED_BY(mutex_);
   std::vector<uint32_t> free_rows_ ABSL_GUARDED_BY(mutex_);
 };

@@ -18,9 +18,7 @@ void EndSession(const ServerContext& context, const std::shared_ptr<Session>& se
   auto item = std::make_unique<CloseFiles>();
   item->files = session->opens().Close();
   session->WhenOver([&context, session] {
-    if (context.recall_log != nullptr) {
-      context.recall_log->EndSession({session->id().words[0], session->id().words[1]});
-    }
+    if (context.recall_log != nullptr) context.recall_log->EndSession(session->id());
     context.sessions.Erase(*session);
   });
   if (item->files.empty()) return;

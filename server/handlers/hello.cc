@@ -101,7 +101,7 @@ Result<std::shared_ptr<Session>> MakeSession(Call& call) {
   RecallLog* log = call.context().recall_log;
   if (log != nullptr && session.ok()) {
     // Without room the next process will say that it does not know.
-    (void)log->AddSession({(*session)->id().words[0], (*session)->id().words[1]}, key);
+    (void)log->AddSession((*session)->id(), key);
   }
   return session;
 }

@@ -27,7 +27,7 @@ void Recall(Call& call) {
   RecallLog* log = call.context().recall_log;
   if (log == nullptr) return call.AnswerError(Errno(ESTALE));
   const RecallLog::Answer found =
-      log->Find({.session = {asked.session[0], asked.session[1]},
+      log->Find({.session = {{asked.session[0], asked.session[1]}},
                  .key = key ? std::string_view(key->name) : std::string_view(),
                  .channel = call.channel().number_in_session(),
                  .slot = static_cast<uint16_t>(asked.slot),

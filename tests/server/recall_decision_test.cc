@@ -87,7 +87,7 @@ class RecallDecision : public StoreTest {
   }
   wire::WriteRequest AppendOf(size_t size) { return {1, 0, static_cast<uint32_t>(size)}; }
 
-  static constexpr SessionWords kSession = {1, 2};
+  static constexpr SessionId kSession{{1, 2}};
   std::unique_ptr<RecallLog> log_;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 using Fate = RecallLog::Fate;
 
-constexpr SessionWords kFirst = {1, 2}, kSecond = {3, 4}, kThird = {5, 6};
+constexpr SessionId kFirst{{1, 2}}, kSecond{{3, 4}}, kThird{{5, 6}}, kFourth{{7, 8}};
 constexpr auto kOpcode = static_cast<uint16_t>(wire::Opcode::kMkDir);
 
 class RecallLogTest : public testing::Test {
@@ -27,21 +27,21 @@ class RecallLogTest : public testing::Test {
     ASSERT_TRUE(log.ok()) << log.status();
     log_ = *std::move(log);
   }
-  void Begin(const SessionWords& session, uint16_t slot, uint32_t sequence) {
+  void Begin(const SessionId& session, uint16_t slot, uint32_t sequence) {
     RecallRecord* record = log_->RecordOf(session, 0, slot);
     ASSERT_NE(record, nullptr);
     record->sequence = sequence;
     record->opcode = kOpcode;
     record->state = RecallRecord::kBegun;
   }
-  void End(const SessionWords& session, uint16_t slot, int status, std::string_view reply = "") {
+  void End(const SessionId& session, uint16_t slot, int status, std::string_view reply = "") {
     RecallRecord* record = log_->RecordOf(session, 0, slot);
     record->status = static_cast<uint32_t>(status);
     record->reply_size = static_cast<uint16_t>(reply.size());
     std::memcpy(record->reply.data(), reply.data(), reply.size());
     record->state = RecallRecord::kDone;
   }
-  RecallLog::Answer Find(const SessionWords& session, uint16_t slot, uint32_t sequence,
+  RecallLog::Answer Find(const SessionId& session, uint16_t slot, uint32_t sequence,
                          std::string_view key = "", uint16_t opcode = kOpcode) {
     return log_->Find({session, key, 0, slot, sequence, opcode});
   }
@@ -142,7 +142,7 @@ TEST_F(RecallLogTest, AFileOfAnotherKindIsMadeAnew) {
 }
 
 TEST_F(RecallLogTest, WhenThereIsNoRoomTheSessionThatWasOverFirstIsForgotten) {
-  for (const SessionWords& session : {kFirst, kSecond}) {
+  for (const SessionId& session : {kFirst, kSecond}) {
     ASSERT_TRUE(log_->AddSession(session, ""));
     for (uint16_t slot : {0, 1}) {
       Begin(session, slot, 1);
@@ -170,13 +170,13 @@ TEST_F(RecallLogTest, ASessionWithMoreSlotsThanThereIsRoomForIsKnownInPart) {
 }
 
 TEST_F(RecallLogTest, MoreSessionsThanThereIsRoomForAreNotKnown) {
-  for (const SessionWords& session : {kFirst, kSecond, kThird}) {
+  for (const SessionId& session : {kFirst, kSecond, kThird}) {
     ASSERT_TRUE(log_->AddSession(session, ""));
   }
-  EXPECT_FALSE(log_->AddSession({7, 8}, ""));
-  EXPECT_EQ(log_->RecordOf({7, 8}, 0, 0), nullptr);
+  EXPECT_FALSE(log_->AddSession(kFourth, ""));
+  EXPECT_EQ(log_->RecordOf(kFourth, 0, 0), nullptr);
   log_->EndSession(kSecond);
-  EXPECT_TRUE(log_->AddSession({7, 8}, ""));
+  EXPECT_TRUE(log_->AddSession(kFourth, ""));
 }
 
 TEST(RecallLogFile, IsNotOpenedWhileAnotherProcessHasIt) {
