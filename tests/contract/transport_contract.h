@@ -125,6 +125,7 @@ class WindowContract : public TransportContract {
   wire::MessageHeader Exposed(uint16_t slot, uint16_t flags, absl::Span<std::byte> memory, Buffer hold);
   // Answers `request`, pushing `size` bytes of pattern 1 to where it says.
   void Push(const wire::MessageHeader& request, size_t size);
+  void ExpectNoReachAfter(Outgoing reply);
   void ExpectRefused();
   void ExpectRangeIsKept(int64_t offset);
 };
