@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "fuse/option_values.h"
 #include "transport/auth/handshake.h"
 
 namespace rdmafs::fuse {
@@ -14,75 +14,8 @@ namespace {
 
 constexpr size_t kMaxHosts = 8;
 
-using Value = absl::string_view;
-
 // Two reads of a page each.
 constexpr uint64_t kLeastWindowBytes = 16 * 1024;
-
-absl::Status BadValue(absl::string_view name, Value value, absl::string_view wanted) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("option ", name, "=", value, ": ", wanted, " is expected"));
-}
-
-template <typename T>
-absl::Status ParseNumber(absl::string_view name, Value value, uint64_t least, uint64_t most,
-                         T& out) {
-  uint64_t number;
-  if (!absl::SimpleAtoi(value, &number) || number < least || number > most) {
-    return BadValue(name, value, absl::StrCat("a number from ", least, " to ", most));
-  }
-  out = static_cast<T>(number);
-  return absl::OkStatus();
-}
-
-absl::Status ParseSize(absl::string_view name, Value value, uint64_t least, uint64_t most,
-                       uint64_t& out) {
-  constexpr absl::string_view kSuffixes = "KMGT";
-  const std::string wanted = absl::StrCat("a size like 64M, from ", least, " to ", most, " bytes,");
-  if (value.empty()) return BadValue(name, value, wanted);
-  int shift = 0;
-  absl::string_view digits = value;
-  const size_t suffix = kSuffixes.find(static_cast<char>(value.back() & ~0x20));
-  if (suffix != absl::string_view::npos) {
-    shift = 10 * (static_cast<int>(suffix) + 1);
-    digits.remove_suffix(1);
-  }
-  uint64_t number;
-  if (!absl::SimpleAtoi(digits, &number) || number > (most >> shift) || (number << shift) < least) {
-    return BadValue(name, value, wanted);
-  }
-  out = number << shift;
-  return absl::OkStatus();
-}
-
-absl::Status ParseSeconds(absl::string_view name, Value value, Nanoseconds& out) {
-  constexpr double kMost = 365.0 * 24 * 3600;
-  double seconds;
-  if (!absl::SimpleAtod(value, &seconds) || !(seconds >= 0) || seconds > kMost) {
-    return BadValue(name, value, "a number of seconds");
-  }
-  out = std::llround(seconds * kSecond);
-  return absl::OkStatus();
-}
-
-template <typename T>
-absl::Status ParseChoice(absl::string_view name, Value value,
-                         std::initializer_list<std::pair<absl::string_view, T>> choices, T& out) {
-  std::string wanted;
-  for (const auto& [text, choice] : choices) {
-    if (value == text) {
-      out = choice;
-      return absl::OkStatus();
-    }
-    absl::StrAppend(&wanted, wanted.empty() ? "" : ", ", text);
-  }
-  return BadValue(name, value, absl::StrCat("one of ", wanted));
-}
-
-absl::Status ParseFile(absl::string_view name, Value value, std::string& out) {
-  out = std::string(value);
-  return value.empty() ? BadValue(name, value, "the name of a file") : absl::OkStatus();
-}
 
 // An option of ours that takes a value.
 struct ValueOption {

@@ -29,6 +29,7 @@
 #include "server/recall_log.h"
 #include "server/server.h"
 #include "server/service_notify.h"
+#include "server/state_directory.h"
 #include "server/thread_credentials.h"
 #include "transport/auth/key_file.h"
 #include "transport/base/check.h"
@@ -44,9 +45,6 @@ namespace {
 constexpr Nanoseconds kStopPatience = 10 * kSecond;
 constexpr Nanoseconds kBusyPoll = 20 * kMicrosecond;
 constexpr int kCoresForBusyPoll = 4;
-// In the state directory, each with the port behind it.
-constexpr const char* kLockHoldersName = "lock-holders";
-constexpr const char* kCallsName = "calls";
 constexpr size_t kMessageBytes = 8192;
 constexpr size_t kMessagePoolBytes = size_t{512} << 20;  // RDMA: about 0.5 MiB for a connection
 
@@ -82,6 +80,7 @@ class Program {
                            .slab_bytes = size_t{2} << 20}),
         blocks_(arena_, {.cap_bytes = configuration.pool_bytes}),
         rdma_({arena_, messages_, clock_}),
+        state_(configuration.state_directory, configuration.port),
         keys_(configuration.key_file),
         loop_(clock_) {}
 
@@ -93,8 +92,6 @@ class Program {
 
  private:
   absl::Status WatchSignals();
-  std::string StateFile(const char* name, uint16_t port) const;
-  void NameStateFiles() const;
   void OpenRecallLog();
   absl::Status MakeTcp();
   std::optional<auth::Secret> FindSecret(std::string_view name) const;
@@ -115,6 +112,7 @@ class Program {
   BufferPool blocks_;
   std::unique_ptr<TcpTransport> tcp_;
   RdmaTransport rdma_;
+  const StateDirectory state_;
   std::unique_ptr<LockHoldersFile> lock_holders_;
   std::unique_ptr<RecallLog> recall_log_;
   KeyRing keys_;
@@ -135,8 +133,7 @@ absl::Status Program::Start() {
   if (absl::Status status = OpenControlSocket(); !status.ok()) {
     Log(LogLevel::kWarning, "rdmafsctl will not reach this server: ", status.message());
   }
-  lock_holders_ =
-      std::make_unique<LockHoldersFile>(StateFile(kLockHoldersName, configuration_.port));
+  lock_holders_ = std::make_unique<LockHoldersFile>(state_.lock_holders());
   OpenRecallLog();
   ServerOptions options = OptionsOf(configuration_);
   options.recall_log = recall_log_.get();
@@ -153,29 +150,15 @@ absl::Status Program::Start() {
       [this](std::unique_ptr<Connection> connection) { server_->Accept(std::move(connection)); });
   if (!open.ok()) return open.status();
   open_ = std::move(*open);
-  NameStateFiles();
+  state_.NameAfter(open_.listeners.front()->port());
   server_->Start();
   WatchKeys();
   return absl::OkStatus();
 }
 
-std::string Program::StateFile(const char* name, uint16_t port) const {
-  const std::string& directory = configuration_.state_directory;
-  return absl::StrCat(directory.empty() ? "/var/lib/rdmafs" : directory, "/", name, ".", port);
-}
-
-// The next process will be asked for the port that this one was given.
-void Program::NameStateFiles() const {
-  if (configuration_.port != 0) return;
-  const uint16_t port = open_.listeners.front()->port();
-  for (const char* name : {kLockHoldersName, kCallsName}) {
-    (void)rename(StateFile(name, 0).c_str(), StateFile(name, port).c_str());
-  }
-}
-
 // Without one the server serves all the same: calls that are lost with the process then end with EIO.
 void Program::OpenRecallLog() {
-  auto log = RecallLog::Open(StateFile(kCallsName, configuration_.port), {.boot = ReadBootId()});
+  auto log = RecallLog::Open(state_.calls(), {.boot = ReadBootId()});
   if (!log.ok()) {
     Log(LogLevel::kNotice, "the next process will not know of this one's calls: ",
         log.status().message());
