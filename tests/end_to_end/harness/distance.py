@@ -6,10 +6,11 @@ from harness.processes import Failed
 
 
 @contextlib.contextmanager
-def distant(site, round_trip_us):
-    """The port of 127.0.0.1 behind which the site's server is `round_trip_us` away."""
-    proxy = subprocess.Popen([site.where.build.program("delay_proxy"), str(site.port), str(round_trip_us)],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+def distant(site, round_trip_us, mib_per_s=0):
+    """The port of 127.0.0.1 behind which the site's server is `round_trip_us` away, over a link that carries
+    `mib_per_s` (0: as much as it can)."""
+    proxy = subprocess.Popen([site.where.build.program("delay_proxy"), str(site.port), str(round_trip_us),
+                              str(mib_per_s)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         line = proxy.stdout.readline()
         if not line.strip().isdigit():
