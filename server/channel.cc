@@ -123,6 +123,19 @@ void Channel::Start() {
   connection_->Start(shard_.loop(), *this);
 }
 
+void Channel::OnHandshake(Connection&) {
+  auto place = shard_.context().handshakes->Take(peer_host_);
+  if (!place) return Breach("too many handshakes at once");
+  place_.emplace(*std::move(place));
+}
+
+std::optional<HandshakeLimit::Ticket> Channel::TakePlace() {
+  if (!place_) return shard_.context().handshakes->Take(peer_host_);
+  std::optional<HandshakeLimit::Ticket> place = std::move(place_);
+  place_.reset();
+  return place;
+}
+
 void Channel::AwaitHello() {
   HelloCame();
   hello_timer_ = shard_.loop().After(kHelloTimeout, [this] {
@@ -257,6 +270,8 @@ void Channel::OnClosed(Connection&, const absl::Status& reason) {
   }
   open_ = false;
   HelloCame();
+  // It did not come through: guesses are slow here, too.
+  if (place_) shard_.loop().After(kRefusalDelay, [place = *std::move(place_)] {});
   // A wait begins anew with its replay. Nobody is there to be told meanwhile that the lock came
   // free, or to ask that the wait ends.
   for (const Slot& slot : slots_) CancelWait(slot);

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "server/handshake_limit.h"
 #include "server/session.h"
 #include "server/slot_memory.h"
 #include "transport/connection.h"
@@ -44,6 +46,10 @@ class Channel final : public ConnectionHandler {
   // its slots from the one before. kLater: see Session::Join().
   Session::Joined Enter(std::shared_ptr<Session> session, uint16_t number, uint32_t epoch,
                         UniqueFunction<void()> again);
+  // Its place among those who are proving who they are: the one that its handshake of TLS has, or a new one; nothing
+  // when there is none.
+  std::optional<HandshakeLimit::Ticket> TakePlace();
+  void GiveBackPlace() { place_.reset(); }
   // What it has of a handshake with a key; nullptr before one, and when it belongs to a session.
   std::unique_ptr<Authentication> authentication;
   // It was refused: nothing that it says counts any more, and it is closed when the answer had time to arrive.
@@ -66,6 +72,7 @@ class Channel final : public ConnectionHandler {
   // The client does not ask for that call's answer any more. EBUSY while it still runs.
   Errno Retire(uint32_t slot, uint32_t sequence);
 
+  void OnHandshake(Connection& connection) override;
   void OnMessage(Connection& connection, ReceivedMessage message) override;
   void OnClosed(Connection& connection, const absl::Status& reason) override;
 
@@ -97,6 +104,7 @@ class Channel final : public ConnectionHandler {
   // Calls that go on after that.
   std::vector<std::pair<const Call*, std::shared_ptr<LateCall>>> late_;
   EventLoop::TimerId hello_timer_ = 0;
+  std::optional<HandshakeLimit::Ticket> place_;  // of a handshake of TLS, until the first message
   int references_ = 1;
   int failed_hellos_ = 0;
   bool open_ = true;

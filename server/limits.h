@@ -24,7 +24,7 @@ inline constexpr uint64_t kMaxFileOffset = INT64_MAX;
 inline constexpr Nanoseconds kDefaultLease = 60 * kSecond;
 // A connection that has not said hello by then is closed.
 inline constexpr Nanoseconds kHelloTimeout = 5 * kSecond;
-// Clients that are proving that they have a key, all together and of one address.
+// Clients that are proving who they are, by a key or in TLS, all together and of one address.
 inline constexpr size_t kMaxHandshakes = 256;
 inline constexpr size_t kMaxHandshakesPerHost = 32;
 // How long who is refused waits for the answer: guesses are slow.

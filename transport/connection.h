@@ -119,6 +119,9 @@ class ConnectionHandler {
   virtual ~ConnectionHandler() = default;
   // A call (on the server) or a reply (on the client). May Post, Pull and Close.
   virtual void OnMessage(Connection& connection, ReceivedMessage message) = 0;
+  // On the server, before anything is done for it: the peer begins to show who it is below the messages (TLS). The
+  // first OnMessage says that this is over, or OnClosed. May Close.
+  virtual void OnHandshake(Connection& connection) {}
   // The connection is finished; may destroy it. `reason` is for the log: kOk status code never,
   // kCancelled for our own Close, kUnavailable for the peer's or the network's, kInvalidArgument for a
   // peer that broke the protocol, kPermissionDenied for one that did not show who it is,

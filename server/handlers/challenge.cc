@@ -50,7 +50,7 @@ void ServeChallenge(Call& call) {
   const std::optional<auth::Secret> session = SessionSecret(context, challenge, identity);
   const bool joins = challenge.fixed.mechanism == wire::kMechanismJoin;
   if (joins && (!session || !context.keys->Has(identity))) return RefuseHello(call, Errno(ESTALE));
-  std::optional<HandshakeLimit::Ticket> ticket = context.handshakes->Take(call.channel().peer_host());
+  std::optional<HandshakeLimit::Ticket> ticket = call.channel().TakePlace();
   if (!ticket) return RefuseForGood(call, Errno(EAGAIN), "too many handshakes at once");
   std::optional<auth::Secret> secret;
   if (!joins) {

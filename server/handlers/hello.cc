@@ -240,6 +240,7 @@ bool RefuseWithoutTls(Call& call) {
 void ServeHello(Call& call) {
   const auto& hello = call.request<wire::HelloRequest>();
   call.channel().HelloCame();
+  call.channel().GiveBackPlace();
   if (hello.fixed.magic != wire::kMagic) return call.Breach("hello without the magic number");
   if (hello.fixed.version != wire::kVersion) return RefuseHello(call, Errno(EPROTONOSUPPORT));
   if (RefuseWithoutTls(call)) return;

@@ -19,6 +19,7 @@ class ByteStream {
   enum class Opening {
     kOpen,     // bytes may go
     kPlain,    // the peer wants none of this stream: take a SocketStream
+    kBegun,    // the peer has begun a handshake, and nothing was done for it yet: ask again to do that. Once
     kBlocked,  // ask again at the next event
     kFailed,   // see failure()
   };

@@ -83,6 +83,11 @@ bool TcpConnection::OpenStream() {
     stream_ = std::make_unique<SocketStream>(socket_.get());
     opening = stream_->Open();
   }
+  if (opening == ByteStream::Opening::kBegun) {
+    handler_->OnHandshake(*this);
+    if (closing_) return false;
+    opening = stream_->Open();
+  }
   if (opening == ByteStream::Opening::kFailed) Fail(stream_->failure());
   if (opening != ByteStream::Opening::kOpen) return false;
   stream_open_ = true;

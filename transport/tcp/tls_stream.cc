@@ -72,10 +72,7 @@ TlsStream::~TlsStream() { ERR_clear_error(); }
 // ------------------------------------------------------------------------------------
 
 ByteStream::Opening TlsStream::Open() {
-  if (session_->is_server && !looked_) {
-    const Opening otherwise = LookAtFirstByte();
-    if (otherwise != Opening::kOpen) return otherwise;
-  }
+  if (session_->is_server && !looked_) return LookAtFirstByte();
   ERR_clear_error();
   const Outcome outcome = Judge(SSL_do_handshake(ssl()));
   socket_.Flush();  // an alert, too
@@ -90,14 +87,13 @@ ByteStream::Opening TlsStream::Open() {
   return Opening::kOpen;
 }
 
-// kOpen: it is TLS's.
 ByteStream::Opening TlsStream::LookAtFirstByte() {
   uint8_t first = 0;
   const ssize_t got = recv(fd_, &first, 1, MSG_PEEK | MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return Opening::kBlocked;
   looked_ = true;
   // An end or an error is told by whoever reads.
-  return got == 1 && first == kHandshakeRecord ? Opening::kOpen : Opening::kPlain;
+  return got == 1 && first == kHandshakeRecord ? Opening::kBegun : Opening::kPlain;
 }
 
 ByteStream::Opening TlsStream::FailToOpen() {
@@ -106,8 +102,8 @@ ByteStream::Opening TlsStream::FailToOpen() {
     failure_ = absl::UnavailableError("the peer went away in the TLS handshake");
   } else if (!socket_.received()) {
     failure_ = absl::UnavailableError(
-        "the server ends the connection when TLS begins: it does not speak TLS (rdmafsd -o tls=accepted), or "
-        "does not let this host in");
+        "the server ends the connection when TLS begins: it does not speak TLS (rdmafsd -o tls=accepted), "
+        "does not let this host in, or has too many handshakes under way");
   } else {
     failure_ = absl::UnavailableError("the server went away in the TLS handshake");
   }

@@ -51,6 +51,7 @@ class TlsStreamTest : public testing::Test {
     while (at_client == Opening::kBlocked || at_server == Opening::kBlocked) {
       if (at_client == Opening::kBlocked) at_client = client->Open();
       if (at_server == Opening::kBlocked) at_server = server->Open();
+      if (at_server == Opening::kBegun) at_server = server->Open();
       // One of them has failed, and the other would wait for ever.
       if (!AwaitEither() && (at_client == Opening::kFailed || at_server == Opening::kFailed)) break;
     }
@@ -209,6 +210,18 @@ TEST_F(TlsStreamTest, AClientThatDoesNotBeginTlsIsLeftAsItIs) {
   EXPECT_EQ(server->Open(), Opening::kPlain);
   char first[4];
   EXPECT_EQ(recv(pair.raw.get(), first, 4, 0), 4);  // nothing of it is taken
+}
+
+TEST_F(TlsStreamTest, AServerSaysThatAClientBeginsBeforeItGivesItAnything) {
+  Begin(TlsWithKey());
+  EXPECT_EQ(client->Open(), Opening::kBlocked);
+  ASSERT_TRUE(AwaitEither());
+  EXPECT_EQ(server->Open(), Opening::kBegun);
+  char first;
+  EXPECT_EQ(recv(pair.ours.get(), &first, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(server->Open(), Opening::kBlocked);
+  ASSERT_TRUE(AwaitEither());
+  EXPECT_EQ(client->Open(), Opening::kOpen);
 }
 
 TEST_F(TlsStreamTest, AServerWithoutTlsIsSaidSo) {
