@@ -1,6 +1,24 @@
 #include "client/tls_options.h"
 
+#include <vector>
+
+#include "transport/base/log.h"
+#include "transport/tls/tls_files.h"
+
 namespace rdmafs {
+namespace {
+
+void LoadAgain(TlsFiles& files) {
+  const std::optional<absl::Status> loaded = files.LoadIfChanged();
+  if (!loaded) return;
+  if (loaded->ok()) {
+    Log(LogLevel::kNotice, "read the certificates again");
+  } else {
+    Log(LogLevel::kWarning, "the certificates stay as they were: ", loaded->message());
+  }
+}
+
+}  // namespace
 
 absl::Status TlsOptions::Check(bool psk) const {
   if (!on && (!ca_file.empty() || !certificate_file.empty() || !private_key_file.empty())) {
@@ -22,14 +40,21 @@ absl::Status TlsOptions::Check(bool psk) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const TlsContext>> MakeTlsContext(const TlsOptions& options, const KeySource& key) {
-  if (!options.on) return std::shared_ptr<const TlsContext>();
+absl::StatusOr<TlsSource> MakeTlsSource(const TlsOptions& options, const KeySource& key) {
+  if (!options.on) return TlsSource();
   TlsContext::ClientOptions made;
   if (options.ca_file.empty()) made.key = key;
   made.ca_file = options.ca_file;
   made.certificate_file = options.certificate_file;
   made.private_key_file = options.private_key_file;
-  return TlsContext::ForClient(made);
+  auto files = std::make_shared<TlsFiles>(
+      std::vector{made.ca_file, made.certificate_file, made.private_key_file},
+      [made] { return TlsContext::ForClient(made); });
+  if (absl::Status status = files->Load(); !status.ok()) return status;
+  return [files] {
+    LoadAgain(*files);
+    return files->context();
+  };
 }
 
 }  // namespace rdmafs

@@ -20,7 +20,8 @@ struct TlsOptions {
   absl::Status Check(bool psk) const;
 };
 
-// nullptr where it is off. `key`: the client's, if it has one. Reads the files.
-absl::StatusOr<std::shared_ptr<const TlsContext>> MakeTlsContext(const TlsOptions& options, const KeySource& key);
+// Nothing where it is off. `key`: the client's, if it has one. Reads the files, and again for a connection when they have
+// changed: with a fault in them all stays as it was, and the log says so once. Paths should be absolute.
+absl::StatusOr<TlsSource> MakeTlsSource(const TlsOptions& options, const KeySource& key);
 
 }  // namespace rdmafs

@@ -277,7 +277,10 @@ int RunMount(const MountOptions& given, const SourceFactory& make_source) {
   }
   if (options.key_file.empty()) options.key_file = auth::kDefaultKeyFile;
   std::error_code ignored;  // then opening it says what is wrong
-  options.key_file = std::filesystem::absolute(options.key_file, ignored).string();
+  for (std::string* file : {&options.key_file, &options.tls.ca_file, &options.tls.certificate_file,
+                            &options.tls.private_key_file}) {
+    if (!file->empty()) *file = std::filesystem::absolute(*file, ignored).string();
+  }
   Launch launch = Launch::Begin(options.foreground, kLaunchPatience);
   OpenLog("rdmafs", options.foreground ? LogTarget::kStandardError : LogTarget::kSyslog,
           options.log_level);

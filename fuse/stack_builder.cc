@@ -31,7 +31,7 @@ absl::StatusOr<FileSystemSource::Attached> RemoteSource::Connect(
   for (const ShardParts& shard : shards) loops_.push_back(shard.loop);
   KeySource key;
   if (options_.psk) key = KeyOfFile(options_.key_file, options_.key_name);
-  auto tls = MakeTlsContext(options_.tls, key);
+  auto tls = MakeTlsSource(options_.tls, key);
   if (!tls.ok()) return tls.status();
   tcp_ = std::make_unique<TcpTransport>(resources_, *std::move(tls));
   if (options_.transport != TransportChoice::kTcp && !options_.tls.on)

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,6 +29,7 @@
 #include "server/recall_decision.h"
 #include "server/recall_log.h"
 #include "server/server.h"
+#include "server/server_tls.h"
 #include "server/service_notify.h"
 #include "server/state_directory.h"
 #include "server/thread_credentials.h"
@@ -94,13 +96,14 @@ class Program {
   absl::Status WatchSignals();
   void OpenRecallLog();
   absl::Status MakeTcp();
-  std::optional<auth::Secret> FindSecret(std::string_view name) const;
   void AssumeDataWriter();
   absl::Status OpenControlSocket();
   void OnSignal();
   void Reload();
   void WatchKeys();
   void ReloadKeys();
+  void ReloadCertificates();
+  static absl::Status ReadAsTheServer(const std::string& file, const std::function<absl::Status()>& read);
   ProgramStatus Status() const;
 
   const ServerConfiguration& configuration_;
@@ -110,6 +113,7 @@ class Program {
   Arena arena_;
   BufferPool messages_;
   BufferPool blocks_;
+  std::unique_ptr<TlsFiles> tls_;  // nullptr: off
   std::unique_ptr<TcpTransport> tcp_;
   RdmaTransport rdma_;
   const StateDirectory state_;
@@ -172,26 +176,13 @@ void Program::OpenRecallLog() {
 }
 
 absl::Status Program::MakeTcp() {
-  std::shared_ptr<const TlsContext> tls;
-  if (configuration_.tls != TlsChoice::kOff) {
-    if (configuration_.certificate_file.empty() && !keys_.loaded()) {
-      return absl::FailedPreconditionError(
-          "tls= needs a certificate (cert=FILE,cert_key=FILE), or keys (sec=psk)");
-    }
-    auto made = TlsContext::ForServer({.find_key = [this](std::string_view name) { return FindSecret(name); },
-                                       .certificate_file = configuration_.certificate_file,
-                                       .private_key_file = configuration_.private_key_file,
-                                       .ca_file = configuration_.ca_file});
-    if (!made.ok()) return made.status();
-    tls = *std::move(made);
-  }
-  tcp_ = std::make_unique<TcpTransport>(TransportResources{arena_, messages_, clock_}, std::move(tls));
+  auto tls = MakeServerTls(configuration_, keys_);
+  if (!tls.ok()) return tls.status();
+  tls_ = *std::move(tls);
+  TlsSource source;
+  if (tls_ != nullptr) source = [this] { return tls_->context(); };
+  tcp_ = std::make_unique<TcpTransport>(TransportResources{arena_, messages_, clock_}, std::move(source));
   return absl::OkStatus();
-}
-
-std::optional<auth::Secret> Program::FindSecret(std::string_view name) const {
-  const std::optional<KeyRing::Found> found = keys_.Find(name);
-  return found ? std::optional(found->secret) : std::nullopt;
 }
 
 // A key file that has changed is read again by itself.
@@ -203,18 +194,34 @@ void Program::WatchKeys() {
 }
 
 void Program::ReloadKeys() {
-  // The file is the server's user's, and this thread acts as nobody.
-  absl::Status status;
-  std::thread([&] {
-    Errno restored = ThreadCredentials::OfThisThread().Restore();
-    status = restored.ok() ? keys_.Load() : absl::ErrnoToStatus(restored.value(), keys_.file());
-  }).join();
+  const absl::Status status = ReadAsTheServer(keys_.file(), [this] { return keys_.Load(); });
   if (status.ok()) {
     Log(LogLevel::kNotice, "read the keys again: ", keys_.count(), " of them");
     server_->ReviewAttachments();
   } else {
     Log(LogLevel::kError, "the keys stay as they were: ", status.message());
   }
+}
+
+// For connections that come from now on.
+void Program::ReloadCertificates() {
+  const std::string& file = configuration_.certificate_file;
+  const absl::Status status = ReadAsTheServer(file, [this] { return tls_->Load(); });
+  if (status.ok()) {
+    Log(LogLevel::kNotice, "read the certificates again: ", file);
+  } else {
+    Log(LogLevel::kError, "the certificates stay as they were: ", status.message());
+  }
+}
+
+// The file is the server's user's, and this thread acts as nobody.
+absl::Status Program::ReadAsTheServer(const std::string& file, const std::function<absl::Status()>& read) {
+  absl::Status status;
+  std::thread([&] {
+    Errno restored = ThreadCredentials::OfThisThread().Restore();
+    status = restored.ok() ? read() : absl::ErrnoToStatus(restored.value(), file);
+  }).join();
+  return status;
 }
 
 // Shards write under the ids of nobody: with root's, quotas and reserved blocks would not hold for
@@ -280,6 +287,7 @@ void Program::OnSignal() {
 void Program::Reload() {
   notify_.Reloading();
   if (keys_.loaded()) ReloadKeys();
+  if (tls_ != nullptr && tls_->has_files()) ReloadCertificates();
   // On a thread that ends with it: opening a store may change the credentials of the thread that
   // does, and this one's must stay what RDMA's descriptors were opened with.
   absl::Status status;

@@ -66,7 +66,7 @@ absl::StatusOr<std::unique_ptr<Export>> Export::Connect(const Options& options,
 }
 
 absl::Status Export::Connect(const TransportFactory& make_transports) {
-  auto tls = MakeTlsContext(options_.tls, options_.key);
+  auto tls = MakeTlsSource(options_.tls, options_.key);
   if (!tls.ok()) return tls.status();
   transports_ = make_transports(options_.transport, {arena_, messages_, clock_, options_.exposure},
                                 *std::move(tls));

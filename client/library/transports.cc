@@ -6,7 +6,7 @@
 namespace rdmafs::library {
 
 Transports MakeTransports(TransportChoice choice, const TransportResources& resources,
-                          std::shared_ptr<const TlsContext> tls) {
+                          TlsSource tls) {
   const bool tcp_only = choice == TransportChoice::kTcp || tls != nullptr;
   Transports transports{std::make_unique<TcpTransport>(resources, std::move(tls)), nullptr};
   if (!tcp_only) transports.rdma = std::make_unique<RdmaTransport>(resources);

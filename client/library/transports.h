@@ -14,11 +14,11 @@ struct Transports {
   std::unique_ptr<Transport> tcp;   // or what a test has in its place
   std::unique_ptr<Transport> rdma;  // nullptr where it is not wanted
 };
-// `tls`: what TCP goes through, or nullptr.
+// `tls`: what TCP goes through, or nothing.
 using TransportFactory = std::function<Transports(TransportChoice, const TransportResources&,
-                                                  std::shared_ptr<const TlsContext> tls)>;
+                                                  TlsSource tls)>;
 
 Transports MakeTransports(TransportChoice choice, const TransportResources& resources,
-                          std::shared_ptr<const TlsContext> tls);
+                          TlsSource tls);
 
 }  // namespace rdmafs::library

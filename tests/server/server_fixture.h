@@ -20,7 +20,7 @@ namespace rdmafs::server {
 class ServerFixture : public testing::Test {
  protected:
   // `tls`: of the server.
-  explicit ServerFixture(std::shared_ptr<const TlsContext> tls = nullptr)
+  explicit ServerFixture(TlsSource tls = nullptr)
       : serving_({arena_, messages_, clock_}, std::move(tls)) {}
   ~ServerFixture() override { StopServer(); }
 

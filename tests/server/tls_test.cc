@@ -13,7 +13,7 @@ class ServerTlsTest : public ServerFixture {
  protected:
   ServerTlsTest() : ServerTlsTest(TlsWithKey()) {}
   explicit ServerTlsTest(const TlsPair& tls)
-      : ServerFixture(tls.server), tls_transport_({arena_, messages_, clock_}, tls.client) {}
+      : ServerFixture(Always(tls.server)), tls_transport_({arena_, messages_, clock_}, Always(tls.client)) {}
 
   static Errno Join(RawClient& client, const RawClient& first, uint16_t channel) {
     return client.Hello(first.session[0], first.session[1], channel).status();
@@ -41,7 +41,7 @@ TEST_F(ServerTlsTest, ASessionThatWasBegunWithTlsIsNotJoinedInClear) {
 
 TEST_F(ServerTlsTest, AClientWithAnotherSecretIsALineInTheLog) {
   TcpTransport wrong({arena_, messages_, clock_},
-                     *TlsContext::ForClient({.key = [] { return TestKey("compute", 8); }}));
+                     Always(*TlsContext::ForClient({.key = [] { return TestKey("compute", 8); }})));
   auto client = Connect(wrong);
   client->AwaitClosed();
   EXPECT_NE(client->close_reason.find("refused the key 'compute'"), std::string::npos) << client->close_reason;

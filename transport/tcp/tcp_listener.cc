@@ -25,8 +25,7 @@ bool IsShortage(int error) {
 }  // namespace
 
 TcpListener::TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept,
-                         uint16_t credits, std::shared_ptr<StagingPool> pool,
-                         std::shared_ptr<const TlsContext> tls)
+                         uint16_t credits, std::shared_ptr<StagingPool> pool, TlsSource tls)
     : loop_(loop),
       accept_(std::move(accept)),
       credits_(credits),
@@ -65,7 +64,7 @@ void TcpListener::OnReadable() {
 
 std::unique_ptr<ByteStream> TcpListener::NewStream(int fd) const {
   if (tls_ == nullptr) return nullptr;
-  auto session = tls_->NewSession("");
+  auto session = tls_()->NewSession("");
   CHECK(session.ok());  // a server's needs nothing that could fail
   return std::make_unique<TlsStream>(fd, *std::move(session), pool_);
 }

@@ -17,7 +17,7 @@ namespace rdmafs {
 class TcpListener final : public Listener {
  public:
   TcpListener(UniqueFd socket, EventLoop& loop, Transport::AcceptFunction accept, uint16_t credits,
-              std::shared_ptr<StagingPool> pool, std::shared_ptr<const TlsContext> tls = nullptr);
+              std::shared_ptr<StagingPool> pool, TlsSource tls = nullptr);
   ~TcpListener() override;
 
   // Begins to accept. Called once, by any thread while the loop's does not touch the listener.
@@ -36,7 +36,7 @@ class TcpListener final : public Listener {
   const Transport::AcceptFunction accept_;
   const uint16_t credits_;
   const std::shared_ptr<StagingPool> pool_;
-  const std::shared_ptr<const TlsContext> tls_;
+  const TlsSource tls_;
   const UniqueFd socket_;
   const std::string address_;
   const uint16_t port_;

@@ -18,7 +18,7 @@ absl::StatusOr<std::unique_ptr<Connection>> TcpTransport::Connect(
   if (!socket.ok()) return socket.status();
   std::unique_ptr<ByteStream> stream;
   if (tls_ != nullptr) {
-    auto session = tls_->NewSession(peer.host);
+    auto session = tls_()->NewSession(peer.host);
     if (!session.ok()) return session.status();
     stream = std::make_unique<TlsStream>(socket->get(), *std::move(session), pool_);
   }

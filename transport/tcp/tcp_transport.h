@@ -16,8 +16,7 @@ class TcpTransport final : public Transport {
  public:
   // With `tls` of a client its connections go through TLS, all of them; with that of a server, those whose client
   // begins it, and their owner looks at Connection::security().
-  explicit TcpTransport(TransportResources resources,
-                        std::shared_ptr<const TlsContext> tls = nullptr)
+  explicit TcpTransport(TransportResources resources, TlsSource tls = nullptr)
       : resources_(resources), tls_(std::move(tls)), pool_(std::make_shared<StagingPool>()) {}
 
   std::string_view name() const override { return "tcp"; }
@@ -32,7 +31,7 @@ class TcpTransport final : public Transport {
 
  private:
   const TransportResources resources_;
-  const std::shared_ptr<const TlsContext> tls_;
+  const TlsSource tls_;
   const std::shared_ptr<StagingPool> pool_;  // connections may outlive the transport
 };
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "transport/auth/handshake.h"
@@ -63,6 +64,13 @@ class TlsContext : public std::enable_shared_from_this<TlsContext> {
   FindKey find_key_;  // server
   GetKey get_key_;    // client
 };
+
+// The context of the next connection. Asked by whoever connects or listens; to a listener it must not block.
+using TlsSource = std::function<std::shared_ptr<const TlsContext>()>;
+// The same for all.
+inline TlsSource Always(std::shared_ptr<const TlsContext> context) {
+  return [context = std::move(context)] { return context; };
+}
 
 // One connection's. Owned by one thread at a time; stays where it is, as its SSL knows it.
 struct TlsSession {

@@ -62,6 +62,7 @@ struct rdmafs_options {
   int tls;               /* 1: TLS 1.3 over TCP, with the key or by certificates; 0 (the default): in clear */
   const char *ca_file;   /* whose certificates the server may show for its name or address; NULL: the key */
   const char *cert_file, *cert_key_file; /* a certificate to show, and its private key; NULL: none */
+  /* These files, too, are read again for a connection when they have changed. */
 };
 /* The defaults. Cannot fail. */
 RDMAFS_API void rdmafs_options_init(struct rdmafs_options *options);

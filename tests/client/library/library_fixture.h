@@ -77,7 +77,7 @@ class LibraryTest : public testing::TestWithParam<const char*> {
     std::string why;
     rdmafs_fs* fs = ConnectWith(
         (Host() + ":/export").c_str(), &options_,
-        [this](TransportChoice, const TransportResources& resources, std::shared_ptr<const TlsContext>) {
+        [this](TransportChoice, const TransportResources& resources, TlsSource) {
           if (name() == "rdma") return Transports{nullptr, Make(resources)};
           return Transports{Make(resources), nullptr};
         },

@@ -10,7 +10,7 @@ namespace {
 class BothSides final : public Transport {
  public:
   BothSides(TransportResources resources, const TlsPair& tls)
-      : client_(resources, tls.client), server_(resources, tls.server) {}
+      : client_(resources, Always(tls.client)), server_(resources, Always(tls.server)) {}
 
   std::string_view name() const override { return "tcp"; }
   absl::Status Available() const override { return absl::OkStatus(); }
