@@ -180,6 +180,85 @@ MOUNT = {
 }
 
 
+# --- tls_fuzz: two sides, and what becomes of the peer's records on their way ---
+
+(PASS, FLIP, TRUNCATE, DROP, TWICE, HEADER, SPLIT, EXTENSION, RAW, RECORD, END, SAY, UPDATE_KEY, PEER_ENDS,
+ SILENCE) = (bytes([kind]) for kind in range(15))
+SERVER_KEY, SERVER_CERTIFICATE, SERVER_ASKS, SERVER_BOTH, CLIENT_KEY, CLIENT_CERTIFICATE = range(6)
+KEY, WRONG_SECRET, ANY_NAME, CERTIFICATE, ODD_CERTIFICATE, FOREIGN_CERTIFICATE, NO_CERTIFICATE = range(7)
+NOBODY_IN, FEW_RECORDS, SMALL_BUFFER = 1, 2, 4
+TO_READ, TO_WRITE = 2, 4  # flags of a message, as they go over the wire
+ALL = 12 * PASS
+
+
+def sides(ours, peer, flags=0, name=b""):
+    return bytes([ours, peer, flags]) + text(name)
+
+
+def frame(slot=0, sequence=1, flags=0, remote=0, rest=b"", opcode=3):
+    return struct.pack("<IHHIHHIIQII", 40, opcode, slot, sequence, flags, 0, 0, 0, 0, 0, remote) + rest
+
+
+def say(data):
+    return SAY + text(data) + PASS
+
+
+def calls(size):
+    return say(frame()) + say(frame(1, 1, TO_READ, size, b"a" * size)) + say(frame(2, 1, TO_READ, size, b"b" * size)) + \
+        say(frame(3, 1, TO_WRITE, 40000)) + say(frame(0, 2) + frame(0, 3))
+
+
+def replies(size):
+    return say(frame(0, 1, 1)) + say(frame(1, 2, 1, 2 * size, b"a" * size)) + say(b"a" * size + frame(2, 3, 1)) + \
+        say(frame(0, 4, 1) + frame(0, 5, 1))
+
+
+CALLS, REPLIES = calls(100), replies(100)
+OLD_HELLO = bytes.fromhex("0303") + 32 * b"r" + bytes.fromhex("00 0004 1301 002f 0100")
+TLS = {
+    **{f"client-{peer}-of-{ours}": sides(ours, peer, name=b"compute") + ALL + CALLS
+       for ours in range(SERVER_BOTH + 1) for peer in range(NO_CERTIFICATE + 1)},
+    **{f"server-{peer}-of-{ours}": sides(ours, peer) + ALL + REPLIES
+       for ours in (CLIENT_KEY, CLIENT_CERTIFICATE) for peer in range(NO_CERTIFICATE + 1)},
+    "large-calls": sides(SERVER_KEY, KEY) + ALL + calls(30000),
+    "slow-network": sides(SERVER_KEY, KEY, FEW_RECORDS | SMALL_BUFFER) + ALL +
+                    say(b"".join(frame(slot, 1, TO_WRITE, 40000) for slot in range(8))) + CALLS,
+    "slow-network-of-client": sides(CLIENT_KEY, KEY, FEW_RECORDS | SMALL_BUFFER) + ALL + replies(100),
+    "large-replies": sides(CLIENT_KEY, KEY) + ALL + replies(15000),
+    "names": sides(SERVER_KEY, ANY_NAME, name=b"\n" + 255 * b"x") + ALL,
+    "no-place": sides(SERVER_KEY, KEY, NOBODY_IN) + ALL,
+    "key-updates": sides(SERVER_KEY, KEY, FEW_RECORDS) + ALL + (UPDATE_KEY + b"\1" + say(frame()) + CALLS) * 2,
+    "key-updates-of-server": sides(CLIENT_KEY, KEY, FEW_RECORDS) + ALL + (UPDATE_KEY + b"\1" + REPLIES),
+    "in-clear": sides(SERVER_KEY, KEY) + SILENCE + RAW + text(frame()),
+    "nothing": sides(SERVER_KEY, KEY) + END,
+    "first-byte": sides(SERVER_KEY, KEY) + SILENCE + RAW + text(b"\x16"),
+    "old-hello": sides(SERVER_BOTH, KEY) + SILENCE + RECORD + b"\x16" +
+                 text(b"\1" + struct.pack(">I", len(OLD_HELLO))[1:] + OLD_HELLO),
+    "large-hello": sides(SERVER_KEY, KEY) + EXTENSION + struct.pack("<H", 21) + text(12000 * b"\0") + ALL,
+    "many-groups": sides(SERVER_KEY, KEY) + EXTENSION + struct.pack("<H", 10) + text(b"\0\4\0\x17\0\x1d") + ALL,
+    "no-key-share": sides(SERVER_KEY, KEY) + EXTENSION + struct.pack("<H", 51) + text(b"\0\0") + ALL,
+    "odd-psk": sides(SERVER_KEY, KEY) + EXTENSION + struct.pack("<H", 41) +
+               text(b"\0\x0a\0\4name\0\0\0\0" + b"\0\x21\x20" + 32 * b"b") + ALL,
+    "versions-of-server": sides(CLIENT_KEY, KEY) + EXTENSION + struct.pack("<H", 43) + text(b"\3\3") + ALL,
+    "split-hello": sides(SERVER_KEY, KEY) + SPLIT + text(b"") + SPLIT + struct.pack("<H", 3) + ALL,
+    "split-record": sides(SERVER_KEY, KEY) + ALL + SAY + text(frame()) + SPLIT + struct.pack("<H", 20) + CALLS,
+    "flip": sides(SERVER_KEY, KEY) + ALL + SAY + text(frame()) + FLIP + struct.pack("<HB", 30, 1) + CALLS,
+    "flip-hello": sides(CLIENT_CERTIFICATE, CERTIFICATE) + FLIP + struct.pack("<HB", 50, 1) + ALL,
+    "truncate": sides(SERVER_KEY, KEY) + ALL + SAY + text(frame()) + TRUNCATE + struct.pack("<H", 20) + CALLS,
+    "drop": sides(SERVER_KEY, KEY) + ALL + SAY + text(frame()) + DROP + CALLS,
+    "twice": sides(SERVER_KEY, KEY) + ALL + SAY + text(frame()) + TWICE + CALLS,
+    "header": sides(SERVER_KEY, KEY) + ALL + SAY + text(frame()) + HEADER + b"\x17\3\3\xff\xff" + CALLS,
+    "clear-after": sides(SERVER_KEY, KEY) + ALL + RAW + text(frame()),
+    "alert-after": sides(SERVER_KEY, KEY) + ALL + RECORD + b"\x15" + text(b"\2\x28") + CALLS,
+    "alert-within": sides(CLIENT_KEY, KEY) + RECORD + b"\x15" + text(b"\2\x28") + ALL,
+    "warning-within": sides(SERVER_KEY, KEY) + RECORD + b"\x15" + text(b"\1\0") + ALL,
+    "change-cipher": sides(SERVER_KEY, KEY) + (RECORD + b"\x14" + text(b"\1")) * 3 + ALL,
+    "heartbeat": sides(SERVER_KEY, KEY) + ALL + RECORD + b"\x18" + text(b"\1\x40\0"),
+    "ends": sides(SERVER_KEY, KEY) + ALL + say(frame()) + PEER_ENDS + PASS + END,
+    "ends-within-message": sides(CLIENT_KEY, KEY) + ALL + say(frame(1, 2, 1, 20000, b"a" * 10)) + PEER_ENDS + PASS,
+}
+
+
 def even(data):
     return data + bytes(len(data) % 2)
 
@@ -201,6 +280,10 @@ def main():
     seeds.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(BODIES.values()):
         (seeds / f"seed-{number}").write_bytes(bytes([number]) + data[10:])
+    seeds = base / "tls_fuzz"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for name, data in TLS.items():
+        (seeds / name).write_bytes(data)
 
 
 main()
