@@ -14,6 +14,8 @@ namespace {
 
 // Retries of what the device sends, at most; RNR 7 is for ever: credits bound it.
 constexpr uint8_t kRetryCount = 7, kRnrRetryCount = 7;
+// How often an attempt looks whether its device is being removed, which waits for it.
+constexpr int kLookForRemovalMs = 200;
 
 // One attempt. Owned by one thread.
 class Attempt {
@@ -32,8 +34,8 @@ class Attempt {
 
  private:
   absl::Status Begin();
-  absl::Status Resolve();
-  absl::Status TryWindows();
+  absl::Status Resolve(OpenDevices& devices);
+  absl::Status TryWindows(OpenDevices& devices);
   absl::Status MakeQueuePair(const std::shared_ptr<ProtectionDomains>& domains);
   absl::StatusOr<uint16_t> Establish();
   std::string Exposure() const;
@@ -58,12 +60,10 @@ class Attempt {
 absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
     const std::shared_ptr<ProtectionDomains>& domains) {
   absl::Status status = Begin();
-  if (status.ok()) status = Resolve();
-  if (status.ok() && windows()) status = TryWindows();
+  if (status.ok()) status = Resolve(domains->devices());
+  if (status.ok() && windows()) status = TryWindows(domains->devices());
   if (status.ok()) status = MakeQueuePair(domains);
   auto agreed = status.ok() ? Establish() : absl::StatusOr<uint16_t>(status);
-  // The registrations for windows are of no use to anyone who goes on without.
-  if (absl::IsFailedPrecondition(agreed.status())) domains->Forget(id_->verbs, wish_.exposure);
   if (!agreed.ok()) return agreed.status();
   queue_pair_->Open(1);  // a client reads nothing
   std::string exposure = Exposure();
@@ -95,13 +95,14 @@ absl::Status Attempt::Begin() {
   return absl::OkStatus();
 }
 
-absl::Status Attempt::Resolve() {
+absl::Status Attempt::Resolve(OpenDevices& devices) {
   if (rdma_resolve_addr(id_.get(), nullptr, const_cast<sockaddr*>(address_.get()),
                         LeftMilliseconds()) != 0) {
     return Failed("no RDMA device leads to this address");
   }
   auto event = Await(RDMA_CM_EVENT_ADDR_RESOLVED, "the address was resolved");
   if (!event.ok()) return event.status();
+  if (id_->verbs != nullptr) devices.Know(*id_->verbs);
   if (rdma_resolve_route(id_.get(), LeftMilliseconds()) != 0) return Failed("no route");
   event = Await(RDMA_CM_EVENT_ROUTE_RESOLVED, "a route was found");
   if (event.ok() && id_->verbs == nullptr)
@@ -109,9 +110,11 @@ absl::Status Attempt::Resolve() {
   return event.status();
 }
 
-absl::Status Attempt::TryWindows() {
+absl::Status Attempt::TryWindows(OpenDevices& devices) {
   std::string why = trials_.RefusalOf(peer_);
   if (!why.empty()) return absl::FailedPreconditionError(why);
+  const std::shared_ptr<ibv_context> use = devices.Use(*id_->verbs);
+  if (use == nullptr) return absl::UnavailableError("the RDMA device is being removed");
   support_ = trials_.Of(*id_);
   if (support_.ok()) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -168,7 +171,10 @@ absl::StatusOr<CmEvent> Attempt::Await(rdma_cm_event_type wanted, const char* do
     if (left == 0) {
       return absl::DeadlineExceededError(absl::StrCat(peer_, ": timed out before ", doing));
     }
-    (void)poll(&descriptor, 1, left);
+    (void)poll(&descriptor, 1, std::min(left, kLookForRemovalMs));
+    if (id_->verbs != nullptr && DeviceWatch::IsGone(id_->verbs->cmd_fd)) {
+      return absl::UnavailableError(absl::StrCat(peer_, ": the RDMA device was removed"));
+    }
   }
 }
 

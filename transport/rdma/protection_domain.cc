@@ -34,12 +34,10 @@ void Add(MemoryRegionCache::Statistics& sum, const MemoryRegionCache::Statistics
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(ibv_context* device,
-                                                                           Arena& arena,
-                                                                           const Clock& clock,
-                                                                           MemoryExposure exposure) {
-  std::unique_ptr<ProtectionDomain> domain(new ProtectionDomain(device, exposure));
+absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(
+    std::shared_ptr<ibv_context> device, Arena& arena, const Clock& clock, MemoryExposure exposure) {
   const std::string name = ibv_get_device_name(device->device);
+  std::unique_ptr<ProtectionDomain> domain(new ProtectionDomain(std::move(device), exposure));
   if (domain->domain_ == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat(name, ": no protection domain: ", Errno(errno).ToString()));
@@ -54,10 +52,11 @@ absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(ibv_c
   return domain;
 }
 
-ProtectionDomain::ProtectionDomain(ibv_context* device, MemoryExposure exposure)
-    : iwarp_(device->device->transport_type == IBV_TRANSPORT_IWARP),
+ProtectionDomain::ProtectionDomain(std::shared_ptr<ibv_context> device, MemoryExposure exposure)
+    : device_(std::move(device)),
+      iwarp_(device_->device->transport_type == IBV_TRANSPORT_IWARP),
       exposure_(exposure),
-      domain_(ibv_alloc_pd(device)) {}
+      domain_(ibv_alloc_pd(device_.get())) {}
 
 ProtectionDomain::~ProtectionDomain() { cache_.reset(); }
 
@@ -78,41 +77,30 @@ absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnecti
   // Held while memory is registered: connections made at the same time shall share the one domain.
   absl::MutexLock lock(&mutex_);
   auto found = by_device_.find({device, exposure});
-  if (found != by_device_.end()) return found->second;
-  auto made = ProtectionDomain::Create(device, arena_, clock_, exposure);
+  if (found != by_device_.end()) {
+    if (std::shared_ptr<ProtectionDomain> domain = found->second.lock()) return domain;
+  }
+  std::shared_ptr<ibv_context> use = devices_->Use(*device);
+  if (use == nullptr) return absl::UnavailableError("the RDMA device is being removed");
+  auto made = ProtectionDomain::Create(std::move(use), arena_, clock_, exposure);
   if (!made.ok()) return made.status();
   std::shared_ptr<ProtectionDomain> domain = Share(*std::move(made));
   std::erase_if(all_, [](const auto& weak) { return weak.expired(); });
   all_.push_back(domain);
-  if (device->device->transport_type != IBV_TRANSPORT_IWARP) by_device_[{device, exposure}] = domain;
+  if (!domain->iwarp()) by_device_[{device, exposure}] = domain;
   return domain;
 }
 
 // With its last user gone a domain leaves its counts behind.
-std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(
-    std::unique_ptr<ProtectionDomain> domain) {
-  return {domain.release(), [retired = retired_](ProtectionDomain* last) {
+std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(std::unique_ptr<ProtectionDomain> domain) {
+  return {domain.release(), [ledger = ledger_](ProtectionDomain* last) {
             MemoryRegionCache::Statistics counts = last->cache().statistics();
             delete last;
             counts.deregistration_count = counts.registration_count;
             counts.foreign_count = counts.foreign_bytes = 0;
-            absl::MutexLock lock(&retired->mutex);
-            Add(retired->sum, counts);
+            absl::MutexLock lock(&ledger->mutex);
+            Add(ledger->retired, counts);
           }};
-}
-
-void ProtectionDomains::Forget(ibv_context* device) {
-  Forget(device, MemoryExposure::kCache);
-  Forget(device, MemoryExposure::kWindow);
-}
-
-void ProtectionDomains::Forget(ibv_context* device, MemoryExposure exposure) {
-  std::shared_ptr<ProtectionDomain> dropped;  // after the lock
-  absl::MutexLock lock(&mutex_);
-  auto found = by_device_.find({device, exposure});
-  if (found == by_device_.end()) return;
-  dropped = std::move(found->second);
-  by_device_.erase(found);
 }
 
 std::vector<std::shared_ptr<ProtectionDomain>> ProtectionDomains::All() const {
@@ -128,8 +116,8 @@ MemoryRegionCache::Statistics ProtectionDomains::statistics() const {
   const std::vector<std::shared_ptr<ProtectionDomain>> domains = All();
   MemoryRegionCache::Statistics sum;
   {
-    absl::MutexLock lock(&retired_->mutex);
-    sum = retired_->sum;
+    absl::MutexLock lock(&ledger_->mutex);
+    sum = ledger_->retired;
   }
   for (const auto& domain : domains) Add(sum, domain->cache().statistics());
   return sum;

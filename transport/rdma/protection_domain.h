@@ -10,6 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "transport/connection.h"
+#include "transport/memory/memory_region_cache.h"
+#include "transport/rdma/open_devices.h"
 #include "transport/rdma/verbs_handles.h"
 
 namespace rdmafs::rdma {
@@ -17,8 +19,9 @@ namespace rdmafs::rdma {
 // Thread-safe.
 class ProtectionDomain final : public MemoryRegistrar {
  public:
-  static absl::StatusOr<std::unique_ptr<ProtectionDomain>> Create(ibv_context* device, Arena& arena,
-                                                                  const Clock& clock,
+  // `device`: the caller's use of it, which becomes the domain's.
+  static absl::StatusOr<std::unique_ptr<ProtectionDomain>> Create(std::shared_ptr<ibv_context> device,
+                                                                  Arena& arena, const Clock& clock,
                                                                   MemoryExposure exposure);
   ~ProtectionDomain() override;
 
@@ -36,15 +39,17 @@ class ProtectionDomain final : public MemoryRegistrar {
   void Deregister(const Registration& registration) override;
 
  private:
-  ProtectionDomain(ibv_context* device, MemoryExposure exposure);
+  ProtectionDomain(std::shared_ptr<ibv_context> device, MemoryExposure exposure);
 
+  const std::shared_ptr<ibv_context> device_;
   const bool iwarp_;
   const MemoryExposure exposure_;
   DomainPtr domain_;
   std::unique_ptr<MemoryRegionCache> cache_;
 };
 
-// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by all its connections; on iWARP
+// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by its connections as long as
+// there is one (each has an id on the device, without which nobody answers for its context); on iWARP
 // one for each connection, because a read's sink is open to remote writes there, and what a peer
 // learnt of one connection must be of no use on another. Thread-safe.
 class ProtectionDomains {
@@ -54,25 +59,27 @@ class ProtectionDomains {
   // With kWindow no registration lets a peer in by itself.
   absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device,
                                                                   MemoryExposure exposure);
-  // The device is gone: connections in being keep their domain, new ones get another.
-  void Forget(ibv_context* device);
-  void Forget(ibv_context* device, MemoryExposure exposure);
+  // Those in being.
   std::vector<std::shared_ptr<ProtectionDomain>> All() const;
+  // Those that domains are, or may be, made of.
+  OpenDevices& devices() { return *devices_; }
   // Of all domains that there are and were.
   MemoryRegionCache::Statistics statistics() const;
 
  private:
-  struct Retired {
+  // Outlives this, as a domain's last user may.
+  struct Ledger {
     absl::Mutex mutex;
-    MemoryRegionCache::Statistics sum ABSL_GUARDED_BY(mutex){};
+    MemoryRegionCache::Statistics retired ABSL_GUARDED_BY(mutex){};  // of domains that were
   };
   std::shared_ptr<ProtectionDomain> Share(std::unique_ptr<ProtectionDomain> domain);
 
   Arena& arena_;
   const Clock& clock_;
-  const std::shared_ptr<Retired> retired_ = std::make_shared<Retired>();
+  const std::shared_ptr<OpenDevices> devices_ = OpenDevices::OfProcess();
+  const std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
   mutable absl::Mutex mutex_;
-  std::map<std::pair<ibv_context*, MemoryExposure>, std::shared_ptr<ProtectionDomain>> by_device_
+  std::map<std::pair<ibv_context*, MemoryExposure>, std::weak_ptr<ProtectionDomain>> by_device_
       ABSL_GUARDED_BY(mutex_);
   std::vector<std::weak_ptr<ProtectionDomain>> all_ ABSL_GUARDED_BY(mutex_);
 };

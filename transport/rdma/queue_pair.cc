@@ -161,6 +161,8 @@ void QueuePair::Destroy() {
   if (windows_ != nullptr) Halt();
   windows_.reset();
   if (id_.qp != nullptr) rdma_destroy_qp(&id_);
+  cq_.reset();
+  domain_.reset();
 }
 
 }  // namespace rdmafs::rdma

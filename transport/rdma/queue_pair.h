@@ -33,6 +33,7 @@ class QueuePair {
                                                            const Options& options);
   ~QueuePair();
 
+  // Both until Destroy().
   ProtectionDomain& domain() { return *domain_; }
   CompletionQueue& cq() { return *cq_; }
   SendQueue& sends() { return *sends_; }
@@ -52,9 +53,9 @@ class QueuePair {
 
   // Moves the QP to ERROR: nothing is sent or accepted any more.
   void Halt();
-  // Destroys the QP, and its windows. That waits until the device has let go of all its memory, which
-  // flushed completions alone do not tell for an unsignalled WR that ended well. Receive buffers stay
-  // readable.
+  // Destroys the QP, its windows and its CQ, and leaves its domain: nothing of the device is held any
+  // more, whoever still reads receive buffers. That waits until the device has let go of all its memory,
+  // which flushed completions alone do not tell for an unsignalled WR that ended well.
   void Destroy();
 
  private:
@@ -72,7 +73,7 @@ class QueuePair {
   absl::StatusOr<Receive> TakeBlock(BufferPool& messages);
 
   rdma_cm_id& id_;
-  const std::shared_ptr<ProtectionDomain> domain_;
+  std::shared_ptr<ProtectionDomain> domain_;  // until Destroy()
   const Options options_;
   uint32_t max_send_wr_ = 0, max_inline_ = 0, receive_count_ = 0;
   uint8_t max_initiator_depth_ = 1, max_responder_resources_ = 1;

@@ -58,6 +58,7 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   });
   const Errno cm = loop.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnCmEvents(); });
   loop.AddPoller(this);
+  removal_.emplace(domains_->devices().watch(), id_->verbs->cmd_fd, loop, [this] { OnDeviceGone(); });
   if (!cq.ok() || !cm.ok())
     reason_ = absl::InternalError("the event loop takes no more descriptors");
   if (!reason_.ok()) Close(reason_);
@@ -320,7 +321,7 @@ void RdmaConnection::OnCmEvents() {
     disconnected_ = event->type == RDMA_CM_EVENT_DISCONNECTED ||
                     event->type == RDMA_CM_EVENT_DEVICE_REMOVAL ||
                     event->type == RDMA_CM_EVENT_TIMEWAIT_EXIT || disconnected_;
-    if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL) domains_->Forget(id_->verbs);
+    if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL) domains_->devices().Forget(id_->verbs);
     if (state_ == State::kOpen) {
       Poll();  // what arrived before the end is delivered before the end
       Close(ReasonOf(*event, peer_));
@@ -329,6 +330,13 @@ void RdmaConnection::OnCmEvents() {
       finish_timer_ = loop_->After(0, [this] { Finish(); });
     }
   }
+}
+
+// rdma_cm will say so, too, but of some devices not before everyone has let go of them.
+void RdmaConnection::OnDeviceGone() {
+  if (state_ != State::kOpen) return;
+  Poll();
+  Close(absl::UnavailableError(absl::StrCat(peer_, ": the RDMA device was removed")));
 }
 
 void RdmaConnection::Close(absl::Status reason) {
@@ -351,6 +359,7 @@ void RdmaConnection::Finish() {
 }
 
 void RdmaConnection::LeaveLoop() {
+  removal_.reset();
   loop_->RemovePoller(this);
   loop_->Remove(queue_pair_->cq().fd());
   loop_->Remove(channel_->fd);

@@ -9,6 +9,7 @@
 #include "transport/connection.h"
 #include "transport/rdma/cm_event.h"
 #include "transport/rdma/queue_pair.h"
+#include "transport/rdma/removal_notice.h"
 
 namespace rdmafs::rdma {
 
@@ -69,6 +70,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   const char* FindWindowFault(const Slot& slot, const ibv_wc& completion) const;
   void OnFailedCompletion(const ibv_wc& completion);
   void OnCmEvents();
+  void OnDeviceGone();
   static void Release(void* connection, uint64_t index);
   void Finish();
   void LeaveLoop();
@@ -92,6 +94,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   bool disconnected_ = false;
   absl::Status reason_;
   EventLoop::TimerId flushed_timer_ = 0, finish_timer_ = 0;
+  std::optional<RemovalNotice> removal_;
 };
 
 }  // namespace rdmafs::rdma

@@ -16,6 +16,8 @@ namespace {
 constexpr int kBacklog = 128;
 constexpr size_t kMaxPending = 256;
 constexpr uint8_t kRnrRetryCount = 7;
+// How often to look whether a device has an address again that was lost with another.
+constexpr Nanoseconds kListenAgainEvery = kSecond;
 
 std::string PeerOf(rdma_cm_id& id) { return SocketAddress(rdma_get_peer_addr(&id)).ToString(); }
 
@@ -45,6 +47,7 @@ RdmaListener::RdmaListener(const ConnectionOptions& options, EventLoop& loop,
 
 RdmaListener::~RdmaListener() {
   if (channel_ != nullptr) loop_.Remove(channel_->fd);
+  loop_.Cancel(again_timer_);
   for (auto& [id, pending] : pending_) {
     loop_.Cancel(pending.timer);
     loop_.Remove(pending.queue_pair->cq().fd());
@@ -56,21 +59,24 @@ absl::Status RdmaListener::Bind(const Endpoint& endpoint) {
   if (!addresses.ok()) return addresses.status();
   absl::Status status = OpenEventChannel(channel_);
   if (!status.ok()) return status;
-  uint16_t port = endpoint.port;
   for (const SocketAddress& address : *addresses) {
-    status = BindTo(address, port);
-    if (status.ok()) port = this->port();
-    if (status.ok() && !endpoint.host.empty()) break;
+    Place place{address, nullptr};
+    if (port_ != 0) place.address.set_port(port_);
+    status = BindTo(place);
+    if (!status.ok()) continue;
+    if (places_.empty()) address_ = SocketAddress(rdma_get_local_addr(place.id.get())).host();
+    port_ = ntohs(rdma_get_src_port(place.id.get()));
+    place.address.set_port(port_);
+    places_.push_back(std::move(place));
+    if (!endpoint.host.empty()) break;
   }
-  if (ids_.empty()) return status;
+  if (places_.empty()) return status;
   const Errno added = loop_.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnEvents(); });
   if (!added.ok()) return absl::InternalError("the event loop takes no more descriptors");
   return absl::OkStatus();
 }
 
-absl::Status RdmaListener::BindTo(const SocketAddress& where, uint16_t port) {
-  SocketAddress address = where;
-  address.set_port(port);
+absl::Status RdmaListener::BindTo(Place& place) {
   rdma_cm_id* raw = nullptr;
   if (rdma_create_id(channel_.get(), &raw, nullptr, RDMA_PS_TCP) != 0) {
     return absl::UnavailableError(absl::StrCat("rdma_create_id: ", Errno(errno).ToString()));
@@ -81,42 +87,70 @@ absl::Status RdmaListener::BindTo(const SocketAddress& where, uint16_t port) {
   (void)rdma_set_option(raw, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &yes, sizeof yes);
   // An IPv6 listener does not take IPv4 as well: Soft-iWARP resets such connections.
   (void)rdma_set_option(raw, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &yes, sizeof yes);
-  if (rdma_bind_addr(raw, const_cast<sockaddr*>(address.get())) != 0 ||
-      rdma_listen(raw, kBacklog) != 0) {
+  const bool bound = rdma_bind_addr(raw, const_cast<sockaddr*>(place.address.get())) == 0;
+  const bool listens = bound && rdma_listen(raw, kBacklog) == 0;
+  const Errno error(listens ? 0 : errno);
+  if (raw->verbs != nullptr) domains_->devices().Know(*raw->verbs);
+  if (!listens) {
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", address.ToString(), ": ", Errno(errno).ToString()));
+        absl::StrCat("cannot listen on ", place.address.ToString(), ": ", error.ToString()));
   }
-  ids_.push_back(std::move(id));
+  place.id = std::move(id);
   return absl::OkStatus();
 }
 
-std::string RdmaListener::address() const {
-  return SocketAddress(rdma_get_local_addr(ids_.front().get())).host();
-}
-
-uint16_t RdmaListener::port() const { return ntohs(rdma_get_src_port(ids_.front().get())); }
-
 void RdmaListener::OnEvents() {
   while (auto event = NextCmEvent(*channel_)) {
+    if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL && event->id->verbs != nullptr) {
+      domains_->devices().Forget(event->id->verbs);
+    }
     if (event->type == RDMA_CM_EVENT_CONNECT_REQUEST) {
       OnRequest(*event);
     } else if (event->type == RDMA_CM_EVENT_ESTABLISHED) {
       OnEstablished(event->id);
     } else if (auto found = pending_.find(event->id); found != pending_.end()) {
       DropPending(event->id, ReasonOf(*event, found->second.peer));
+    } else if (auto place = std::find_if(places_.begin(), places_.end(),
+                                         [&](const Place& p) { return p.id.get() == event->id; });
+               place != places_.end()) {
+      OnPlaceLost(*place, *event);
     } else {
       Log(LogLevel::kError, "rdma: listener: ", event->name(), " (", event->status, ")");
     }
   }
 }
 
+// A listener on one address belongs to the device that has it, and ends with that. (One on all
+// addresses belongs to none: the kernel lets it listen on the devices that come.)
+void RdmaListener::OnPlaceLost(Place& place, const CmEvent& event) {
+  Log(LogLevel::kWarning, "rdma: ", place.address.ToString(), ": listens no more (", event.name(),
+      "), until a device has this address again");
+  place.id.reset();
+  if (again_timer_ == 0) again_timer_ = loop_.After(kListenAgainEvery, [this] { ListenAgain(); });
+}
+
+void RdmaListener::ListenAgain() {
+  again_timer_ = 0;
+  bool all = true;
+  for (Place& place : places_) {
+    if (place.id != nullptr) continue;
+    if (BindTo(place).ok()) {
+      Log(LogLevel::kNotice, "rdma: ", place.address.ToString(), ": listens again");
+    } else {
+      all = false;
+    }
+  }
+  if (!all) again_timer_ = loop_.After(kListenAgainEvery, [this] { ListenAgain(); });
+}
+
 void RdmaListener::OnRequest(const CmEvent& event) {
   CmIdPtr id(event.id);
+  domains_->devices().Know(*id->verbs);
   const HelloOrRefusal hello = ReadHello(event.private_data());
   if (!hello.ok()) return Refuse(*id, hello.refusal);
   if (pending_.size() >= kMaxPending) return Refuse(*id, Refusal::kTooMany);
   // That this device can do both ends of it says that it can do ours.
-  const bool invalidates = hello.invalidates && trials_->Of(*id).ok();
+  const bool invalidates = hello.invalidates && CanInvalidate(*id);
   const Hello answer{.credits = std::min(hello.credits, options_.credits),
                      .flags = invalidates ? kHelloInvalidates : 0};
   auto answered = Answer(id, answer, event);
@@ -128,11 +162,20 @@ void RdmaListener::OnRequest(const CmEvent& event) {
   answered->timer = loop_.After(options_.timeout, [this, key] {
     DropPending(key, absl::UnavailableError("no answer to our acceptance"));
   });
+  answered->removal = std::make_unique<RemovalNotice>(
+      domains_->devices().watch(), answered->id->verbs->cmd_fd, loop_, [this, key] {
+        DropPending(key, absl::UnavailableError("the RDMA device was removed"));
+      });
   // The client's first message may overtake its word that it is established.
   answered->queue_pair->cq().Arm();
   (void)loop_.Add(answered->queue_pair->cq().fd(), EPOLLIN,
                   [this, key](uint32_t) { OnEarlyMessage(key); });
   pending_.emplace(key, *std::move(answered));
+}
+
+bool RdmaListener::CanInvalidate(rdma_cm_id& id) {
+  const std::shared_ptr<ibv_context> use = domains_->devices().Use(*id.verbs);
+  return use != nullptr && trials_->Of(id).ok();
 }
 
 absl::StatusOr<RdmaListener::Pending> RdmaListener::Answer(CmIdPtr& id, const Hello& answer,

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "transport/base/errno.h"
 #include "transport/base/log.h"
+#include "transport/rdma/device_watch.h"
 #include "transport/rdma/memory_windows.h"
 #include "transport/rdma/trial_pair.h"
 
@@ -220,7 +221,8 @@ WindowSupport WindowTrials::Of(rdma_cm_id& id) {
     Log(LogLevel::kNotice, "rdma: ", device, ": memory windows work, but the device does not keep accesses to ",
         "their range: a call's reach ends with its reply, but is the whole registration in its direction");
   }
-  by_device_[device] = support;
+  // A device that is being removed says nothing about what it, or its successor, can do.
+  if (!DeviceWatch::IsGone(id.verbs->cmd_fd)) by_device_[device] = support;
   return support;
 }
 

@@ -35,7 +35,8 @@ class WindowTrials {
  public:
   explicit WindowTrials(const Clock& clock) : clock_(clock) {}
 
-  // Tries the device of `id`, unless it has been; others who ask wait. Logs what a user has to know.
+  // Tries the device of `id`, unless it has been; others who ask wait. Logs what a user has to know. The
+  // caller uses the device (OpenDevices::Use()).
   WindowSupport Of(rdma_cm_id& id);
   // Why calls to `peer` are not exposed by windows, though the device could; "" when they are.
   std::string RefusalOf(const std::string& peer) const;
