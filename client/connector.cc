@@ -20,12 +20,39 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::ConnectFirst(Nanoseconds 
       absl::MutexLock lock(&mutex_);
       chosen = chosen_ != nullptr;
     }
-    auto connection = chosen ? Connect(share) : Choose(server(), share);
+    auto connection = chosen ? ConnectAgain(share) : Choose(server(), share);
     if (connection.ok()) return connection;
     last = connection.status();
   }
   if (servers_.size() > 1) Skip();  // back to where it began
   return last;
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Connector::ConnectAgain(Nanoseconds timeout) {
+  // The other way must still fit into the time.
+  const bool may_leave = choice_ == TransportChoice::kAuto && chose_rdma();
+  auto connection = Connect(may_leave ? timeout / 3 : timeout);
+  if (!may_leave) return connection;
+  if (connection.ok()) {
+    absl::MutexLock lock(&mutex_);
+    refusals_ = 0;
+    return connection;
+  }
+  auto other = LeaveRdma(connection.status(), timeout / 3);
+  return other.ok() ? std::move(other) : std::move(connection);
+}
+
+// A server that starts may be there over TCP before it is over RDMA: not at the first time.
+absl::StatusOr<std::unique_ptr<Connection>> Connector::LeaveRdma(const absl::Status& why,
+                                                                 Nanoseconds timeout) {
+  auto connection = tcp_->Connect(server(), {.credits = credits_, .timeout = timeout});
+  if (!connection.ok()) return connection;
+  const bool gone = !rdma_->Available().ok();
+  absl::MutexLock lock(&mutex_);
+  if (!gone && ++refusals_ < kRefusalsToLeave) return why;
+  chosen_ = tcp_;
+  why_ = absl::StrCat("RDMA cannot be used any more: ", why.message());
+  return connection;
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> Connector::Connect(Nanoseconds timeout) {
@@ -45,6 +72,7 @@ void Connector::Skip() {
   absl::MutexLock lock(&mutex_);
   current_ = (current_ + 1) % servers_.size();
   chosen_ = nullptr;  // what one address can do says nothing about another
+  refusals_ = 0;
 }
 
 Endpoint Connector::server() const {

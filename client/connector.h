@@ -25,7 +25,8 @@ class Connector {
 
   // The first connection of a session, or of another attempt to get it back: to the address that was used
   // last, or the next one that can be reached. kAuto tries RDMA first and falls back to TCP, once for each
-  // address. The status is the last address's.
+  // address; and leaves RDMA for TCP when this host has no device any more, or when kRefusalsToLeave times
+  // in a row only TCP led to the server. The status is the last address's.
   absl::StatusOr<std::unique_ptr<Connection>> ConnectFirst(Nanoseconds timeout);
   // Further ones, to the same address by the same transport.
   absl::StatusOr<std::unique_ptr<Connection>> Connect(Nanoseconds timeout);
@@ -41,7 +42,11 @@ class Connector {
   bool chose_rdma() const { return chosen() == "rdma"; }
 
  private:
+  static constexpr int kRefusalsToLeave = 3;
+
   absl::StatusOr<std::unique_ptr<Connection>> Choose(const Endpoint& server, Nanoseconds timeout);
+  absl::StatusOr<std::unique_ptr<Connection>> ConnectAgain(Nanoseconds timeout);
+  absl::StatusOr<std::unique_ptr<Connection>> LeaveRdma(const absl::Status& why, Nanoseconds timeout);
 
   const std::vector<Endpoint> servers_;
   const TransportChoice choice_;
@@ -52,6 +57,7 @@ class Connector {
   mutable absl::Mutex mutex_;
   size_t current_ ABSL_GUARDED_BY(mutex_) = 0;  // in servers_
   Transport* chosen_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  int refusals_ ABSL_GUARDED_BY(mutex_) = 0;  // of RDMA in a row, while TCP led to the server
   std::string why_ ABSL_GUARDED_BY(mutex_);
 };
 
