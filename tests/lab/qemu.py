@@ -8,7 +8,7 @@ import subprocess
 import guest
 
 MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "veth", "fuse", "loop", "ext4",
-           "ib_uverbs", "rdma_ucm", "crc32_generic", "crc32c_generic", "rdma_rxe"]
+           "bonding", "dummy", "ib_uverbs", "rdma_ucm", "crc32_generic", "crc32c_generic", "rdma_rxe"]
 SHARE = ('mount -t 9p -o "$4,trans=virtio,version=9p2000.L,msize=262144,cache=$(case $4 in ro) echo loose;; '
          '*) echo none;; esac)" "$2" "$3"')
 CHANGE_ROOT = "exec switch_root /root /bin/bash /run/lab/stage-two"

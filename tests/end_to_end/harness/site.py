@@ -26,9 +26,13 @@ class Where:
 
 
 class Site:
-    def __init__(self, where, name, options="", export_options="no_root_squash", export=None):
-        """options: further mount options. export: a directory to serve instead of a new one."""
+    def __init__(self, where, name, options="", export_options="no_root_squash", export=None, transport=None,
+                 listen=None):
+        """options: further mount options. export: a directory to serve instead of a new one. transport,
+        listen: instead of the transport and the address of `where`; listen="": on all addresses."""
         self.where, self.name, self.options = where, name, options
+        self.transport = transport or where.transport
+        self.listen = where.address if listen is None else listen
         self.export_options = export_options
         self.base = where.work / name
         clear(self.base)
@@ -72,11 +76,13 @@ class Site:
             return
         begin = len(self.server_log())
         log = open(self.logs / "server", "a", encoding="utf-8")
-        options = f"listen={self.where.address},port={port},state={self.base}/state,{self.export_options}"
+        options = f"port={port},state={self.base}/state,{self.export_options}"
+        if self.listen:
+            options += f",listen={self.listen}"
         if not self.where.address.startswith("127."):
             options += f",clients={self.where.address}"
-        if self.where.transport != "auto":
-            options += f",transport={self.where.transport}"
+        if self.transport != "auto":
+            options += f",transport={self.transport}"
         with log:
             self.server = subprocess.Popen(
                 [self.where.build.program("rdmafsd"), "-f", "-o", options, str(self.export)],
@@ -107,7 +113,7 @@ class Site:
         return f"{self.where.address}:{self.export}"
 
     def mount_option_text(self, more=""):
-        parts = ["allow_other", f"port={self.port}", f"transport={self.where.transport}",
+        parts = ["allow_other", f"port={self.port}", f"transport={self.transport}",
                  self.where.mount_options, self.options, more]
         return ",".join(part for part in parts if part)
 
