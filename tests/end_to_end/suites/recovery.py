@@ -82,7 +82,7 @@ def appends_over_kills(site):
         check_log(other.export / "log", ["one", "two"])
 
 
-@suite.check("what was synced is there, whole, after every kill of the server", timeout=600)
+@suite.check("what was synced is there, whole, after every kill of the server", timeout=300 + 3 * SECONDS)
 def synced_over_kills(site):
     with other_site(site, "synced") as other:
         with killing(other, lambda: random.uniform(0.1, 0.5)) as trouble:
