@@ -42,6 +42,7 @@ class Site:
         self.logs = self.base / "logs"
         self.logs.mkdir()
         self.server = self.port = None
+        self.server_prefix = []  # a command that runs the server: in another namespace
         self.server_ended = False
         self.mounts = {}  # mount point -> pid of the mount program, 0 for a stand-in without one
         self.identities = Identities()
@@ -85,7 +86,7 @@ class Site:
             options += f",transport={self.transport}"
         with log:
             self.server = subprocess.Popen(
-                [self.where.build.program("rdmafsd"), "-f", "-o", options, str(self.export)],
+                [*self.server_prefix, self.where.build.program("rdmafsd"), "-f", "-o", options, str(self.export)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=environment(self.logs))
         self.server_ended = False
