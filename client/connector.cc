@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::LeaveRdma(const absl::Sta
                                                                  Nanoseconds timeout) {
   auto connection = tcp_->Connect(server(), {.credits = credits_, .timeout = timeout});
   if (!connection.ok()) return connection;
-  const bool gone = !rdma_->Available().ok();
+  const bool gone = absl::IsNotFound(rdma_->Available());
   absl::MutexLock lock(&mutex_);
   if (!gone && ++refusals_ < kRefusalsToLeave) return why;
   chosen_ = tcp_;

@@ -17,6 +17,9 @@ enum class TransportChoice { kAuto, kRdma, kTcp };
 // Thread-safe; Connect blocks.
 class Connector {
  public:
+  // With the pauses between attempts (reconnect_pauses.h) 10 seconds: a server that starts has that long.
+  static constexpr int kRefusalsToLeave = 26;
+
   // `servers`: addresses of one server, or of several that serve the same session and handles; at least one.
   // The transports outlive the connector; `rdma` may be null where it is not built or not wanted.
   // `tls`: `tcp` goes through it, and kAuto is kTcp then.
@@ -42,8 +45,6 @@ class Connector {
   bool chose_rdma() const { return chosen() == "rdma"; }
 
  private:
-  static constexpr int kRefusalsToLeave = 3;
-
   absl::StatusOr<std::unique_ptr<Connection>> Choose(const Endpoint& server, Nanoseconds timeout);
   absl::StatusOr<std::unique_ptr<Connection>> ConnectAgain(Nanoseconds timeout);
   absl::StatusOr<std::unique_ptr<Connection>> LeaveRdma(const absl::Status& why, Nanoseconds timeout);

@@ -64,6 +64,8 @@ absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
   if (status.ok() && windows()) status = TryWindows(domains->devices());
   if (status.ok()) status = MakeQueuePair(domains);
   auto agreed = status.ok() ? Establish() : absl::StatusOr<uint16_t>(status);
+  // The registrations for windows are of no use to anyone who goes on without.
+  if (absl::IsFailedPrecondition(agreed.status())) domains->Drop(id_->verbs, wish_.exposure);
   if (!agreed.ok()) return agreed.status();
   queue_pair_->Open(1);  // a client reads nothing
   std::string exposure = Exposure();
@@ -143,7 +145,7 @@ absl::StatusOr<uint16_t> Attempt::Establish() {
   parameters.rnr_retry_count = kRnrRetryCount;
   if (rdma_connect(id_.get(), &parameters) != 0) return Failed("rdma_connect");
   auto event = Await(RDMA_CM_EVENT_ESTABLISHED, "the server answered");
-  if (absl::IsDeadlineExceeded(event.status())) {
+  if (absl::IsDeadlineExceeded(event.status()) || DeviceWatch::IsGone(id_->verbs->cmd_fd)) {
     abandoned_.Add({std::move(channel_), std::move(id_), std::move(queue_pair_)});
   }
   if (!event.ok()) return event.status();

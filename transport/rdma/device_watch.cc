@@ -14,7 +14,7 @@ namespace rdmafs::rdma {
 
 int DeviceWatch::Add(int device_fd, Callback gone) {
   absl::MutexLock lock(&mutex_);
-  if (!std::exchange(started_, true)) Start();
+  if (!started_) started_ = Start();
   const int id = next_id_++;
   watched_[id] = {device_fd, std::move(gone)};
   if (IsGone(device_fd)) Wake();  // before we looked
@@ -54,13 +54,14 @@ void DeviceWatch::Wake() {
   [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof one);
 }
 
-void DeviceWatch::Start() {
+bool DeviceWatch::Start() {
   directory_.reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!directory_.valid() || !wake_.valid()) return;
+  if (!directory_.valid() || !wake_.valid()) return false;
   if (inotify_add_watch(directory_.get(), directory_name_.c_str(), IN_DELETE | IN_ONLYDIR) < 0)
-    return;
+    return false;
   thread_ = std::thread([this] { Run(); });
+  return true;
 }
 
 void DeviceWatch::Run() {

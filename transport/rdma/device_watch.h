@@ -45,7 +45,7 @@ class DeviceWatch {
     Callback gone;
   };
 
-  void Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Wake();
   void Run();
   bool Look();  // false when the watch ends

@@ -15,13 +15,14 @@ namespace {
 constexpr char kNothing[] = "/dev/null";
 
 // The numbers stay taken, by something harmless: librdmacm will close them one day. If it has done
-// so already, they are not those of a device that is gone.
-void CloseDevice(int command_fd, int async_fd) {
-  if (!DeviceWatch::IsGone(command_fd)) return;
+// so already, they are not those of a device that is gone. False while the device's file is there, or
+// nothing can be opened.
+bool CloseDevice(int command_fd, int async_fd) {
   const UniqueFd nothing(open(kNothing, O_RDWR | O_CLOEXEC));
-  if (!nothing.valid()) return;
+  if (!nothing.valid() || !DeviceWatch::IsGone(command_fd)) return false;
   (void)dup3(nothing.get(), async_fd, O_CLOEXEC);
   (void)dup3(nothing.get(), command_fd, O_CLOEXEC);
+  return true;
 }
 
 bool IsClosed(int command_fd) {
@@ -101,10 +102,12 @@ void OpenDevices::ForgetGone() {
   }
 }
 
-// What follows `device`.
+// What follows `device`. Where rdma_cm hears of the removal before the file goes, the watch will be back.
 OpenDevices::Devices::iterator OpenDevices::CloseIfUnused(Devices::iterator device) {
-  if (!device->second.removed || device->second.user_count != 0) return std::next(device);
-  CloseDevice(device->second.command_fd, device->second.async_fd);
+  if (!device->second.removed || device->second.user_count != 0 ||
+      !CloseDevice(device->second.command_fd, device->second.async_fd)) {
+    return std::next(device);
+  }
   watch_.Cancel(device->second.watch_id);
   return devices_.erase(device);  // the next context may have this one's address
 }

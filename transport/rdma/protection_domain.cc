@@ -77,9 +77,7 @@ absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnecti
   // Held while memory is registered: connections made at the same time shall share the one domain.
   absl::MutexLock lock(&mutex_);
   auto found = by_device_.find({device, exposure});
-  if (found != by_device_.end()) {
-    if (std::shared_ptr<ProtectionDomain> domain = found->second.lock()) return domain;
-  }
+  if (found != by_device_.end()) return found->second.domain;
   std::shared_ptr<ibv_context> use = devices_->Use(*device);
   if (use == nullptr) return absl::UnavailableError("the RDMA device is being removed");
   auto made = ProtectionDomain::Create(std::move(use), arena_, clock_, exposure);
@@ -87,8 +85,36 @@ absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnecti
   std::shared_ptr<ProtectionDomain> domain = Share(*std::move(made));
   std::erase_if(all_, [](const auto& weak) { return weak.expired(); });
   all_.push_back(domain);
-  if (!domain->iwarp()) by_device_[{device, exposure}] = domain;
+  if (!domain->iwarp()) {
+    const int watch_id = devices_->watch().Add(device->cmd_fd, [this, device, exposure] { Drop(device, exposure); });
+    by_device_[{device, exposure}] = {domain, watch_id};
+  }
   return domain;
+}
+
+ProtectionDomains::~ProtectionDomains() {
+  std::vector<int> watch_ids;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [key, shared] : by_device_) watch_ids.push_back(shared.watch_id);
+  }
+  for (const int id : watch_ids) devices_->watch().Remove(id);
+}
+
+void ProtectionDomains::Forget(ibv_context* device) {
+  Drop(device, MemoryExposure::kCache);
+  Drop(device, MemoryExposure::kWindow);
+  devices_->Forget(device);
+}
+
+void ProtectionDomains::Drop(ibv_context* device, MemoryExposure exposure) {
+  std::shared_ptr<ProtectionDomain> dropped;  // after the lock
+  absl::MutexLock lock(&mutex_);
+  auto found = by_device_.find({device, exposure});
+  if (found == by_device_.end()) return;
+  devices_->watch().Cancel(found->second.watch_id);
+  dropped = std::move(found->second.domain);
+  by_device_.erase(found);
 }
 
 // With its last user gone a domain leaves its counts behind.

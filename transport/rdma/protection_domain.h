@@ -48,17 +48,22 @@ class ProtectionDomain final : public MemoryRegistrar {
   std::unique_ptr<MemoryRegionCache> cache_;
 };
 
-// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by its connections as long as
-// there is one (each has an id on the device, without which nobody answers for its context); on iWARP
+// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by all its connections until the
+// device is removed; on iWARP
 // one for each connection, because a read's sink is open to remote writes there, and what a peer
 // learnt of one connection must be of no use on another. Thread-safe.
 class ProtectionDomains {
  public:
   ProtectionDomains(Arena& arena, const Clock& clock) : arena_(arena), clock_(clock) {}
+  ~ProtectionDomains();
 
   // With kWindow no registration lets a peer in by itself.
   absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device,
                                                                   MemoryExposure exposure);
+  // The device is gone: connections in being keep their domain until they end, and there are no new ones.
+  void Forget(ibv_context* device);
+  // Connections in being keep their domain, new ones get another.
+  void Drop(ibv_context* device, MemoryExposure exposure);
   // Those in being.
   std::vector<std::shared_ptr<ProtectionDomain>> All() const;
   // Those that domains are, or may be, made of.
@@ -67,6 +72,10 @@ class ProtectionDomains {
   MemoryRegionCache::Statistics statistics() const;
 
  private:
+  struct Shared {
+    std::shared_ptr<ProtectionDomain> domain;
+    int watch_id = 0;  // for the device's removal
+  };
   // Outlives this, as a domain's last user may.
   struct Ledger {
     absl::Mutex mutex;
@@ -79,7 +88,7 @@ class ProtectionDomains {
   const std::shared_ptr<OpenDevices> devices_ = OpenDevices::OfProcess();
   const std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
   mutable absl::Mutex mutex_;
-  std::map<std::pair<ibv_context*, MemoryExposure>, std::weak_ptr<ProtectionDomain>> by_device_
+  std::map<std::pair<ibv_context*, MemoryExposure>, Shared> by_device_
       ABSL_GUARDED_BY(mutex_);
   std::vector<std::weak_ptr<ProtectionDomain>> all_ ABSL_GUARDED_BY(mutex_);
 };

@@ -321,7 +321,7 @@ void RdmaConnection::OnCmEvents() {
     disconnected_ = event->type == RDMA_CM_EVENT_DISCONNECTED ||
                     event->type == RDMA_CM_EVENT_DEVICE_REMOVAL ||
                     event->type == RDMA_CM_EVENT_TIMEWAIT_EXIT || disconnected_;
-    if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL) domains_->devices().Forget(id_->verbs);
+    if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL) domains_->Forget(id_->verbs);
     if (state_ == State::kOpen) {
       Poll();  // what arrived before the end is delivered before the end
       Close(ReasonOf(*event, peer_));

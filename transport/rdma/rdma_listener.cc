@@ -102,7 +102,7 @@ absl::Status RdmaListener::BindTo(Place& place) {
 void RdmaListener::OnEvents() {
   while (auto event = NextCmEvent(*channel_)) {
     if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL && event->id->verbs != nullptr) {
-      domains_->devices().Forget(event->id->verbs);
+      domains_->Forget(event->id->verbs);
     }
     if (event->type == RDMA_CM_EVENT_CONNECT_REQUEST) {
       OnRequest(*event);

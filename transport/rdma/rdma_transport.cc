@@ -33,7 +33,7 @@ RdmaTransport::~RdmaTransport() = default;
 
 absl::Status RdmaTransport::Available() const {
   const std::vector<RdmaDevice> devices = ListRdmaDevices();
-  if (devices.empty()) return absl::UnavailableError("no RDMA device");
+  if (devices.empty()) return absl::NotFoundError("no RDMA device");
   auto usable =
       std::find_if(devices.begin(), devices.end(), [](const auto& d) { return d.fault.empty(); });
   if (usable == devices.end()) {

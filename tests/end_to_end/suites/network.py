@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from harness.checks import NotHere, Suite
+from harness.checks import NotHere, Suite, equal
 from harness.processes import Failed, run
 from harness.site import Site
 from suites.recovery_work import SECONDS, Trouble, in_process, write_and_verify
@@ -81,7 +81,10 @@ def pulled_cable(site):
         time.sleep(SECONDS / 5)
         cable.pull()
         try:
-            time.sleep(SECONDS / 3)
+            time.sleep(SECONDS / 6)  # what was under way has arrived
+            before = os.stat(other.export / "pieces").st_mtime_ns
+            time.sleep(SECONDS / 6)
+            equal("the last write while the cable is out", os.stat(other.export / "pieces").st_mtime_ns, before)
         finally:
             cable.plug()
         wait()

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 from harness.checks import Suite, equal
 from harness.processes import Failed, run, wait_until
@@ -18,19 +19,12 @@ PLACES = 32  # for handshakes of one address
 @suite.check("handshakes of TLS that do not go on are bounded for each address, and nobody else notices")
 def half_open(site):
     with tls(site, "half-open") as other:
-        begin = len(other.server_log())
-        with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(socket.create_connection((other.where.address, other.port), 10))
-                       for _ in range(PLACES + 8)]
-            for client in clients:
-                client.sendall(b"\x16\x03\x01\x02\x00\x01")  # a ClientHello begins
-                client.setblocking(False)
-            wait_until(lambda: sum(map(is_closed, clients)) == 8, 3, "those beyond the places are closed")
-            (other.mount / "f").write_bytes(b"x" * 100000)
-            refused(other, f"sec=psk,key={other.client_keys},tls", "too many handshakes")
-            equal("those that are closed", sum(map(is_closed, clients)), 8)
-        lines = [line for line in other.server_log()[begin:].splitlines() if "too many handshakes at once" in line]
-        equal("lines about it", len(lines), 9)
+        (other.mount / "f").write_bytes(b"x" * 100000)
+        for _ in range(10):
+            if keeps_places(other):
+                break
+        else:
+            raise Failed("this machine is too slow for what the server gives 5 seconds to")
 
         def is_mounted_again():
             try:
@@ -39,6 +33,29 @@ def half_open(site):
                 return None
         wait_until(is_mounted_again, 10 * other.where.slow, "there is place for a new mount")
         equal("what it reads", (other.base / "later" / "f").read_bytes(), b"x" * 100000)
+
+
+def keeps_places(other):
+    """Nothing was seen, and False returned, when it took longer than a place is kept."""
+    begin, old_bytes = time.monotonic(), len(other.server_log())
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection((other.where.address, other.port), 10))
+                   for _ in range(PLACES + 8)]
+        for client in clients:
+            client.sendall(b"\x16\x03\x01\x02\x00\x01")  # a ClientHello begins
+            client.setblocking(False)
+        try:
+            wait_until(lambda: sum(map(is_closed, clients)) == 8, 3, "those beyond the places are closed")
+            (other.mount / "f").write_bytes(b"x" * 100000)
+            refused(other, f"sec=psk,key={other.client_keys},tls", "too many handshakes")
+            equal("those that are closed", sum(map(is_closed, clients)), 8)
+            lines = other.server_log()[old_bytes:].splitlines()
+            equal("lines about it", sum("too many handshakes at once" in line for line in lines), 9)
+        except Failed:
+            if time.monotonic() - begin < 4.5:
+                raise
+            return False
+    return True
 
 
 def is_closed(client):

@@ -127,7 +127,23 @@ TEST_F(OpenDevicesTest, WhatRdmaCmSaysIsRemovedIsNotUsedAnyMore) {
   FakeContext context = Open("uverbs0");
   devices_->Know(context.get());
   devices_->Forget(&context.get());
-  EXPECT_FALSE(context.closed()) << "its file is there: the kernel does not wait for it";
+  EXPECT_EQ(devices_->Use(context.get()), nullptr);
+}
+
+// So it is where rdma_cm was loaded after ib_uverbs.
+TEST_F(OpenDevicesTest, WhatRdmaCmSaysIsRemovedIsClosedWhenItsFileGoes) {
+  FakeContext context = Open("uverbs0"), used = Open("uverbs1");
+  devices_->Know(context.get());
+  auto use = devices_->Use(used.get());
+  devices_->Forget(&context.get());
+  devices_->Forget(&used.get());
+  use.reset();
+  EXPECT_FALSE(context.closed()) << "whether the kernel waits for it is not known yet";
+  EXPECT_FALSE(used.closed());
+  TakeAway("uverbs0");
+  EXPECT_TRUE(context.closed());
+  TakeAway("uverbs1");
+  EXPECT_TRUE(used.closed());
 }
 
 TEST_F(OpenDevicesTest, AClosedContextCannotBeUsed) {
