@@ -1,6 +1,7 @@
 """Where a build has put the programs, and what they are run with."""
 import os
 import pathlib
+import re
 
 from harness.processes import Failed
 
@@ -12,6 +13,12 @@ class Build:
 
     def __init__(self, directory):
         self.directory = pathlib.Path(directory).resolve()
+
+    @property
+    def is_sanitized(self):
+        """Whether its programs keep freed memory for a sanitizer, which looks for leaks itself."""
+        cache = self.directory / "CMakeCache.txt"
+        return cache.is_file() and re.search(r"^RDMAFS_SANITIZE:\w+=.", cache.read_text(encoding="utf-8"), re.M) is not None
 
     def program(self, name):
         for folder in ("server", "fuse", "ctl", "tests/end_to_end", "tests/bench", "bin", "sbin"):
