@@ -81,7 +81,7 @@ def pulled_cable(site):
         time.sleep(SECONDS / 5)
         cable.pull()
         try:
-            time.sleep(SECONDS / 6)  # what was under way has arrived
+            time.sleep(site.where.slow + SECONDS / 6)  # what was under way has arrived
             before = os.stat(other.export / "pieces").st_mtime_ns
             time.sleep(SECONDS / 6)
             equal("the last write while the cable is out", os.stat(other.export / "pieces").st_mtime_ns, before)
