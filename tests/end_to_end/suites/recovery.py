@@ -15,6 +15,7 @@ import time
 from harness import processes
 from harness.checks import Suite, equal
 from harness.processes import Failed, run, wait_until
+from harness.programs import environment
 from harness.proxy import LINGER_NONE, Proxy
 from harness.site import Site
 from suites.recovery_work import (SECONDS, Trouble, append_records, check_log, churn_names, finish, in_process,
@@ -294,7 +295,7 @@ def several_addresses(site):
         before = set(processes.children())
         source = f"192.0.2.7,{other.where.address}:{other.export}"
         run([other.where.build.program("rdmafs"), source, str(point), "-o", other.mount_option_text()],
-            timeout=60 * site.where.slow)
+            timeout=60 * site.where.slow, env=environment(other.logs))
         other.mounts[point] = next(iter(set(processes.children()) - before), 0)
         (point / "f").write_text("x")
         equal("the file", (other.export / "f").read_text(), "x")
