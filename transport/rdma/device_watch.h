@@ -18,7 +18,7 @@ namespace rdmafs::rdma {
 // that happens.
 class DeviceWatch {
  public:
-  // Called on the watch's thread, at most once. Must not block, and of the watch call Cancel()
+  // Called on the watch's thread, at most once. Must not wait for anything of the peer's, and of the watch call Cancel()
   // only.
   using Callback = std::function<void()>;
 
