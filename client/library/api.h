@@ -32,6 +32,13 @@ inline Reply<Unit> UnitReply(Finish finish) {
   return [finish](Result<Unit> result) { finish(result.error()); };
 }
 
+// Ends what is open, at the server.
+inline int64_t Release(OpenFile& file) {
+  return file.owner.Run(file.shard, nullptr, [id = file.id](FileSystem& file_system, Finish finish) {
+    file_system.Release(id, UnitReply(finish));
+  });
+}
+
 // Starts an operation of an open file; the file cannot be closed before its end.
 template <typename Operation>
 int64_t RunOn(OpenFile& file, rdmafs_call* call, Operation operation) {
