@@ -7,14 +7,24 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <utility>
 #include <vector>
+
+#include "transport/base/errno.h"
+#include "transport/base/log.h"
 
 namespace rdmafs::rdma {
 
 int DeviceWatch::Add(int device_fd, Callback gone) {
   absl::MutexLock lock(&mutex_);
   if (!started_) started_ = Start();
+  // Again each time: what was watched is gone when the directory has been made anew.
+  if (!started_ ||
+      inotify_add_watch(directory_.get(), directory_name_.c_str(), IN_DELETE | IN_ONLYDIR) < 0) {
+    Log(LogLevel::kWarning, "rdma: the removal of devices will not be noticed: ", directory_name_,
+        " cannot be watched: ", Errno(errno).ToString());
+  }
   const int id = next_id_++;
   watched_[id] = {device_fd, std::move(gone)};
   if (IsGone(device_fd)) Wake();  // before we looked
@@ -58,8 +68,6 @@ bool DeviceWatch::Start() {
   directory_.reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!directory_.valid() || !wake_.valid()) return false;
-  if (inotify_add_watch(directory_.get(), directory_name_.c_str(), IN_DELETE | IN_ONLYDIR) < 0)
-    return false;
   thread_ = std::thread([this] { Run(); });
   return true;
 }

@@ -18,8 +18,8 @@ namespace rdmafs::rdma {
 // that happens.
 class DeviceWatch {
  public:
-  // Called on the watch's thread, at most once. Must not wait for anything of the peer's, and of the watch call Cancel()
-  // only.
+  // Called on the watch's thread, at most once. Must not wait for anything of the peer's, and of
+  // the watch call Cancel() only.
   using Callback = std::function<void()>;
 
   explicit DeviceWatch(std::string directory = "/dev/infiniband")

@@ -15,8 +15,8 @@ namespace {
 constexpr char kNothing[] = "/dev/null";
 
 // The numbers stay taken, by something harmless: librdmacm will close them one day. If it has done
-// so already, they are not those of a device that is gone. False while the device's file is there, or
-// nothing can be opened.
+// so already, they are not those of a device that is gone. False while the device's file is there,
+// or nothing can be opened.
 bool CloseDevice(int command_fd, int async_fd) {
   const UniqueFd nothing(open(kNothing, O_RDWR | O_CLOEXEC));
   if (!nothing.valid() || !DeviceWatch::IsGone(command_fd)) return false;
@@ -102,7 +102,8 @@ void OpenDevices::ForgetGone() {
   }
 }
 
-// What follows `device`. Where rdma_cm hears of the removal before the file goes, the watch will be back.
+// What follows `device`. Where rdma_cm hears of the removal before the file goes, the watch will be
+// back.
 OpenDevices::Devices::iterator OpenDevices::CloseIfUnused(Devices::iterator device) {
   if (!device->second.removed || device->second.user_count != 0 ||
       !CloseDevice(device->second.command_fd, device->second.async_fd)) {

@@ -6,7 +6,8 @@
 namespace rdmafs::rdma {
 namespace {
 
-// Under a window the window has the remote rights; a peer's write then needs the local one (IBA, C10-74).
+// Under a window the window has the remote rights; a peer's write then needs the local one (IBA,
+// C10-74).
 int AccessFlags(MemoryAccess access, MemoryExposure exposure) {
   if (exposure == MemoryExposure::kWindow && access != MemoryAccess::kLocal) {
     return IBV_ACCESS_MW_BIND | (access == MemoryAccess::kRemoteWrite ? IBV_ACCESS_LOCAL_WRITE : 0);
@@ -35,7 +36,8 @@ void Add(MemoryRegionCache::Statistics& sum, const MemoryRegionCache::Statistics
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ProtectionDomain>> ProtectionDomain::Create(
-    std::shared_ptr<ibv_context> device, Arena& arena, const Clock& clock, MemoryExposure exposure) {
+    std::shared_ptr<ibv_context> device, Arena& arena, const Clock& clock,
+    MemoryExposure exposure) {
   const std::string name = ibv_get_device_name(device->device);
   std::unique_ptr<ProtectionDomain> domain(new ProtectionDomain(std::move(device), exposure));
   if (domain->domain_ == nullptr) {
@@ -86,7 +88,8 @@ absl::StatusOr<std::shared_ptr<ProtectionDomain>> ProtectionDomains::ForConnecti
   std::erase_if(all_, [](const auto& weak) { return weak.expired(); });
   all_.push_back(domain);
   if (!domain->iwarp()) {
-    const int watch_id = devices_->watch().Add(device->cmd_fd, [this, device, exposure] { Drop(device, exposure); });
+    const int watch_id =
+        devices_->watch().Add(device->cmd_fd, [this, device, exposure] { Drop(device, exposure); });
     by_device_[{device, exposure}] = {domain, watch_id};
   }
   return domain;
@@ -118,7 +121,8 @@ void ProtectionDomains::Drop(ibv_context* device, MemoryExposure exposure) {
 }
 
 // With its last user gone a domain leaves its counts behind.
-std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(std::unique_ptr<ProtectionDomain> domain) {
+std::shared_ptr<ProtectionDomain> ProtectionDomains::Share(
+    std::unique_ptr<ProtectionDomain> domain) {
   return {domain.release(), [ledger = ledger_](ProtectionDomain* last) {
             MemoryRegionCache::Statistics counts = last->cache().statistics();
             delete last;

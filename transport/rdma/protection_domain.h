@@ -20,9 +20,9 @@ namespace rdmafs::rdma {
 class ProtectionDomain final : public MemoryRegistrar {
  public:
   // `device`: the caller's use of it, which becomes the domain's.
-  static absl::StatusOr<std::unique_ptr<ProtectionDomain>> Create(std::shared_ptr<ibv_context> device,
-                                                                  Arena& arena, const Clock& clock,
-                                                                  MemoryExposure exposure);
+  static absl::StatusOr<std::unique_ptr<ProtectionDomain>> Create(
+      std::shared_ptr<ibv_context> device, Arena& arena, const Clock& clock,
+      MemoryExposure exposure);
   ~ProtectionDomain() override;
 
   ibv_pd* get() const { return domain_.get(); }
@@ -48,10 +48,10 @@ class ProtectionDomain final : public MemoryRegistrar {
   std::unique_ptr<MemoryRegionCache> cache_;
 };
 
-// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by all its connections until the
-// device is removed; on iWARP
-// one for each connection, because a read's sink is open to remote writes there, and what a peer
-// learnt of one connection must be of no use on another. Thread-safe.
+// Hands out domains: on InfiniBand and RoCE one per device and exposure, shared by all its
+// connections until the device is removed; on iWARP one for each connection, because a read's sink
+// is open to remote writes there, and what a peer learnt of one connection must be of no use on
+// another. Thread-safe.
 class ProtectionDomains {
  public:
   ProtectionDomains(Arena& arena, const Clock& clock) : arena_(arena), clock_(clock) {}
@@ -60,7 +60,8 @@ class ProtectionDomains {
   // With kWindow no registration lets a peer in by itself.
   absl::StatusOr<std::shared_ptr<ProtectionDomain>> ForConnection(ibv_context* device,
                                                                   MemoryExposure exposure);
-  // The device is gone: connections in being keep their domain until they end, and there are no new ones.
+  // The device is gone: connections in being keep their domain until they end, and there are no new
+  // ones.
   void Forget(ibv_context* device);
   // Connections in being keep their domain, new ones get another.
   void Drop(ibv_context* device, MemoryExposure exposure);
@@ -88,8 +89,7 @@ class ProtectionDomains {
   const std::shared_ptr<OpenDevices> devices_ = OpenDevices::OfProcess();
   const std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
   mutable absl::Mutex mutex_;
-  std::map<std::pair<ibv_context*, MemoryExposure>, Shared> by_device_
-      ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<ibv_context*, MemoryExposure>, Shared> by_device_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::weak_ptr<ProtectionDomain>> all_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,5 +1,6 @@
 """A site: one exported directory, its server, and mounts of it. Whatever a check did, stop() leaves
 no mount and no process behind."""
+import contextlib
 import os
 import pathlib
 import re
@@ -197,6 +198,20 @@ class Site:
 
     def remove(self):
         clear(self.base)
+
+
+@contextlib.contextmanager
+def running(site, mounts=1):
+    """The site, started; what does not end well there fails the check."""
+    try:
+        yield site.start(mounts)
+    except BaseException:
+        site.stop()
+        raise
+    problems = site.stop()
+    if problems:
+        raise Failed("\n".join(problems))
+    site.remove()
 
 
 def is_mounted(point):

@@ -11,7 +11,7 @@ import subprocess
 from harness import processes
 from harness.checks import NotHere, Suite, equal
 from harness.processes import Failed, run, wait_until
-from harness.site import Site, is_mounted
+from harness.site import Site, is_mounted, running
 
 # A server on an address of its own, for which the kernel ends the listener with the device; and one on
 # all addresses, whose listener stays.
@@ -207,7 +207,7 @@ def goes_on(site):
     """A mount with transport=auto goes on over TCP."""
     if Device().kind == "siw":
         raise NotHere("Soft-iWARP has its ports in common with TCP: a server cannot have both on one")
-    with another(Site(site.where, f"{site.name}-auto", transport="auto")) as other:
+    with running(Site(site.where, f"{site.name}-auto", transport="auto")) as other:
         point = other.mount
         chosen = transport(other, point)
         equal(f"transport\n{other.mount_log(point)}\n{other.server_log()}", chosen["name"], "rdma")
@@ -218,20 +218,6 @@ def goes_on(site):
                            "the mount goes by TCP")
                 flows(other, point)
             traffic.end(60 * site.where.slow)
-
-
-@contextlib.contextmanager
-def another(site):
-    """A site beside the suite's own."""
-    try:
-        yield site.start()
-    except BaseException:
-        site.stop()
-        raise
-    problems = site.stop()
-    if problems:
-        raise Failed("\n".join(problems))
-    site.remove()
 
 
 for _suite in SUITES:

@@ -7,8 +7,8 @@ import subprocess
 from harness import processes
 from harness.checks import NotHere, Suite
 from harness.processes import run, wait_until
-from harness.site import Site
-from suites.device import ASYNCHRONOUS, Device, another, flows, traffic_on
+from harness.site import Site, running
+from suites.device import ASYNCHRONOUS, Device, flows, traffic_on
 
 suite = Suite("device address", needs_product=True)
 SUITES = [suite]
@@ -41,7 +41,7 @@ def changes_address(site):
     with bond(Device().kind) as address:
         where = copy.copy(site.where)
         where.address = address
-        with another(Site(where, f"{site.name}-address", transport="rdma")) as other:
+        with running(Site(where, f"{site.name}-address", transport="rdma")) as other:
             point = other.mount
             with traffic_on(other, point, *ASYNCHRONOUS) as traffic:
                 flows(other, point)

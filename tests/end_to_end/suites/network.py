@@ -8,7 +8,7 @@ import time
 
 from harness.checks import NotHere, Suite, equal
 from harness.processes import Failed, run
-from harness.site import Site
+from harness.site import Site, running
 from suites.recovery_work import SECONDS, Trouble, in_process, write_and_verify
 from suites.trouble import other_site
 
@@ -55,15 +55,8 @@ def far_site(site, name, **options):
         where.address = cable.far
         other = Site(where, f"{site.name}-{name}", export_options=f"no_root_squash,clients={cable.near}", **options)
         other.server_prefix = ["nsenter", f"--net=/run/netns/{cable.namespace}"]
-        try:
-            yield other.start(), cable
-        except BaseException:
-            other.stop()
-            raise
-        problems = other.stop()
-        if problems:
-            raise Failed("\n".join(problems))
-        other.remove()
+        with running(other):
+            yield other, cable
     finally:
         cable.close()
 

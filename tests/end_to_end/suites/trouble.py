@@ -14,27 +14,16 @@ from harness import processes
 from harness.checks import NotHere, Suite, equal
 from harness.processes import Failed, run, wait_until
 from harness.programs import environment
-from harness.site import Site, clear, is_mounted
+from harness.site import Site, clear, is_mounted, running
 from harness.steps import run_case
 
 suite = Suite("trouble", needs_product=True)
 SUITES = [suite]
 
 
-@contextlib.contextmanager
-def other_site(site, name, kind=Site, **options):
-    """A site of its own for one check; what does not end well there fails the check."""
-    mounts = options.pop("mounts", 1)
-    other = kind(site.where, f"{site.name}-{name}", **options)
-    try:
-        yield other.start(mounts)
-    except BaseException:
-        other.stop()
-        raise
-    problems = other.stop()
-    if problems:
-        raise Failed("\n".join(problems))
-    other.remove()
+def other_site(site, name, kind=Site, mounts=1, **options):
+    """A site of its own for one check."""
+    return running(kind(site.where, f"{site.name}-{name}", **options), mounts)
 
 
 @contextlib.contextmanager
