@@ -46,12 +46,33 @@ void Context::LookForLostInterrupts() {
   for (uint64_t unique : interrupted) Interrupt(unique);
 }
 
-void Context::Release(OpenId open_id) {
+void Context::Release(OpenId open_id, std::function<void()> then) {
   ++releases_in_flight_;
-  parts_.file_system.Release(open_id, [this](Result<Unit> result) {
+  parts_.file_system.Release(open_id, [this, then = std::move(then)](Result<Unit> result) {
     --releases_in_flight_;
     // What was written had its own answers, so there is nobody left to tell.
     if (!result.ok()) Log(LogLevel::kDebug, "release: ", result.error().ToString());
+    then();
+  });
+}
+
+void Context::ReleaseWithLocks(OpenId open_id, uint64_t node_id) {
+  parts_.lock_releases.Begin(node_id);
+  Release(open_id, [this, node_id] { parts_.lock_releases.End(node_id); });
+}
+
+void Context::AfterLockReleases(uint64_t node_id, uint64_t ended_count,
+                                std::function<void(bool)> then) {
+  ++releases_in_flight_;
+  auto finish = [this, ended_count, then = std::move(then)] {
+    --releases_in_flight_;
+    then(parts_.lock_releases.ended_count() != ended_count);
+  };
+  // Another shard may have taken a RELEASE that the kernel queued before, and not looked at it yet.
+  parts_.after_all_shards([this, node_id, finish = std::move(finish)]() mutable {
+    parts_.lock_releases.WhenNone(node_id, [this, finish = std::move(finish)]() mutable {
+      parts_.loop.Post(std::move(finish));
+    });
   });
 }
 

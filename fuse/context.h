@@ -10,6 +10,7 @@
 #include "client/file_system.h"
 #include "fuse/caller.h"
 #include "fuse/channel.h"
+#include "fuse/lock_releases.h"
 #include "fuse/lock_waits.h"
 #include "fuse/node_table.h"
 #include "fuse/open_files.h"
@@ -36,11 +37,15 @@ class Context {
     NodeTable& nodes;
     OpenFiles& open_files;
     LockWaits& lock_waits;
+    LockReleases& lock_releases;
     const Settings& settings;
     OperationStatistics& statistics;
     size_t shard;
     // The kernel's caller of that request does not want to wait any more.
     std::function<void(uint64_t unique)>& interrupt;
+    // Runs a task on this shard's thread when every shard has handled what it had taken from the
+    // kernel.
+    std::function<void(EventLoop::Task)>& after_all_shards;
   };
   explicit Context(const Parts& parts) : parts_(parts) {}
 
@@ -50,6 +55,7 @@ class Context {
   NodeTable& nodes() { return parts_.nodes; }
   OpenFiles& open_files() { return parts_.open_files; }
   LockWaits& lock_waits() { return parts_.lock_waits; }
+  LockReleases& lock_releases() { return parts_.lock_releases; }
   const Settings& settings() const { return parts_.settings; }
   size_t shard() const { return parts_.shard; }
   void Interrupt(uint64_t unique) { parts_.interrupt(unique); }
@@ -65,9 +71,19 @@ class Context {
               absl::Span<const std::byte> data = {});
   void Answer(const Ticket& ticket, const Result<Unit>& result) { Answer(ticket, result.error()); }
   // Tells the server that an open file is not needed any more; nobody waits for its answer.
-  void Release(OpenId open_id);
+  void Release(OpenId open_id) {
+    Release(open_id, [] {});
+  }
+  // The same; `then` runs, on this shard's thread, when the server has answered.
+  void Release(OpenId open_id, std::function<void()> then);
+  // The same, of a file of that node which may hold locks.
+  void ReleaseWithLocks(OpenId open_id, uint64_t node_id);
+  // Runs `then` when the server has released every file of that node that was closed before this call,
+  // and says whether `ended_count` has become another number meanwhile.
+  void AfterLockReleases(uint64_t node_id, uint64_t ended_count, std::function<void(bool)> then);
   // The same for all that is still open.
   void ReleaseAll();
+  // Releases, and waits for releases, that have not ended.
   size_t releases_in_flight() const { return releases_in_flight_; }
 
   // Answers a request of this shard's with EINTR, whatever becomes of its operation: for a caller

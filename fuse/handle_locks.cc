@@ -30,6 +30,66 @@ fuse_lk_out ToKernel(const LockRange& range) {
   return out;
 }
 
+// A call that does not wait. When another owner's lock is in the way, he may have closed his file already: then
+// the call is made `again`, once.
+struct LockCall {
+  Context& context;
+  Ticket ticket;
+  uint64_t node_id;
+  OpenId open_id;
+  LockRange range;
+  uint32_t flags;
+  bool again = false;
+
+  // Behind the releases that came before it; `otherwise` is done when there was none.
+  template <typename Function, typename Otherwise>
+  void AskAgain(uint64_t ended_count, Function function, Otherwise otherwise) const {
+    context.AfterLockReleases(node_id, ended_count, [call = *this, function, otherwise](bool released) mutable {
+      if (!released) return otherwise();
+      call.again = true;
+      function(call);
+    });
+  }
+};
+
+void GetLock(const LockCall& call) {
+  const uint64_t ended_count = call.context.lock_releases().ended_count();
+  call.context.file_system().GetLock(
+      call.open_id, call.range, call.flags, [call, ended_count](Result<LockRange> result) {
+        auto answer = [call, result] {
+          call.context.Answer(call.ticket, result.error(),
+                              result.ok() ? BytesOf(ToKernel(*result)) : absl::Span<const std::byte>());
+        };
+        const bool in_the_way = result.ok() && result->type != wire::LockType::kUnlock;
+        in_the_way && !call.again ? call.AskAgain(ended_count, GetLock, answer) : answer();
+      });
+}
+
+void SetLock(const LockCall& call) {
+  const uint64_t ended_count = call.context.lock_releases().ended_count();
+  call.context.file_system().SetLock(
+      call.open_id, call.range, call.flags, [call, ended_count](Result<Unit> result) {
+        auto answer = [call, result] { call.context.Answer(call.ticket, result); };
+        const bool in_the_way = result.error() == Errno(EAGAIN);
+        in_the_way && !call.again ? call.AskAgain(ended_count, SetLock, answer) : answer();
+      });
+}
+
+// Until the lock is free, or the caller is interrupted.
+void WaitForLock(const LockCall& call) {
+  Context& context = call.context;
+  const CancelToken token = context.file_system().SetLock(
+      call.open_id, call.range, call.flags | wire::kLockWait,
+      [&context, ticket = call.ticket](Result<Unit> result) {
+        context.lock_waits().Remove(ticket.unique);
+        context.Answer(ticket, result);
+      });
+  if (token == 0) return;
+  if (!context.lock_waits().Add(call.ticket.unique, {context.shard(), token})) {
+    context.file_system().CancelLock(token);
+  }
+}
+
 }  // namespace
 
 void HandleGetLock(Context& context, Request& request) {
@@ -39,15 +99,7 @@ void HandleGetLock(Context& context, Request& request) {
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   const uint32_t flags = (in.lk_flags & FUSE_LK_FLOCK) != 0 ? uint32_t{wire::kLockFlock} : 0;
-  context.file_system().GetLock(
-      open_id, ToServer(in), flags,
-      [context = &context, ticket = request.ticket](Result<LockRange> result) {
-        if (!result.ok()) {
-          context->Answer(ticket, result.error());
-          return;
-        }
-        context->Answer(ticket, kOk, BytesOf(ToKernel(*result)));
-      });
+  GetLock({context, request.ticket, request.header.nodeid, open_id, ToServer(in), flags});
 }
 
 void HandleSetLock(Context& context, Request& request) {
@@ -64,17 +116,9 @@ void HandleSetLock(Context& context, Request& request) {
   if (!flock && range.type != wire::LockType::kUnlock) {
     node->has_locks.store(true, std::memory_order_relaxed);
   }
-  const uint32_t flags = (flock ? wire::kLockFlock : 0u) | (wait ? wire::kLockWait : 0u);
-  const Ticket ticket = request.ticket;
-  const CancelToken token = context.file_system().SetLock(
-      open_id, range, flags, [context = &context, ticket, wait](Result<Unit> result) {
-        if (wait) context->lock_waits().Remove(ticket.unique);
-        context->Answer(ticket, result);
-      });
-  if (!wait || token == 0) return;
-  if (!context.lock_waits().Add(ticket.unique, {context.shard(), token})) {
-    context.file_system().CancelLock(token);
-  }
+  const uint32_t flags = flock ? uint32_t{wire::kLockFlock} : 0;
+  const LockCall call{context, request.ticket, request.header.nodeid, open_id, range, flags};
+  wait ? WaitForLock(call) : SetLock(call);
 }
 
 void HandleFlush(Context& context, Request& request) {

@@ -169,9 +169,14 @@ void HandleRelease(Context& context, Request& request) {
   fuse_release_in in;
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = context.open_files().Remove(in.fh);
+  const Node* node = context.nodes().Find(request.header.nodeid);
+  const bool may_have_locks = (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) != 0 ||
+                              (node != nullptr && node->has_locks.load(std::memory_order_relaxed));
   // Nobody waits for it, so nobody is made to: the answer goes before the server's.
   context.Answer(request.ticket, kOk);
-  if (open_id != 0) context.Release(open_id);
+  if (open_id == 0) return;
+  may_have_locks ? context.ReleaseWithLocks(open_id, request.header.nodeid)
+                 : context.Release(open_id);
 }
 
 }  // namespace rdmafs::fuse

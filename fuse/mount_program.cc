@@ -62,6 +62,7 @@ class MountedFileSystem {
   void OnSignal();
   void OnClosed(Errno reason);
   void OnInterrupt(uint64_t unique);
+  void VisitShards(size_t index, size_t left, EventLoop::Task task);
   void End();
 
   const MountOptions& options_;
@@ -135,6 +136,10 @@ absl::Status MountedFileSystem::Mount() {
                        .tables = *tables_,
                        .settings = settings_,
                        .interrupt = [this](uint64_t unique) { OnInterrupt(unique); },
+                       .after_all_shards =
+                           [this, i](EventLoop::Task task) {
+                             VisitShards(i, shards_.size(), std::move(task));
+                           },
                        .on_closed = [this](Errno reason) { OnClosed(reason); },
                        .uring_depth = settings_.over_io_uring ? uring_depth : 0,
                        .shard_count = shards_.size()});
@@ -198,6 +203,16 @@ void MountedFileSystem::OnInterrupt(uint64_t unique) {
   loop_.Post([this] {
     if (std::exchange(looks_left_, kLooksForLoss) == 0)
       loop_.After(kLookInterval, [this] { FreeInterrupted(); });
+  });
+}
+
+// Goes on from the shard `index`, through `left` more, back to where it began. A shard's thread handles all that
+// it took from the kernel before it looks at what was posted.
+void MountedFileSystem::VisitShards(size_t index, size_t left, EventLoop::Task task) {
+  if (left == 0) return task();
+  const size_t next = (index + 1) % shards_.size();
+  shards_[next]->loop().Post([this, next, left, task = std::move(task)]() mutable {
+    VisitShards(next, left - 1, std::move(task));
   });
 }
 

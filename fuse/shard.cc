@@ -22,10 +22,12 @@ struct Shard::Serving {
                  .nodes = service.tables.nodes,
                  .open_files = service.tables.open_files,
                  .lock_waits = service.tables.lock_waits,
+                 .lock_releases = service.tables.lock_releases,
                  .settings = service.settings,
                  .statistics = shard.statistics_,
                  .shard = shard.index_,
-                 .interrupt = service.interrupt}),
+                 .interrupt = service.interrupt,
+                 .after_all_shards = service.after_all_shards}),
         dispatcher(context, service.on_closed) {}
 
   std::unique_ptr<Channel> MakeChannel(Shard& shard, UniqueFd fd) const {

@@ -19,6 +19,7 @@ struct Tables {
   NodeTable nodes;
   OpenFiles open_files;
   LockWaits lock_waits;
+  LockReleases lock_releases;
 };
 
 // A Shard is used by the main thread: made (which starts its thread), told to serve, to stop
@@ -43,6 +44,8 @@ class Shard {
     const Settings& settings;
     // A request, of whichever shard, was interrupted. On this shard's thread.
     std::function<void(uint64_t unique)> interrupt;
+    // See Context::Parts. On this shard's thread.
+    std::function<void(EventLoop::Task)> after_all_shards;
     // The mount is gone. On this shard's thread.
     std::function<void(Errno)> on_closed;
     // FUSE over io_uring, as it was agreed with the kernel: how many entries each of the mount's queues

@@ -279,9 +279,8 @@ TEST_F(Operations, AnOpenFileDescriptionsLockGoesWithItsLastClose) {
   ASSERT_EQ(::fcntl(one.get(), F_OFD_SETLK, &lock), 0);
   EXPECT_EQ(::fcntl(two.get(), F_OFD_SETLK, &lock), -1);
   EXPECT_EQ(errno, EAGAIN);
-  // The release is told without anyone waiting for it; a waiting lock does.
   one.reset();
-  EXPECT_EQ(::fcntl(two.get(), F_OFD_SETLKW, &lock), 0);
+  EXPECT_EQ(::fcntl(two.get(), F_OFD_SETLK, &lock), 0);
 }
 
 TEST_F(Operations, FlockIsHeldByTheOpenFile) {
@@ -290,7 +289,9 @@ TEST_F(Operations, FlockIsHeldByTheOpenFile) {
   EXPECT_EQ(::flock(two.get(), LOCK_SH | LOCK_NB), -1);
   EXPECT_EQ(errno, EAGAIN);
   ASSERT_EQ(::flock(one.get(), LOCK_UN), 0);
-  EXPECT_EQ(::flock(two.get(), LOCK_SH), 0);
+  EXPECT_EQ(::flock(two.get(), LOCK_EX | LOCK_NB), 0);
+  two.reset();
+  EXPECT_EQ(::flock(one.get(), LOCK_SH | LOCK_NB), 0);
 }
 
 TEST_F(Operations, AWaitingLockIsGivenUpOnASignal) {

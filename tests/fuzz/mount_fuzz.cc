@@ -156,6 +156,7 @@ class OneMount final : public CallChannel::Owner {
   NodeTable nodes_{wire::FileHandle()};
   OpenFiles open_files_;
   LockWaits lock_waits_;
+  LockReleases lock_releases_;
   Settings settings_;
   OperationStatistics statistics_{kMaxOpcode};
   std::unique_ptr<RemoteFileSystem> remote_ = std::make_unique<RemoteFileSystem>(
@@ -166,9 +167,13 @@ class OneMount final : public CallChannel::Owner {
     if (auto wait = lock_waits_.Interrupt(unique)) return stack_.top().CancelLock(wait->token);
     context_.GiveUp(unique);
   };
+  std::function<void(EventLoop::Task)> after_all_shards_ = [this](EventLoop::Task task) {
+    loop_.Post(std::move(task));
+  };
   Context context_{{.loop = loop_, .channel = kernel_, .file_system = stack_.top(), .nodes = nodes_,
-                    .open_files = open_files_, .lock_waits = lock_waits_, .settings = settings_,
-                    .statistics = statistics_, .shard = 0, .interrupt = interrupt_}};
+                    .open_files = open_files_, .lock_waits = lock_waits_, .lock_releases = lock_releases_,
+                    .settings = settings_, .statistics = statistics_, .shard = 0, .interrupt = interrupt_,
+                    .after_all_shards = after_all_shards_}};
   Dispatcher dispatcher_{context_, [](Errno) {}};
   uint64_t unique_ = 0;
 };

@@ -123,6 +123,23 @@ def try_flock(fd, how):
     fcntl.flock(fd, how | fcntl.LOCK_NB)
 
 
+@suite.check("a lock of a file that was closed is in nobody's way on the same mount")
+def closed_and_locked(site):
+    directory, _ = site.case_directories()
+    name = next(iter(site.mounts)) / directory.name / "f"
+    stays = os.open(name, os.O_RDWR | os.O_CREAT)
+    for take, give in ((try_flock, lambda fd: try_flock(fd, fcntl.LOCK_UN)),
+                       (lambda fd, _: ofd(fd, F_OFD_SETLK, fcntl.F_WRLCK),
+                        lambda fd: ofd(fd, F_OFD_SETLK, fcntl.F_UNLCK))):
+        for _ in range(500):
+            closed = os.open(name, os.O_RDWR)
+            take(closed, fcntl.LOCK_EX)
+            os.close(closed)
+            take(stays, fcntl.LOCK_EX)
+            give(stays)
+    os.close(stays)
+
+
 @suite.check("flock holds across two mounts")
 def flock_across(site):
     one, two = open_on_both(site)

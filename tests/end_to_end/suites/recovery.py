@@ -118,7 +118,7 @@ def read_only_over_kills(site):
         (other.export / "d").mkdir()
         (other.export / "d").chmod(0o777)
         with killing(other, 0.5) as trouble:
-            in_process(write_read_only_file, other.mount / "d/f", SECONDS / 3)()
+            in_process(write_read_only_file, other.mount / "d/f", max(6, SECONDS / 3))()
         if trouble.count < 2:
             raise Failed(f"the server was killed {trouble.count} times")
 
