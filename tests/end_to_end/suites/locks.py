@@ -131,7 +131,7 @@ def closed_and_locked(site):
     for take, give in ((try_flock, lambda fd: try_flock(fd, fcntl.LOCK_UN)),
                        (lambda fd, _: ofd(fd, F_OFD_SETLK, fcntl.F_WRLCK),
                         lambda fd: ofd(fd, F_OFD_SETLK, fcntl.F_UNLCK))):
-        for _ in range(500):
+        for _ in range(150):
             closed = os.open(name, os.O_RDWR)
             take(closed, fcntl.LOCK_EX)
             os.close(closed)
