@@ -1,5 +1,6 @@
 #include "transport/base/log.h"
 
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -23,13 +24,22 @@ LogState& State() {
   return state;
 }
 
+// Whether systemd has connected it to its journal: the variable alone is inherited by whom it is not for
+// (systemd.exec(5)).
+bool IsJournal(int fd) {
+  const char* stream = std::getenv("JOURNAL_STREAM");
+  struct stat status;
+  return stream != nullptr && ::fstat(fd, &status) == 0 &&
+         stream == absl::StrCat(status.st_dev, ":", status.st_ino);
+}
+
 }  // namespace
 
 void OpenLog(const char* program, LogTarget target, LogLevel most_verbose) {
   LogState& state = State();
   state.program = program;
   state.target = target;
-  state.journal_prefix = std::getenv("JOURNAL_STREAM") != nullptr;
+  state.journal_prefix = IsJournal(STDERR_FILENO);
   state.most_verbose.store(static_cast<int>(most_verbose), std::memory_order_relaxed);
   if (target == LogTarget::kSyslog) openlog(program, LOG_PID, LOG_DAEMON);
 }
