@@ -11,7 +11,7 @@ namespace {
 // What of open(2)'s flags means something to the server; the rest is the kernel's own business.
 constexpr uint32_t kServerFlags = O_ACCMODE | O_APPEND | O_TRUNC | O_CREAT | O_EXCL | O_SYNC |
                                   O_DSYNC | O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME |
-                                  O_NONBLOCK;
+                                  O_NONBLOCK | wire::kOpenForExecution;
 
 uint32_t FlagsForServer(const Settings& settings, uint32_t flags) {
   flags &= kServerFlags;

@@ -13,9 +13,6 @@
 namespace rdmafs {
 namespace {
 
-// Linux tells an open for execution from one for reading by this bit (FMODE_EXEC), and FUSE passes
-// it on.
-constexpr uint32_t kOpenForExecution = 0x20;
 // What of the caller's flags concerns the server's descriptor. O_DIRECT would demand alignment of
 // buffers that are not the caller's, O_NONBLOCK and O_ASYNC are about its own descriptor.
 constexpr uint32_t kPassedOn =
@@ -58,7 +55,7 @@ int Reopen(const PosixObject& object, uint32_t flags) {
   }
   int fd = open(name.path(), wanted);
   const bool execution =
-      (flags & kOpenForExecution) != 0 && (wanted & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+      (flags & wire::kOpenForExecution) != 0 && (wanted & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
   if (fd < 0 && errno == EACCES && execution && object.type == S_IFREG) {
     fd = OpenForExecution(object.fd.get(), wanted);
     if (fd < 0) errno = EACCES;

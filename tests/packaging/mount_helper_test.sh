@@ -30,6 +30,13 @@ expect 0 '[s:/e][/mnt]' s:/e /mnt -o defaults,user=hans
 expect 0 '[s:/e x][/mnt/a *]' 's:/e x' '/mnt/a *' -o '_netdev'
 expect 0 '' s:/e /mnt -f -o rw
 expect 0 '[--version]' --version
+# A remount is the kernel's: by mount(8), without asking this helper again.
+printf '#!/bin/sh\nfor a; do echo "<$a>"; done\n' >"$directory/mount"
+chmod 755 "$directory/mount"
+path_before=$PATH PATH=$directory:$PATH
+expect 0 '<-i><--options-source><disable><-o><remount,ro,noexec,noatime><s:/e></mnt>' \
+  s:/e /mnt -o remount,ro,noexec,noatime,transport=tcp,allow_other,user_id=0
+PATH=$path_before
 expect 1 '' s:/e
 expect 1 '' s:/e /mnt extra
 expect 1 '' s:/e /mnt -Q

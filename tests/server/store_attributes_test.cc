@@ -82,6 +82,18 @@ TEST_P(StoreAttributes, TruncationClearsSuidForUsersAndForRootWhenAsked) {
   EXPECT_EQ(ModeOf(file.handle), 0777u);
 }
 
+TEST_P(StoreAttributes, AChangeOfOwnerLeavesRootTheSgidBitThatIsNotForExecution) {
+  const StoreEntry file = MakeFile(kAlice, "f");
+  const wire::SetAttributes owner{
+      .valid = wire::kSetUid | wire::kSetGid | wire::kSetKillSuidGid, .uid = kBob.uid, .gid = kBob.gid};
+  HostChmod("f", 06644);
+  ASSERT_TRUE(Change(kRoot, file.handle, owner).ok());
+  EXPECT_EQ(ModeOf(file.handle), 02644u);
+  HostChmod("f", 06755);
+  ASSERT_TRUE(Change(kRoot, file.handle, owner).ok());
+  EXPECT_EQ(ModeOf(file.handle), 0755u);
+}
+
 TEST_P(StoreAttributes, WritersMaySetTimesToNowAndOnlyOwnersToAnythingElse) {
   const StoreEntry file = MakeFile(kAlice, "f", "", 0666);
   const uint32_t both_now =

@@ -161,6 +161,8 @@ struct StatFsReply {
 
 // --- Open files and directories --------------------------------------------------------------------
 
+// Of the flags of OPEN, which are Linux's: it is for execution (FMODE_EXEC), and the right to execute is enough to read.
+inline constexpr uint32_t kOpenForExecution = 0x20;
 enum OpenOptions : uint32_t {
   kOpenKillSuidGid = 1 << 0,  // with O_TRUNC
   kOpenAgain = 1 << 1,        // it was open in a session that is over: its owner need not have the right any more

@@ -68,7 +68,7 @@ enum SetAttrValid : uint32_t {
   kSetMtime = 1 << 5,
   kSetAtimeNow = 1 << 6,
   kSetMtimeNow = 1 << 7,
-  kSetKillSuidGid = 1 << 8,  // clear suid, and sgid of a group-executable file
+  kSetKillSuidGid = 1 << 8,  // with kSetSize: clear suid, and sgid of a group-executable file
   kSetCtime = 1 << 9,        // accepted and ignored: the store keeps ctime itself
 };
 struct SetAttributes {

@@ -124,7 +124,23 @@ def failing_helper(site):
         raise Failed(f"no word about what failed: {out}")
 
 
-@suite.check("mount options are seen in /proc/self/mounts, remount ro is honest")
+@suite.check("mount -o remount changes the kernel's options, and ro is honest")
+def remount(site):
+    point = point_of(site, "remount")
+    in_installed_namespace(site, f"""
+    mount -t fuse.rdmafs {site.source()} '{point}' -o {site.mount_option_text()}
+    echo before >'{point}/remounted'
+    mount -o remount,ro,noexec '{point}'
+    findmnt -n -o OPTIONS '{point}' | grep -E '^ro,.*noexec.*allow_other'
+    ! touch '{point}/remounted' && ! rm '{point}/remounted'
+    test "$(cat '{point}/remounted')" = before
+    mount -o remount,rw '{point}'
+    echo after >'{point}/remounted'
+    umount '{point}'""")
+    equal("written after it", (site.export / "remounted").read_text(), "after\n")
+
+
+@suite.check("mount options are seen in /proc/self/mounts")
 def options_seen(site):
     point = site.add_mount("options", "ro,noatime,nosuid,nodev")
     with open("/proc/self/mounts", encoding="utf-8") as mounts:

@@ -1,5 +1,10 @@
 """Permissions: who may do what; owners, sticky and sgid directories, suid and sgid bits, ACLs."""
-from harness.checks import Suite
+import errno
+import os
+import shutil
+import subprocess
+
+from harness.checks import Suite, equal
 from harness.tables import add_table, for_each
 
 suite = Suite("permissions")
@@ -125,6 +130,9 @@ add_table(suite, {
         chmod f 2745
         @1001:1001,1002 chown f -1 1001
         stat f mode
+        chmod f 6644
+        @0 chown f 1002 1002
+        stat f mode -> =2644
         mkdir d
         chmod d 6755
         chown d 1001 1001
@@ -329,3 +337,24 @@ add_table(suite, {
         stat f mode
         """,
 })
+
+
+@suite.check("a program that a user may execute and not read runs")
+def execute_only(site):
+    for directory in site.case_directories():
+        program = directory / "program"
+        shutil.copy("/bin/true", program)
+        os.chown(program, 1001, 1001)
+        for who, mode, status in ((1001, 0o100, 0), (1002, 0o001, 0), (1002, 0o700, errno.EACCES)):
+            os.chmod(program, mode)
+            equal(f"{program}: mode {mode:o} by {who}", run_as(who, program), status)
+            equal("cat of it", run_as(who, "/bin/cat", program), 1)
+
+
+def run_as(uid, *argv):
+    """The exit status of the program, or the errno with which it could not be started."""
+    try:
+        return subprocess.run(argv, user=uid, group=uid, extra_groups=[], stderr=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, check=False).returncode
+    except OSError as error:
+        return error.errno
