@@ -206,13 +206,16 @@ void MountedFileSystem::OnInterrupt(uint64_t unique) {
   });
 }
 
-// Goes on from the shard `index`, through `left` more, back to where it began. A shard's thread handles all that
-// it took from the kernel before it looks at what was posted.
+// Goes on from the shard `index`, through `left` more, back to where it began. Between a task and one that it posts, a
+// loop handles what has come: by the ring, a request may have come and not been looked at.
 void MountedFileSystem::VisitShards(size_t index, size_t left, EventLoop::Task task) {
   if (left == 0) return task();
   const size_t next = (index + 1) % shards_.size();
-  shards_[next]->loop().Post([this, next, left, task = std::move(task)]() mutable {
-    VisitShards(next, left - 1, std::move(task));
+  EventLoop& loop = shards_[next]->loop();
+  loop.Post([this, &loop, next, left, task = std::move(task)]() mutable {
+    loop.Post([this, next, left, task = std::move(task)]() mutable {
+      VisitShards(next, left - 1, std::move(task));
+    });
   });
 }
 
