@@ -145,15 +145,9 @@ void LockTable::ReleaseSession(uint64_t session) {
   state.sessions.erase(session);
 }
 
-void LockTable::WatchHolders(std::function<void(int)> changed) {
+void LockTable::WatchHolders(std::function<void(uint64_t session, bool holds)> changed) {
   absl::MutexLock lock(&state_->mutex);
   state_->holders_changed = std::move(changed);
-}
-
-size_t LockTable::HeldBy(uint64_t session) const {
-  absl::MutexLock lock(&state_->mutex);
-  auto found = state_->sessions.find(session);
-  return found == state_->sessions.end() ? 0 : found->second.held;
 }
 
 size_t LockTable::held_count() const {

@@ -56,11 +56,9 @@ class LockTable {
   // A session ended: all it holds and waits for.
   void ReleaseSession(uint64_t session);
 
-  // `changed` hears, under the table's mutex, that a session has its first lock (1) or none any more (-1).
-  // Before it is used.
-  void WatchHolders(std::function<void(int)> changed);
-  // How many locks a session holds.
-  size_t HeldBy(uint64_t session) const;
+  // `changed` hears, under the table's mutex, that a session has its first lock, or none any more. Before it
+  // is used.
+  void WatchHolders(std::function<void(uint64_t session, bool holds)> changed);
   size_t held_count() const;
   size_t waiting_count() const;
 

@@ -33,7 +33,7 @@ void LockTable::State::CountHeld(uint64_t session, size_t before, size_t after) 
   size_t& of_session = sessions[session].held;
   const bool held_before = of_session != 0;
   of_session += after - before;
-  if (held_before != (of_session != 0) && holders_changed) holders_changed(held_before ? -1 : 1);
+  if (held_before != (of_session != 0) && holders_changed) holders_changed(session, !held_before);
 }
 
 bool LockTable::State::WouldDeadlock(const FileLocks& file, const Owner& owner,

@@ -146,7 +146,7 @@ struct LockTable::State {
   std::map<uint64_t, Counts> sessions ABSL_GUARDED_BY(mutex);
   size_t held ABSL_GUARDED_BY(mutex) = 0;
   WaitId next_wait ABSL_GUARDED_BY(mutex) = 1;
-  std::function<void(int)> holders_changed ABSL_GUARDED_BY(mutex);
+  std::function<void(uint64_t, bool)> holders_changed ABSL_GUARDED_BY(mutex);
 };
 
 template <typename Change>

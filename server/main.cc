@@ -144,8 +144,8 @@ absl::Status Program::Start() {
   options.lock_holders = lock_holders_->at_start();
   options.keys = &keys_;
   options.tls_required = configuration_.tls == TlsChoice::kRequired;
-  options.remember_lock_holders = [file = lock_holders_.get()](uint64_t holders) {
-    file->Store(holders);
+  options.remember_lock_holders = [file = lock_holders_.get()](size_t row, const LockHolder& holder) {
+    file->Store(row, holder);
   };
   server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom, options);
   AssumeDataWriter();

@@ -99,9 +99,9 @@ Server::Server(const Clock& clock, BufferPool& messages, BufferPool& blocks, Exp
     shards_.push_back(
         std::make_unique<Shard>(context_, Shard::Options{use_io_uring, options.busy_poll}));
   }
-  locks_.WatchHolders([this](int change) { grace_.CountHolder(change); });
+  locks_.WatchHolders([this](uint64_t session, bool holds) { grace_.SetHolds(session, holds); });
   if (!grace_.active()) return;
-  Log(LogLevel::kNotice, options.lock_holders,
+  Log(LogLevel::kNotice, grace_.outstanding_count(),
       " clients held locks: others get none until they have them again, or ",
       options.lease / kSecond, " s are over");
   shards_[0]->loop().After(options.lease, [this] { grace_.End(); });

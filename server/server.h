@@ -27,10 +27,10 @@ struct ServerOptions {
   const KeyRing* keys = nullptr;      // of clients; outlives the server. nullptr: nobody has one
   bool tls_required = false;          // nobody comes in without
   std::function<void()> prepare_worker;
-  // How many sessions held locks when the process before this one ended, and who remembers it for the next:
+  // Which sessions held locks when the process before this one ended, and who remembers it for the next:
   // see GracePeriod.
-  uint64_t lock_holders = 0;
-  std::function<void(uint64_t)> remember_lock_holders;
+  std::vector<LockHolder> lock_holders;
+  GracePeriod::Remember remember_lock_holders;
   // What the next process is told of calls that must not be done twice, and this one was told by those before
   // it: decided, see DecideCallsInDoubt(). Outlives the server. nullptr: nothing.
   RecallLog* recall_log = nullptr;

@@ -74,9 +74,6 @@ class Session {
                std::shared_ptr<const Attachment> with);
   std::vector<std::shared_ptr<const Attachment>> attachments() const;
 
-  // True once: it has taken its locks again after a restart of the server.
-  bool MarkReclaimed() { return !reclaimed_.exchange(true); }
-
   // --- Its connections, by the numbers that the client gave them
   // -------------------------------------------------------------------------------------
   struct Member {
@@ -131,7 +128,6 @@ class Session {
   const Protection protection_;
   OpenTable opens_;
   const std::optional<auth::Secret> secret_;
-  std::atomic<bool> reclaimed_{false};
 
   mutable absl::Mutex mutex_;
   std::optional<KeyIdentity> key_ ABSL_GUARDED_BY(mutex_);

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "server/grace_period.h"
 #include "server/recall_log.h"
 
 namespace rdmafs::server {
@@ -15,6 +16,7 @@ struct CloseFiles : WorkItem {
 
 void EndSession(const ServerContext& context, const std::shared_ptr<Session>& session) {
   context.locks.ReleaseSession(session->number());
+  context.grace.SessionEnds(session->number());
   auto item = std::make_unique<CloseFiles>();
   item->files = session->opens().Close();
   session->WhenOver([&context, session] {

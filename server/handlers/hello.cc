@@ -98,6 +98,9 @@ Result<std::shared_ptr<Session>> MakeSession(Call& call) {
   }
   auto session = sessions.Create(call.channel().peer_host(), std::move(proof),
                                  ProtectionOf(call.channel().connection()));
+  if (session.ok()) {
+    call.context().grace.SessionBegins((*session)->number(), (*session)->id(), AskedBy(call).session);
+  }
   RecallLog* log = call.context().recall_log;
   if (log != nullptr && session.ok()) {
     // Without room the next process will say that it does not know.
@@ -254,10 +257,7 @@ void ServeAttach(Call& call) { call.OnWorker(Attach); }
 
 void ServePing(Call& call) {
   // In the set-up slot: the client has opened its files and taken its locks again.
-  if (call.header().slot == wire::kSetUpSlot &&
-      call.context().locks.HeldBy(call.session().number()) != 0 && call.session().MarkReclaimed()) {
-    call.context().grace.Reclaimed();
-  }
+  if (call.header().slot == wire::kSetUpSlot) call.context().grace.Reclaimed(call.session().number());
   Call::Finish(call);
 }
 

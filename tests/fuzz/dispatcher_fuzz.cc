@@ -123,7 +123,7 @@ class OneServer {
   SessionTable sessions_{[](absl::Span<std::byte> bytes) { bytes[0] = std::byte{1}; }};
   LockTable locks_;
   BreachLog breaches_{surroundings_.clock};
-  GracePeriod grace_{0, nullptr};
+  GracePeriod grace_{{}, nullptr};
   AppendLocks append_locks_;
   const ServerContext context_{surroundings_.clock,
                                surroundings_.messages,

@@ -45,8 +45,10 @@ SimulatedServer::Process::Process(SimulatedServer& host, const VirtualClock& clo
               .lease = kLease,
               .lock_holders = host.lock_holders_,
               .remember_lock_holders =
-                  [&host](uint64_t holders) {
-                    if (!host.killing_ && !host.crashed_) host.lock_holders_ = holders;
+                  [&host](size_t row, const server::LockHolder& holder) {
+                    if (host.killing_ || host.crashed_) return;
+                    if (host.lock_holders_.size() <= row) host.lock_holders_.resize(row + 1);
+                    host.lock_holders_[row] = holder;
                   },
               .recall_log = recall_log.get()}),
       accept_loop(clock),

@@ -75,7 +75,7 @@ class SimulatedServer {
   bool killing_ = false;
   bool crashed_ = false;
   UniqueFd calls_;             // what its log of calls is in
-  uint64_t lock_holders_ = 0;  // what a process leaves to the next
+  std::vector<server::LockHolder> lock_holders_;  // what a process leaves to the next
   uint64_t random_words_ = 0;
 };
 
