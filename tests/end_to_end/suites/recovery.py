@@ -147,14 +147,14 @@ def recovery_time(site):
 # --- connections are cut, the server is the same ---
 
 @contextlib.contextmanager
-def through_proxy(site, name, mounts=1, **options):
+def through_proxy(site, name, mounts=1, kind=Proxy, **options):
     """A site whose mounts reach the server through a proxy."""
     other = Site(site.where, f"{site.name}-{name}", **options)
     proxy = None
     try:
         other.start_server()
         server_port = other.port
-        proxy = Proxy(other.where.address, server_port)
+        proxy = kind(other.where.address, server_port)
         other.port = proxy.port
         for number in range(mounts):
             other.add_mount(f"mnt{number + 1}")
@@ -228,6 +228,39 @@ def stopped(site):
         time.sleep(max(3, SECONDS))
         other.server.send_signal(signal.SIGCONT)
         wait()
+
+
+class LockAnswersLost(Proxy):
+    """Keeps an answer to SETLOCK until the server is gone, and loses it then."""
+
+    def __init__(self, *target):
+        self.kept, self.lost = threading.Event(), threading.Event()
+        super().__init__(*target)
+
+    def look(self, data):
+        is_answer = len(data) > 12 and data[12] & 1 != 0  # docs/protocol.md: the header
+        if is_answer and data[4:6] == bytes((61, 0)) and not self.lost.is_set():
+            self.kept.set()
+            self.lost.wait(60)
+            raise OSError("lost")
+
+
+@suite.check("a client that does not know of its only lock, as the answer was lost, is not waited for after a restart")
+def lock_answer_lost(site):
+    need_tcp(site)
+    with through_proxy(site, "unknownlock", kind=LockAnswersLost) as (other, proxy):
+        (other.mount / "f").touch()
+        locking = start("flock", "-n", str(other.mount / "f"), "true")
+        if not proxy.kept.wait(20):
+            raise Failed("the server gave no lock")
+        other.kill_server()
+        proxy.lost.set()
+        other.start_server(proxy.target[1])
+        begin = time.monotonic()
+        finish(locking, "flock")
+        elapsed = time.monotonic() - begin
+        if elapsed > 20:  # of the lease's 60
+            raise Failed(f"the lock took {elapsed:.1f} s")
 
 
 @suite.check("the locks of a client that was killed are free when its lease is over, and not before",
