@@ -46,19 +46,15 @@ void Context::LookForLostInterrupts() {
   for (uint64_t unique : interrupted) Interrupt(unique);
 }
 
-void Context::Release(OpenId open_id, std::function<void()> then) {
+void Context::Release(OpenId open_id, uint64_t locked_node) {
   ++releases_in_flight_;
-  parts_.file_system.Release(open_id, [this, then = std::move(then)](Result<Unit> result) {
+  if (locked_node != 0) parts_.lock_releases.Begin(locked_node);
+  parts_.file_system.Release(open_id, [this, locked_node](Result<Unit> result) {
     --releases_in_flight_;
     // What was written had its own answers, so there is nobody left to tell.
     if (!result.ok()) Log(LogLevel::kDebug, "release: ", result.error().ToString());
-    then();
+    if (locked_node != 0) parts_.lock_releases.End(locked_node);
   });
-}
-
-void Context::ReleaseWithLocks(OpenId open_id, uint64_t node_id) {
-  parts_.lock_releases.Begin(node_id);
-  Release(open_id, [this, node_id] { parts_.lock_releases.End(node_id); });
 }
 
 void Context::AfterLockReleases(uint64_t node_id, uint64_t ended_count,

@@ -71,13 +71,8 @@ class Context {
               absl::Span<const std::byte> data = {});
   void Answer(const Ticket& ticket, const Result<Unit>& result) { Answer(ticket, result.error()); }
   // Tells the server that an open file is not needed any more; nobody waits for its answer.
-  void Release(OpenId open_id) {
-    Release(open_id, [] {});
-  }
-  // The same; `then` runs, on this shard's thread, when the server has answered.
-  void Release(OpenId open_id, std::function<void()> then);
-  // The same, of a file of that node which may hold locks.
-  void ReleaseWithLocks(OpenId open_id, uint64_t node_id);
+  // `locked_node`: the node of a file that may hold locks; 0: it holds none.
+  void Release(OpenId open_id, uint64_t locked_node = 0);
   // Runs `then` when the server has released every file of that node that was closed before this call,
   // and says whether `ended_count` has become another number meanwhile.
   void AfterLockReleases(uint64_t node_id, uint64_t ended_count, std::function<void(bool)> then);

@@ -174,9 +174,7 @@ void HandleRelease(Context& context, Request& request) {
                               (node != nullptr && node->has_locks.load(std::memory_order_relaxed));
   // Nobody waits for it, so nobody is made to: the answer goes before the server's.
   context.Answer(request.ticket, kOk);
-  if (open_id == 0) return;
-  may_have_locks ? context.ReleaseWithLocks(open_id, request.header.nodeid)
-                 : context.Release(open_id);
+  if (open_id != 0) context.Release(open_id, may_have_locks ? request.header.nodeid : 0);
 }
 
 }  // namespace rdmafs::fuse

@@ -1,6 +1,7 @@
 // LockReleases: closed files that may have held locks, until the server has let go of them.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -28,7 +29,7 @@ class LockReleases {
     {
       absl::MutexLock lock(&mutex_);
       auto found = nodes_.find(node_id);
-      ++ended_count_;
+      ended_count_.fetch_add(1, std::memory_order_release);
       if (--found->second.in_flight != 0) return;
       waiting = std::move(found->second.waiting);
       nodes_.erase(found);
@@ -48,19 +49,16 @@ class LockReleases {
     then();
   }
   // How many have ended, of whichever node.
-  uint64_t ended_count() const {
-    absl::MutexLock lock(&mutex_);
-    return ended_count_;
-  }
+  uint64_t ended_count() const { return ended_count_.load(std::memory_order_acquire); }
 
  private:
   struct Releases {
     size_t in_flight = 0;
     std::vector<EventLoop::Task> waiting;
   };
-  mutable absl::Mutex mutex_;
+  absl::Mutex mutex_;
   absl::flat_hash_map<uint64_t, Releases> nodes_ ABSL_GUARDED_BY(mutex_);
-  uint64_t ended_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::atomic<uint64_t> ended_count_{0};
 };
 
 }  // namespace rdmafs::fuse

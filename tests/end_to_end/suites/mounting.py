@@ -118,7 +118,7 @@ def failing_helper(site):
     for type in fuse.rdmafs rdmafs; do
       status=0; mount -t $type {site.where.address}:/not/exported '{point}' -o {site.mount_option_text()} || status=$?
       test $status = 1 || test $status = 32
-      ! grep -q ' {point} ' /proc/self/mounts
+      if grep -q ' {point} ' /proc/self/mounts; then exit 1; fi
     done""")
     if "rdmafs" not in out:
         raise Failed(f"no word about what failed: {out}")
@@ -132,7 +132,7 @@ def remount(site):
     echo before >'{point}/remounted'
     mount -o remount,ro,noexec '{point}'
     findmnt -n -o OPTIONS '{point}' | grep -E '^ro,.*noexec.*allow_other'
-    ! touch '{point}/remounted' && ! rm '{point}/remounted'
+    if touch '{point}/remounted' || rm '{point}/remounted'; then exit 1; fi
     test "$(cat '{point}/remounted')" = before
     mount -o remount,rw '{point}'
     echo after >'{point}/remounted'
