@@ -84,7 +84,7 @@ std::string Client::SecurityText() const {
 
 Client::~Client() { CHECK(shards_.empty()); }
 
-// --- Setting up ------------------------------------------------------------------------------------
+// --- Setting up ---
 
 absl::Status Client::OpenChannel(size_t index, SessionName& session, uint16_t* credits,
                                  Nanoseconds deadline) {
@@ -264,7 +264,7 @@ absl::Status Client::Establish() {
   return absl::OkStatus();
 }
 
-// --- The end ---------------------------------------------------------------------------------------
+// --- The end ---
 
 void Client::Shutdown() {
   {
@@ -298,7 +298,7 @@ void Client::SayFarewell() {
   }).IgnoreError();
 }
 
-// --- The way to the server --------------------------------------------------------------------------
+// --- The way to the server ---
 
 namespace {
 
@@ -335,7 +335,7 @@ Nanoseconds Client::MeasureRoundTrip() {
   return done ? trips->shortest : 0;
 }
 
-// --- Looking inside --------------------------------------------------------------------------------
+// --- Looking inside ---
 
 Client::Status Client::status() const {
   Status status;

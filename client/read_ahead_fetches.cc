@@ -15,7 +15,7 @@ constexpr size_t kSmallWindowDivisor = 2;
 
 }  // namespace
 
-// --- Fetches --------------------------------------------------------------------------------------
+// --- Fetches ---
 
 void ReadAheadLayer::FetchAhead(OpenId open_id, StreamId stream) {
   for (uint32_t i = 0; i < max_in_flight_; ++i) {
@@ -123,7 +123,7 @@ bool ReadAheadLayer::Keep(FetchedChunk& chunk, const Result<Payload>& result) {
   return true;
 }
 
-// --- Dropping -------------------------------------------------------------------------------------
+// --- Dropping ---
 
 void ReadAheadLayer::Release(OpenId open_id, Reply<Unit> reply) {
   {

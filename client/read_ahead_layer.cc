@@ -26,7 +26,7 @@ ReadAheadLayer::ReadAheadLayer(FileSystem& next, EventLoop& loop, BufferPool& po
                                ReadAheadFiles& files, uint32_t max_in_flight)
     : Layer(next), max_in_flight_(max_in_flight), loop_(loop), pool_(pool), files_(files) {}
 
-// --- Reads ----------------------------------------------------------------------------------------
+// --- Reads ---
 
 void ReadAheadLayer::Read(ReadRequest request, Reply<Payload> reply) {
   const OpenId open_id = request.open_id;
@@ -147,7 +147,7 @@ void ReadAheadLayer::Ask(ReadRequest request, Reply<Payload> reply) {
   next().Read(std::move(request), std::move(reply));
 }
 
-// --- Reads that wait ------------------------------------------------------------------------------
+// --- Reads that wait ---
 
 void ReadAheadLayer::Wait(FetchedChunk& chunk, WaitingRead* read) {
   ++read->wait_count;

@@ -49,8 +49,7 @@ ReadAheadPolicy::StreamId ReadAheadPolicy::OnRead(uint64_t offset, uint32_t size
   return stream->id;
 }
 
-// --- Streams
-// ---------------------------------------------------------------------------------------
+// --- Streams ---
 
 bool ReadAheadPolicy::Stream::ContinuedBy(uint64_t offset, uint32_t size) const {
   if (Forward()) return offset == end();
@@ -188,8 +187,7 @@ void ReadAheadPolicy::OnMiss() {
   stream->window = std::max<uint64_t>(stream->window / 2, stream->read_size);
 }
 
-// --- How they end
-// ----------------------------------------------------------------------------------
+// --- How they end ---
 
 void ReadAheadPolicy::Judge(const Stream& stream) {
   if (stream.window == 0) return;
@@ -246,8 +244,7 @@ void ReadAheadPolicy::OnInvalidated() {
   }
 }
 
-// --- What to fetch
-// ---------------------------------------------------------------------------------
+// --- What to fetch ---
 
 std::optional<ReadAheadPolicy::Fetch> ReadAheadPolicy::Next(StreamId id) {
   Stream* stream = Find(id);
@@ -297,8 +294,7 @@ void ReadAheadPolicy::GiveBack(const Fetch& fetch) {
   if (stream != nullptr) stream->ahead_bytes -= std::min<uint64_t>(stream->ahead_bytes, fetch.size);
 }
 
-// --- Looking inside
-// --------------------------------------------------------------------------------
+// --- Looking inside ---
 
 ReadAheadPolicy::Stream* ReadAheadPolicy::Find(StreamId id) {
   if (id == 0) return nullptr;

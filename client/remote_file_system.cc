@@ -49,7 +49,7 @@ CallPayload RemoteFileSystem::Source(PayloadMemory source) {
   return {.exposed = source.bytes, .foreign = source.foreign, .hold = std::move(source.hold)};
 }
 
-// --- Names and attributes --------------------------------------------------------------------------
+// --- Names and attributes ---
 
 void RemoteFileSystem::Lookup(const Caller& caller, const FileHandle& parent, std::string_view name,
                               Reply<Entry> reply) {
@@ -142,7 +142,7 @@ void RemoteFileSystem::SyncFs(const Caller& caller, const FileHandle& handle, Re
   Small().Start(wire::SyncFsRequest{caller, handle}, {}, OnLoss::kRepeat, ToUnit(std::move(reply)));
 }
 
-// --- Extended attributes ---------------------------------------------------------------------------
+// --- Extended attributes ---
 
 namespace {
 

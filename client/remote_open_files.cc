@@ -131,7 +131,7 @@ void RemoteFileSystem::ReadDir(const Caller& caller, ReadDirRequest request, Rep
                   std::move(payload), OnLoss::kRepeat, ToPayload(std::move(reply)));
 }
 
-// --- Locks -----------------------------------------------------------------------------------------
+// --- Locks ---
 
 void RemoteFileSystem::GetLock(OpenId open_id, const LockRange& range, uint32_t flags,
                                Reply<LockRange> reply) {

@@ -53,8 +53,7 @@ std::shared_ptr<OpenInode> VersionLayer::InodeOf(OpenId open_id) {
   return file.inode;
 }
 
-// --- What changes content
-// --------------------------------------------------------------------------
+// --- What changes content ---
 
 void VersionLayer::Write(WriteRequest request, Reply<uint64_t> reply) {
   std::shared_ptr<OpenInode> inode = InodeOf(request.open_id);
@@ -95,8 +94,7 @@ void VersionLayer::SetAttr(const Caller& caller, const FileHandle& handle, OpenI
   next().SetAttr(caller, handle, open_id, attributes, std::move(reply));
 }
 
-// --- What opens files
-// ------------------------------------------------------------------------------
+// --- What opens files ---
 
 void VersionLayer::Open(const Caller& caller, const FileHandle& handle, OpenId open_id,
                         uint32_t flags, uint32_t options, Reply<Attributes> reply) {
@@ -143,8 +141,7 @@ void VersionLayer::Release(OpenId open_id, Reply<Unit> reply) {
   next().Release(open_id, std::move(reply));
 }
 
-// --- What shows attributes
-// -------------------------------------------------------------------------
+// --- What shows attributes ---
 
 void VersionLayer::Lookup(const Caller& caller, const FileHandle& parent, std::string_view name,
                           Reply<Entry> reply) {

@@ -44,8 +44,7 @@ class Call final : public WorkItem {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  // --- The request
-  // ---------------------------------------------------------------------------------
+  // --- The request ---
   void Begin(Channel& channel, ReceivedMessage message, const Operation& operation,
              Nanoseconds now);
   // Decodes the body into this call. False unless all of it, and nothing more, was there.
@@ -72,11 +71,10 @@ class Call final : public WorkItem {
   const Operation& operation() const { return *operation_; }
   Nanoseconds begun() const { return begun_; }
 
-  // --- What it is about
-  // ---------------------------------------------------------------------------- Finds the export
-  // that `handle` belongs to. When false, the call has been finished: EROFS for a change of a
-  // read-only export, ESTALE for one that is gone, or the connection closed for a handle that this
-  // session has no right to.
+  // --- What it is about ---
+  // Finds the export that `handle` belongs to. When false, the call has been finished: EROFS for a
+  // change of a read-only export, ESTALE for one that is gone, or the connection closed for a
+  // handle that this session has no right to.
   bool Address(const wire::FileHandle& handle, bool changes);
   // The same for an object that an earlier session had; nothing is finished. ESTALE, too, when its export is not
   // attached.
@@ -100,9 +98,9 @@ class Call final : public WorkItem {
     return Squash(caller, attachment().squash, squashed_groups_);
   }
 
-  // --- Going on
-  // ------------------------------------------------------------------------------------ With a
-  // block of `pool` (the context's messages or blocks) in buffer(), now or when there is one.
+  // --- Going on ---
+  // With a block of `pool` (the context's messages or blocks) in buffer(), now or when there is
+  // one.
   void WithBuffer(BufferPool& pool, Step next);
   // With what the request carries in pieces(): its inline payload as it lies, or a pulled block.
   void WithPayload(Step next);
@@ -128,8 +126,7 @@ class Call final : public WorkItem {
   // The peer broke the protocol: closes its connection, and ends the call. Shard thread.
   void Breach(std::string_view reason);
 
-  // --- The answer (any thread that owns the call)
-  // --------------------------------------------------
+  // --- The answer (any thread that owns the call) ---
   template <typename Message>
   void Answer(const Message& message) {
     reply_body_ = wire::Encode(message, absl::MakeSpan(reply_space_));
@@ -152,8 +149,7 @@ class Call final : public WorkItem {
   void AnswerInline(size_t size) { reply_inline_ = buffer_.payload().first(size); }
   void AnswerPush(size_t size) { reply_push_ = buffer_.payload().first(size); }
 
-  // --- Room for its steps
-  // --------------------------------------------------------------------------
+  // --- Room for its steps ---
   Buffer& buffer() { return buffer_; }
   absl::Span<iovec> pieces() { return absl::MakeSpan(pieces_).first(piece_count_); }
   // Takes the first `count` bytes off the pieces: they are done.

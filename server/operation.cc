@@ -18,8 +18,7 @@ bool HasMemory(const MessageHeader& header) {
   return (header.flags & (wire::kFlagSource | wire::kFlagSink)) != 0;
 }
 
-// --- What may come with a request
-// ------------------------------------------------------------------
+// --- What may come with a request ---
 
 template <typename Request>
 const char* Nothing(const Call& call) {
@@ -56,8 +55,7 @@ const char* FindSinkFault(const Call& call, uint32_t size, uint32_t limit) {
   return header.remote_size < size ? "sink smaller than the size" : nullptr;
 }
 
-// --- What the fields may say
-// -----------------------------------------------------------------------
+// --- What the fields may say ---
 
 template <typename Request>
 const char* FindFieldFault(const Request& request) {
@@ -152,8 +150,7 @@ const char* FindLockFault(const Call& call) {
   return Nothing<Request>(call);
 }
 
-// --- The table
-// -------------------------------------------------------------------------------------
+// --- The table ---
 
 template <typename Request, const char* (*kFindFault)(const Call&)>
 const char* FindFault(const Call& call) {

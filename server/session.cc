@@ -48,8 +48,7 @@ void Session::SetKey(KeyIdentity key) {
   key_ = std::move(key);
 }
 
-// --- Connections
-// -------------------------------------------------------------------------------------
+// --- Connections ---
 
 Session::Joined Session::Join(const Member& member, SlotMemory& slots,
                               UniqueFunction<void()> again) {
@@ -115,8 +114,7 @@ void Session::CloseConnections() {
   for (Member& member : members) member.close();
 }
 
-// --- The end
-// -------------------------------------------------------------------------------------
+// --- The end ---
 
 void Session::SayFarewell() {
   absl::MutexLock lock(&mutex_);

@@ -74,8 +74,7 @@ class Session {
                std::shared_ptr<const Attachment> with);
   std::vector<std::shared_ptr<const Attachment>> attachments() const;
 
-  // --- Its connections, by the numbers that the client gave them
-  // -------------------------------------------------------------------------------------
+  // --- Its connections, by the numbers that the client gave them ---
   struct Member {
     uint16_t number = 0;
     uint32_t epoch = 0;  // the client's count of its attempts
@@ -100,8 +99,7 @@ class Session {
   void RemoveMember(const Channel* key);
   void CloseConnections();
 
-  // --- Its end
-  // ---------------------------------------------------------------------------------------
+  // --- Its end ---
   // The client wants it to end with its connections, and no other one to join.
   void SayFarewell();
   // True once, for whoever is to release what the session has; nobody joins any more.

@@ -145,7 +145,7 @@ void StartPoolRead(FileSystem& file_system, const PoolRead& read, Finish finish)
 using namespace rdmafs;           // NOLINT: the C functions stand outside
 using namespace rdmafs::library;  // NOLINT
 
-// --- Opening --------------------------------------------------------------------------------------
+// --- Opening ---
 
 int rdmafs_open(rdmafs_fs* fs, const char* path, int flags, mode_t mode, rdmafs_file** file,
                 rdmafs_call* call) {
@@ -197,7 +197,7 @@ int rdmafs_close(rdmafs_file* file) {
   return static_cast<int>(error);
 }
 
-// --- Open files -----------------------------------------------------------------------------------
+// --- Open files ---
 
 int rdmafs_fstat(rdmafs_file* file, struct stat* stat, rdmafs_call* call) {
   OpenFile& open = file->open;
@@ -256,7 +256,7 @@ int64_t rdmafs_seek(rdmafs_file* file, uint64_t offset, int whence, rdmafs_call*
   });
 }
 
-// --- Data -----------------------------------------------------------------------------------------
+// --- Data ---
 
 int64_t rdmafs_readto(rdmafs_file* file, void* data, size_t length, uint64_t offset,
                       rdmafs_call* call) {

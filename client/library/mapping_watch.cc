@@ -57,7 +57,7 @@ MappingWatch::~MappingWatch() {
   thread_.join();
 }
 
-// --- The thread that takes events -----------------------------------------------------------------
+// --- The thread that takes events ---
 
 void MappingWatch::Run() {
   pollfd fds[] = {{userfault_->fd(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
@@ -116,7 +116,7 @@ void MappingWatch::NoteDiscarded(AddressRange range) {
   place = {range, now + kDiscardTime};
 }
 
-// --- Callers --------------------------------------------------------------------------------------
+// --- Callers ---
 
 bool MappingWatch::Stands(absl::Span<std::byte> memory) {
   const AddressRange pages = PagesOf(memory);

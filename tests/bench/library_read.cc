@@ -81,7 +81,7 @@ double Rate(double seconds, size_t size, const std::function<void(uint64_t offse
   return static_cast<double>(count * size) / kMi / Seconds(begin);
 }
 
-// --- ways -----------------------------------------------------------------------------------------
+// --- ways ---
 
 class Ways {
  public:
@@ -150,7 +150,7 @@ int PrintWays(char** argv) {
   return 0;
 }
 
-// --- stream, file ---------------------------------------------------------------------------------
+// --- stream, file ---
 
 double CpuSeconds() {
   rusage usage;

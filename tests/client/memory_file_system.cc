@@ -79,8 +79,7 @@ Result<size_t> MemoryFileSystem::ReadFrom(const std::string& name, uint64_t offs
   return count;
 }
 
-// --- Operations. std::function must be copyable, hence the shared pointers.
-// --------------------------
+// --- Operations. std::function must be copyable, hence the shared pointers. ---
 
 void MemoryFileSystem::Next::Read(ReadRequest request, Reply<Payload> reply) {
   ++owner_.read_count_;

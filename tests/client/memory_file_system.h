@@ -63,7 +63,7 @@ class MemoryFileSystem {
   void Overwrite(const std::string& name, uint64_t offset, absl::Span<const std::byte> bytes);
   void Resize(const std::string& name, uint64_t size);
 
-  // --- Operations that were sent and are not answered, oldest first.
+  // --- Operations that were sent and are not answered, oldest first. ---
   size_t pending_count() const { return pending_.size(); }
   const Operation& pending(size_t index) const { return *pending_[index]; }
   void Happen(size_t index);

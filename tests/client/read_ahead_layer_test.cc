@@ -7,8 +7,7 @@
 namespace rdmafs {
 namespace {
 
-// --- Round trips
-// -----------------------------------------------------------------------------------
+// --- Round trips ---
 
 TEST(ReadAheadLayer, SequentialReadsTakeAFewLargeRoundTrips) {
   ReadAheadRig rig;
@@ -108,8 +107,7 @@ TEST(ReadAheadLayer, RandomReadsGoToTheServerAsTheyAre) {
   EXPECT_LE(rig.files.read_bytes(), 500 * 4096 * 102 / 100);
 }
 
-// --- Where the data are
-// ----------------------------------------------------------------------------
+// --- Where the data are ---
 
 TEST(ReadAheadLayer, AHitIsAnsweredAtOnceFromThePoolsMemory) {
   ReadAheadRig rig;
@@ -188,8 +186,7 @@ TEST(ReadAheadLayer, AReadOfNothingAndOfAnUnknownFileAreTheServersBusiness) {
   EXPECT_FALSE(rig.Read(4711, 0, 4096)->result->ok());
 }
 
-// --- The end of the file
-// ---------------------------------------------------------------------------
+// --- The end of the file ---
 
 TEST(ReadAheadLayer, TheLastPieceIsShortAndTheEndItselfIsAskedFor) {
   ReadAheadRig rig;
@@ -229,8 +226,7 @@ TEST(ReadAheadLayer, AFileThatHasGrownIsFetchedAheadBehindItsOldEnd) {
   EXPECT_GE(rig.statistics().hits, 90u);
 }
 
-// --- Bounds and ends
-// -------------------------------------------------------------------------------
+// --- Bounds and ends ---
 
 TEST(ReadAheadLayer, MemoryStaysWithinRaTotalHoweverManyFilesAreRead) {
   ReadAheadRig rig({.read_ahead = {.mode = ReadAheadMode::kOn, .max_total_bytes = 4 * kMi}});

@@ -72,8 +72,7 @@ std::string AsText(absl::Span<const std::byte> bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-// --- ContractEnd
-// -----------------------------------------------------------------------------------
+// --- ContractEnd ---
 
 ContractEnd::~ContractEnd() { held.clear(); }
 
@@ -135,8 +134,7 @@ void ContractEnd::Answer(const wire::MessageHeader& request, Outgoing reply) {
   EXPECT_EQ(Post(std::move(reply)), kOk);
 }
 
-// --- TransportContract
-// -----------------------------------------------------------------------------
+// --- TransportContract ---
 
 TransportContract::TransportContract()
     : client_host(GetParam()),

@@ -180,8 +180,7 @@ TEST(CloseToOpen, ASharedMappingSeesItAfterTheNextOpen) {
   EXPECT_EQ(ReadFile(mounted.below("f"))[5000], 'c');
 }
 
-// --- Data, whatever the options
-// ---------------------------------------------------------------------
+// --- Data, whatever the options ---
 
 class DataWith : public ::testing::TestWithParam<const char*> {};
 

@@ -69,8 +69,7 @@ Digest Fingerprint(const Key& key) {
   return Hmac(key.secret, {Bytes("rdmafs key fingerprint"), Bytes(key.name)});
 }
 
-// --- The client
-// --------------------------------------------------------------------------------------
+// --- The client ---
 
 ClientHandshake::ClientHandshake(const wire::HelloRequest& hello, const Key& key,
                                  const std::optional<Secret>& session_secret,
@@ -119,8 +118,7 @@ bool ClientHandshake::Verify(const wire::ProveReply& reply) const {
   return proved_ && SameBytes(reply.proof, ServerProof(master_, reply.hello));
 }
 
-// --- The server
-// --------------------------------------------------------------------------------------
+// --- The server ---
 
 const char* ServerHandshake::FindFault(const wire::ChallengeRequest& challenge) {
   const auto& fixed = challenge.fixed;

@@ -53,8 +53,7 @@ void LoopbackConnection::EndOfRound() {
   if (closing_ && !scheduled_) Finish();
 }
 
-// --- Sending
-// ---------------------------------------------------------------------------------------
+// --- Sending ---
 
 Errno LoopbackConnection::Post(Outgoing message) {
   DCHECK(loop_ == nullptr || loop_->InLoopThread());
@@ -193,8 +192,7 @@ void LoopbackConnection::Send(WorkRequest& request) {
                                  std::memory_order_relaxed);
 }
 
-// --- Receiving
-// -------------------------------------------------------------------------------------
+// --- Receiving ---
 
 void LoopbackConnection::Receive() {
   absl::Status end;
@@ -249,8 +247,7 @@ void LoopbackConnection::Release(void* owner, uint64_t token) {
   connection->link_->ReturnReceive(connection->side_);
 }
 
-// --- The end
-// ---------------------------------------------------------------------------------------
+// --- The end ---
 
 void LoopbackConnection::Close(absl::Status reason) {
   if (closing_) return;
@@ -279,8 +276,7 @@ void LoopbackConnection::Finish() {
   handler_->OnClosed(*this, reason_);
 }
 
-// --- LoopbackMemory
-// --------------------------------------------------------------------------------
+// --- LoopbackMemory ---
 
 LoopbackMemory::LoopbackMemory(Arena& arena) : arena_(arena) {
   observer_ = arena_.AddObserver([this](Arena::Slab slab) {

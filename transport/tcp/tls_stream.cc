@@ -68,8 +68,7 @@ TlsStream::TlsStream(int fd, std::unique_ptr<TlsSession> session, std::shared_pt
 // Errors of libssl are the thread's: they must not look like somebody else's.
 TlsStream::~TlsStream() { ERR_clear_error(); }
 
-// --- Setting up
-// ------------------------------------------------------------------------------------
+// --- Setting up ---
 
 ByteStream::Opening TlsStream::Open() {
   if (session_->is_server && !looked_) return LookAtFirstByte();
@@ -128,8 +127,7 @@ TlsStream::Outcome TlsStream::Judge(int result) {
   }
 }
 
-// --- Bytes
-// -----------------------------------------------------------------------------------------
+// --- Bytes ---
 
 ssize_t TlsStream::Read(const iovec* parts, int count, bool& drained) {
   ERR_clear_error();

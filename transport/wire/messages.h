@@ -8,7 +8,7 @@
 
 namespace rdmafs::wire {
 
-// --- Bodies that several operations share ----------------------------------------------------------
+// --- Bodies that several operations share ---
 
 struct EmptyBody {
   template <typename C>
@@ -62,7 +62,7 @@ struct HandleRequest {  // caller, object
   }
 };
 
-// --- Names and attributes --------------------------------------------------------------------------
+// --- Names and attributes ---
 
 using LookupRequest = NameRequest<Opcode::kLookup>;
 using UnlinkRequest = NameRequest<Opcode::kUnlink>;
@@ -159,7 +159,7 @@ struct StatFsReply {
   }
 };
 
-// --- Open files and directories --------------------------------------------------------------------
+// --- Open files and directories ---
 
 // Of the flags of OPEN, which are Linux's: it is for execution (FMODE_EXEC), and the right to execute is enough to read.
 inline constexpr uint32_t kOpenForExecution = 0x20;
@@ -305,7 +305,7 @@ struct ReadDirRequest {  // sink: DirentHeader records, remote_size bytes; 0 byt
   }
 };
 
-// --- Extended attributes ---------------------------------------------------------------------------
+// --- Extended attributes ---
 
 // Reply of Get and List: size 0: CountReply; up to kMaxInlineBytes: inline payload; else the sink.
 struct GetXattrRequest {

@@ -196,7 +196,7 @@ TEST(KeptMemoryEnd, MemoryIsFreeAgainThoughAChildHasTheDescriptor) {
   ::waitpid(child, nullptr, 0);
 }
 
-// --- A million tries ------------------------------------------------------------------------------
+// --- A million tries ---
 
 // What a thread of a program does to memory that it reads to.
 class Abuser {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kKi = 1024, kMi = 1024 * 1024;
 
-// --- Reads and writes -----------------------------------------------------------------------------
+// --- Reads and writes ---
 
 TEST_P(LibraryTest, ReadsOfEverySizeGiveWhatTheFileHas) {
   const std::string content = Pattern(5 * kMi + 123);
@@ -85,7 +85,7 @@ TEST_P(LibraryTest, AFileIsUsedOnlyForWhatItWasOpenedFor) {
   EXPECT_TRUE(Get("f") == Pattern(kMi));
 }
 
-// --- Ways and copies ------------------------------------------------------------------------------
+// --- Ways and copies ---
 
 TEST_P(LibraryTest, RegisteredMemoryIsReadToAndWrittenFromWithoutACopy) {
   Put("f", Pattern(4 * kMi));
@@ -184,7 +184,7 @@ TEST_P(LibraryTest, AnEmptyPoolMakesPlainReadsSlowerAndNoErrors) {
   EXPECT_EQ(rdmafs_close(file), 0);
 }
 
-// --- The library's memory -------------------------------------------------------------------------
+// --- The library's memory ---
 
 TEST_P(LibraryTest, APoolReadHandsOverABufferWithoutACopy) {
   const std::string content = Pattern(3 * kMi);
@@ -264,7 +264,7 @@ TEST_P(LibraryTest, AFailedPoolReadKeepsNoBuffer) {
   EXPECT_EQ(rdmafs_close(file), 0);
 }
 
-// --- Read-ahead -----------------------------------------------------------------------------------
+// --- Read-ahead ---
 
 TEST_P(LibraryTest, ReadAheadCostsAtMostOneCopyForEachByte) {
   const std::string content = Pattern(16 * kMi);
@@ -285,7 +285,7 @@ TEST_P(LibraryTest, ReadAheadCostsAtMostOneCopyForEachByte) {
   EXPECT_EQ(rdmafs_close(file), 0);
 }
 
-// --- Calls that do not wait -----------------------------------------------------------------------
+// --- Calls that do not wait ---
 
 TEST_P(LibraryTest, ManyCallsAreUnderWayAtOnceAndEachIsDoneOnce) {
   constexpr size_t kCalls = 200, kSize = 32 * kKi;
@@ -343,7 +343,7 @@ TEST_P(LibraryTest, ThreadsMayShareAFile) {
   EXPECT_EQ(rdmafs_close(file), 0);
 }
 
-// --- Memory that cannot be ------------------------------------------------------------------------
+// --- Memory that cannot be ---
 
 TEST_P(LibraryTest, MemoryThatIsNotThereOrReadOnlyIsEfaultAndNothingElseHappens) {
   Put("f", Pattern(kMi));

@@ -141,8 +141,7 @@ TEST_F(MemoryRegionCacheTest, LookupsOfManyThreadsAreCountedExactlyWhileSlabsAre
   EXPECT_EQ(cache->statistics().hit_count, uint64_t{kThreads} * kLookups);
 }
 
-// --- Foreign memory
-// --------------------------------------------------------------------------------
+// --- Foreign memory ---
 
 TEST_F(MemoryRegionCacheTest, ForeignMemoryIsRegisteredOnceForTheExactRangeAndAccess) {
   auto cache = MakeCache();

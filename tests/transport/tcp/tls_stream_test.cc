@@ -234,8 +234,7 @@ TEST_F(TlsStreamTest, AServerWithoutTlsIsSaidSo) {
   EXPECT_NE(client->failure().message().find("does not speak TLS"), absl::string_view::npos) << client->failure();
 }
 
-// --- Who is refused
-// --------------------------------------------------------------------------------
+// --- Who is refused ---
 
 class TlsRefusal : public TlsStreamTest {
  protected:

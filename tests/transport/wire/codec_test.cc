@@ -134,8 +134,7 @@ TYPED_TEST(EveryMessage, SurvivesAnyChangedByte) {
   }
 }
 
-// --- Fields
-// ----------------------------------------------------------------------------------------
+// --- Fields ---
 
 std::vector<std::byte> Prefixed(uint16_t size, std::string_view text) {
   std::vector<std::byte> bytes(sizeof size + text.size());
