@@ -8,6 +8,7 @@
 #include "transport/rdma/cm_event.h"
 #include "transport/rdma/handshake.h"
 #include "transport/rdma/rdma_connection.h"
+#include "transport/rdma/undisturbed_connect.h"
 
 namespace rdmafs::rdma {
 namespace {
@@ -143,7 +144,7 @@ absl::StatusOr<uint16_t> Attempt::Establish() {
   parameters.initiator_depth = 0;  // only the server reads
   parameters.retry_count = kRetryCount;
   parameters.rnr_retry_count = kRnrRetryCount;
-  if (rdma_connect(id_.get(), &parameters) != 0) return Failed("rdma_connect");
+  if (ConnectUndisturbed(id_.get(), &parameters) != 0) return Failed("rdma_connect");
   auto event = Await(RDMA_CM_EVENT_ESTABLISHED, "the server answered");
   if (absl::IsDeadlineExceeded(event.status()) || DeviceWatch::IsGone(id_->verbs->cmd_fd)) {
     abandoned_.Add({std::move(channel_), std::move(id_), std::move(queue_pair_)});

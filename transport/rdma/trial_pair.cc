@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "transport/base/errno.h"
 #include "transport/base/socket_address.h"
+#include "transport/rdma/undisturbed_connect.h"
 
 namespace rdmafs::rdma {
 namespace {
@@ -82,7 +83,7 @@ absl::Status TrialPair::OnEvent(const CmEvent& event) {
       parameters.private_data_len = sizeof nonce_;
       parameters.responder_resources = 1;
       parameters.retry_count = parameters.rnr_retry_count = 7;
-      if (rdma_connect(owner, &parameters) != 0) return Failed("rdma_connect");
+      if (ConnectUndisturbed(owner, &parameters) != 0) return Failed("rdma_connect");
       return absl::OkStatus();
     }
     case RDMA_CM_EVENT_CONNECT_REQUEST:

@@ -1,6 +1,11 @@
 // The rdma transport over a real device: making connections and refusing them.
 #include <gmock/gmock.h>
+#include <liburing.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/time.h>
+
+#include <array>
 
 #include "tests/transport/rdma/raw_peer.h"
 #include "tests/transport/rdma/rdma_fixture.h"
@@ -63,6 +68,44 @@ TEST_F(RdmaTest, TheSmallerNumberOfCreditsWins) {
     const absl::Status connected = client.Connect(server.endpoint(), {.credits = c.client});
     ASSERT_TRUE(connected.ok()) << connected;
     EXPECT_EQ(client.connection().credits(), c.agreed);
+  }
+}
+
+// Soft-iWARP connects its TCP socket in the kernel. Interrupted, it begins anew from the same port (EADDRNOTAVAIL), and
+// the connection that is closed in its place can take the listener with it.
+TEST_F(RdmaTest, SignalsDoNotDisturbAConnect) {
+  struct sigaction action {}, action_before {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  ASSERT_EQ(::sigaction(SIGALRM, &action, &action_before), 0);
+  const itimerval often{{0, 200}, {0, 200}}, never{};
+  TestServer server(server_side_);
+  for (int i = 0; i < 30; ++i) {
+    TestClient client(client_side_);
+    ASSERT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
+    const absl::Status connected = client.Connect(server.endpoint());
+    ASSERT_EQ(::setitimer(ITIMER_REAL, &never, nullptr), 0);
+    ASSERT_TRUE(connected.ok()) << i << ": " << connected;
+  }
+  ASSERT_EQ(::sigaction(SIGALRM, &action_before, nullptr), 0);
+}
+
+// What completes on a ring interrupts the thread that submitted it, just as a signal does.
+TEST_F(RdmaTest, AnIoUringOfTheCallerDoesNotDisturbAConnect) {
+  TestServer server(server_side_);
+  for (int i = 0; i < 20; ++i) {
+    TestClient client(client_side_);
+    io_uring ring{};
+    ASSERT_EQ(io_uring_queue_init(256, &ring, 0), 0);
+    std::array<__kernel_timespec, 250> times;
+    for (size_t k = 0; k < times.size(); ++k) {
+      times[k] = {.tv_sec = 0, .tv_nsec = static_cast<long long>(k) * 200'000};
+      io_uring_prep_timeout(io_uring_get_sqe(&ring), &times[k], 0, 0);
+    }
+    ASSERT_EQ(io_uring_submit(&ring), static_cast<int>(times.size()));
+    const absl::Status connected = client.Connect(server.endpoint());
+    io_uring_queue_exit(&ring);
+    ASSERT_TRUE(connected.ok()) << i << ": " << connected;
   }
 }
 
