@@ -1,6 +1,7 @@
 """A site: one exported directory, its server, and mounts of it. Whatever a check did, stop() leaves
 no mount and no process behind."""
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -55,6 +56,22 @@ class Site:
     def mount(self):
         """The first mount's root."""
         return next(iter(self.mounts))
+
+    def document(self, command, target=None):
+        """What rdmafsctl has to say of a mount point (the first one) or a socket: command is status or stats."""
+        argv = [self.where.build.program("rdmafsctl"), command, "--json", str(target or self.mount)]
+        said = []
+
+        def ask():
+            done = run(argv, expect=None)
+            said[:] = [done.stdout]
+            return done.returncode == 0
+        # A crowded machine may take longer than rdmafsctl waits.
+        try:
+            wait_until(ask, 20 * self.where.slow, "it has an answer")
+        except Failed as failure:
+            raise Failed(f"{' '.join(argv)}: {failure}\n{processes.tail(said[0])}") from None
+        return json.loads(said[0])
 
     def start(self, mounts=1):
         self.start_server()

@@ -1,7 +1,6 @@
 """The RDMA device is taken away under a mount with traffic, and comes back. In the lab's guest only, where
 the device is the suite's to remove. RDMAFS_DEVICE_ROUNDS: how many times the first check does it."""
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -115,20 +114,12 @@ def traffic_on(site, point, *options):
         raise
 
 
-def control_document(site, command, point):
-    def ask():
-        done = run([site.where.build.program("rdmafsctl"), command, "--json", str(point)], expect=None)
-        return done.returncode == 0 and json.loads(done.stdout)
-    # A crowded machine may take longer than rdmafsctl waits.
-    return wait_until(ask, 20 * site.where.slow, f"rdmafsctl {command} has an answer")
-
-
 def transport(site, point):
-    return control_document(site, "status", point)["transport"]
+    return site.document("status", point)["transport"]
 
 
 def moved_bytes(site, point):
-    counts = control_document(site, "stats", point)["transport"]
+    counts = site.document("stats", point)["transport"]
     return counts["bytes_sent"] + counts["bytes_received"]
 
 
@@ -146,7 +137,7 @@ def waits(site):
         flows(site, point)
         for _ in range(int(os.environ.get("RDMAFS_DEVICE_ROUNDS", 1))):
             with without_device(site):
-                wait_until(lambda: control_document(site, "status", point)["state"] == "reconnecting",
+                wait_until(lambda: site.document("status", point)["state"] == "reconnecting",
                            20 * site.where.slow, "the mount has noticed")
             flows(site, point)
         traffic.end(60 * site.where.slow)

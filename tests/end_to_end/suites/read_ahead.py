@@ -1,5 +1,4 @@
 """Read-ahead: what it fetches is used, and nobody ever sees that it did: every read is what the file has."""
-import json
 import mmap
 import os
 import random
@@ -16,10 +15,8 @@ MIB = 1 << 20
 
 
 def counters(site, mount=None):
-    control = site.where.build.program("rdmafsctl")
-    text = run([control, "stats", "--json", str(mount or site.mount)]).stdout
     return {name.removeprefix("read_ahead."): value
-            for name, value in json.loads(text)["counters"].items() if name != "shards"}
+            for name, value in site.document("stats", mount)["counters"].items() if name != "shards"}
 
 
 def roots(site):

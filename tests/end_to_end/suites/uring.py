@@ -1,6 +1,5 @@
 """FUSE over io_uring, where the kernel has it (Linux 6.14 and newer): what differs from the device."""
 import fcntl
-import json
 import os
 import pathlib
 import subprocess
@@ -8,7 +7,7 @@ import time
 
 from harness import processes
 from harness.checks import NotHere, Suite, equal
-from harness.processes import Failed, run, wait_until
+from harness.processes import Failed, wait_until
 from suites.tools import fio
 
 SWITCH = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
@@ -34,20 +33,14 @@ def ring_mount(site, name, options=""):
         return site.add_mount(name, ",".join(part for part in ("io_uring=on", options) if part))
 
 
-def document(site, point, command="status"):
-    text = run([site.where.build.program("rdmafsctl"), command, "--json", str(point)]).stdout
-    found = json.loads(text)
-    return found[0] if isinstance(found, list) else found
-
-
 @suite.check("a mount says by which channel its requests come")
 def channel(site):
     point = ring_mount(site, "on")
-    equal("channel", document(site, point)["channel"], "fuse-io-uring")
+    equal("channel", site.document("status", point)["channel"], "fuse-io-uring")
     site.unmount(point)
     with SwitchedOn():
         point = site.add_mount("off", "io_uring=off")
-    equal("channel with io_uring=off", document(site, point)["channel"], "fuse-device")
+    equal("channel with io_uring=off", site.document("status", point)["channel"], "fuse-device")
     site.unmount(point)
 
 
@@ -73,9 +66,9 @@ def copies(site):
     fio(directory, "--rw=read", "--bs=1m", "--size=32m", "--direct=1")
     fio(directory, "--rw=randrw", "--bs=64k", "--size=16m", "--ioengine=libaio", "--iodepth=16",
         "--direct=1")
-    equal("payload bytes copied", document(site, point, "stats")["transport"]["copied_bytes"], 0)
+    equal("payload bytes copied", site.document("stats", point)["transport"]["copied_bytes"], 0)
     fio(directory, "--rw=randread", "--bs=4k", "--size=4m", "--direct=1")
-    copied = document(site, point, "stats")["transport"]["copied_bytes"]
+    copied = site.document("stats", point)["transport"]["copied_bytes"]
     equal("payload bytes copied by 4 MiB of small reads", copied, 4 << 20)
     site.unmount(point)
 

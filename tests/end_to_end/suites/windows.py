@@ -1,5 +1,4 @@
 """mr=window: over a device that has memory windows they are used, elsewhere the log says why they are not."""
-import json
 import subprocess
 
 from harness import processes
@@ -8,7 +7,7 @@ from harness.processes import Failed, run, wait_until
 from harness.site import is_mounted
 from suites.lab_brief import tree, verify
 from suites.tools import fio
-from suites.zero_copy import counters, statistics
+from suites.zero_copy import counters
 
 suite = Suite("windows", options="mr=window", needs_product=True)
 SUITES = [suite]
@@ -16,8 +15,7 @@ SUITES = [suite]
 
 def exposure(site):
     """As rdmafsctl has it: ("window" or "cache", what there is to say about it)."""
-    text = run([site.where.build.program("rdmafsctl"), "status", "--json", str(site.mount)]).stdout
-    kind, _, remark = json.loads(text)["transport"].get("memory", "").partition(": ")
+    kind, _, remark = site.document("status")["transport"].get("memory", "").partition(": ")
     return kind, remark
 
 
@@ -85,10 +83,10 @@ def registrations(site):
             ["--rw=randrw", "--bs=64k", "--size=2m", "--ioengine=libaio", "--iodepth=16", "--direct=1"]]
     for options in work:  # the first turn makes slabs and files
         fio(directory, *options, timeout=60 * site.where.slow)
-    before = counters(statistics(site, site.mount))
+    before = counters(site.document("stats"))
     for options in work:
         fio(directory, *options, timeout=60 * site.where.slow)
-    after = counters(statistics(site, site.mount))
+    after = counters(site.document("stats"))
     moved = {name: after[name] - before[name] for name in after}
     equal("registrations that are not of a new slab", moved["registrations"] - moved["slabs"], 0)
     equal("payload bytes copied", moved["copied_bytes"], 0)

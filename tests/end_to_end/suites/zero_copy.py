@@ -10,16 +10,6 @@ SUITES = []
 ALLOWED_BEYOND_POOL_KIB = 32 << 10
 
 
-def statistics(site, target):
-    text = run([site.where.build.program("rdmafsctl"), "stats", "--json", str(target)]).stdout
-    return json.loads(text)
-
-
-def channel(site):
-    text = run([site.where.build.program("rdmafsctl"), "status", "--json", str(site.mount)]).stdout
-    return json.loads(text)["channel"]
-
-
 def counters(document):
     return {"copied_bytes": document["transport"]["copied_bytes"],
             "registrations": document["memory"]["registrations"],
@@ -38,16 +28,16 @@ def no_copies(site):
             ["--rw=randrw", "--bs=4k", "--size=4m", "--numjobs=2"],
             ["--rw=randwrite", "--bs=128k", "--size=16m", "--direct=1"]]
     small_read_bytes = 0
-    if channel(site) == "fuse-io-uring":
+    if site.document("status")["channel"] == "fuse-io-uring":
         # Small reads are copied once there, which suite uring counts: here only what fio reads by itself.
         work = [options for options in work if "--bs=4k" not in options]
         small_read_bytes = 4096
     for options in work:  # the first turn makes slabs, files and connections
         fio(directory, *options)
-    before = counters(statistics(site, site.mount))
+    before = counters(site.document("stats"))
     for options in work:
         fio(directory, *options)
-    after = counters(statistics(site, site.mount))
+    after = counters(site.document("stats"))
     moved = {name: after[name] - before[name] for name in after}
     if moved["copied_bytes"] > small_read_bytes:
         raise Failed(f"payload bytes copied: {moved['copied_bytes']}")
@@ -73,7 +63,7 @@ def memory(site):
     fio(directory, "--rw=randrw", "--bs=1m", "--size=64m", "--numjobs=4", "--direct=1",
         "--ioengine=libaio", "--iodepth=16")
     pid = site.mounts[site.mount]
-    cap = pool_caps_kib(statistics(site, site.mount))
+    cap = pool_caps_kib(site.document("stats"))
     used = resident_kib(pid)
     print(f"      the mount: {used} KiB resident, pools' cap {cap} KiB; "
           f"the server: {resident_kib(site.server.pid)} KiB")
@@ -95,7 +85,7 @@ def status_and_stats(site):
         equal("transport", mine[0]["transport"]["name"], site.where.transport)
         run([control, "status", target])
         run([control, "stats", target])
-    operations = statistics(site, site.mount)["operations"]
+    operations = site.document("stats")["operations"]
     if not any(each["count"] for each in operations.values()):
         raise Failed(f"no operation counted: {operations}")
     done = run([control, "status", "/no/such/mount"], expect=None)
