@@ -72,7 +72,7 @@ TEST_F(RdmaTest, TheSmallerNumberOfCreditsWins) {
 }
 
 // Soft-iWARP connects its TCP socket in the kernel. Interrupted, it begins anew from the same port (EADDRNOTAVAIL), and
-// the connection that is closed in its place can take the listener with it.
+// the server may have lost its listener.
 TEST_F(RdmaTest, SignalsDoNotDisturbAConnect) {
   struct sigaction action {}, action_before {};
   action.sa_handler = [](int) {};
