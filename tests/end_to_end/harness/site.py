@@ -60,18 +60,19 @@ class Site:
     def document(self, command, target=None):
         """What rdmafsctl has to say of a mount point (the first one) or a socket: command is status or stats."""
         argv = [self.where.build.program("rdmafsctl"), command, "--json", str(target or self.mount)]
-        said = []
+        said = ""
 
         def ask():
+            nonlocal said
             done = run(argv, expect=None)
-            said[:] = [done.stdout]
+            said = done.stdout
             return done.returncode == 0
         # A crowded machine may take longer than rdmafsctl waits.
         try:
             wait_until(ask, 20 * self.where.slow, "it has an answer")
         except Failed as failure:
-            raise Failed(f"{' '.join(argv)}: {failure}\n{processes.tail(said[0])}") from None
-        return json.loads(said[0])
+            raise Failed(f"{' '.join(argv)}: {failure}\n{processes.tail(said)}") from None
+        return json.loads(said)
 
     def start(self, mounts=1):
         self.start_server()
