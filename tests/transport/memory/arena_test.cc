@@ -2,8 +2,12 @@
 #include "transport/memory/arena.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <vector>
 
 namespace rdmafs {
@@ -19,6 +23,32 @@ TEST(Arena, SlabsAreRoundedUpAlignedAndZero) {
   for (size_t i = 0; i < slab.size(); i += 4096) ASSERT_EQ(slab[i], std::byte{0});
   std::memset(slab.data(), 0xff, slab.size());
   EXPECT_EQ(arena.size_bytes(), 4 * kMiB);
+}
+
+// proc(5): the flags of the mapping that `address` lies in.
+std::string MappingFlags(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%zx-%zx ", &begin, &end) == 2) {
+      const auto at = reinterpret_cast<uintptr_t>(address);
+      inside = begin <= at && at < end;
+    } else if (inside && line.starts_with("VmFlags:")) {
+      return line + ' ';
+    }
+  }
+  return "";
+}
+
+TEST(Arena, SlabsAskForHugePages) {
+  Arena arena;
+  Arena::Slab slab = arena.Add(kMiB);
+  const std::string flags = MappingFlags(slab.data());
+  const bool reserved = flags.find(" ht ") != std::string::npos;
+  const bool transparent = flags.find(" hg ") != std::string::npos;
+  const bool kernel_has_them = access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
+  EXPECT_EQ(reserved || transparent, reserved || kernel_has_them) << flags;
 }
 
 TEST(Arena, AnObserverIsToldOfAllSlabsUntilItIsRemoved) {

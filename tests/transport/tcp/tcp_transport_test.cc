@@ -64,6 +64,20 @@ TEST(ConfigureStream, AConnectionWithinTheHostIsNotPaced) {
   EXPECT_STREQ(name, "reno");
 }
 
+// What is under way stays in the processor's caches: transport/tcp/socket.cc.
+TEST(ConfigureStream, AConnectionWithinTheHostDoesNotGrowItsSendBuffer) {
+  TcpPair pair = MakeTcpPair();
+  ConfigureStream(pair.ours.get());
+  const std::vector<char> much(8 << 20);
+  const ssize_t taken = send(pair.ours.get(), much.data(), much.size(), MSG_DONTWAIT);
+  ASSERT_GT(taken, 0);
+  int bytes = 0;
+  socklen_t size = sizeof bytes;
+  ASSERT_EQ(getsockopt(pair.ours.get(), SOL_SOCKET, SO_SNDBUF, &bytes, &size), 0);
+  EXPECT_GT(bytes, 128 << 10);
+  EXPECT_LE(bytes, 1 << 20);
+}
+
 TEST_F(TcpTransportTest, ANameIsLookedUp) {
   auto listener = Listen("127.0.0.1");
   auto connection = transport.Connect({"localhost", listener->port()}, {});
