@@ -41,6 +41,7 @@ fuse_attr ToKernel(const Attributes& attributes) {
 
 fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes) {
   RememberTold(node, attributes);
+  if (node.id == NodeTable::kRootId) context.nodes().SeeRoot(attributes);
   const Timeout valid = Split(context.settings().attr_timeout);
   fuse_attr_out out{};
   out.attr_valid = valid.seconds;

@@ -46,6 +46,8 @@ class Context {
     // Runs a task on this shard's thread when every shard has handled what it had taken from the
     // kernel.
     std::function<void(EventLoop::Task)>& after_all_shards;
+    // Whether operations wait for a server that is not there.
+    std::function<bool()>& server_is_lost;
   };
   explicit Context(const Parts& parts) : parts_(parts) {}
 
@@ -59,6 +61,7 @@ class Context {
   const Settings& settings() const { return parts_.settings; }
   size_t shard() const { return parts_.shard; }
   void Interrupt(uint64_t unique) { parts_.interrupt(unique); }
+  bool server_is_lost() const { return parts_.server_is_lost(); }
 
   // On whose behalf `request` comes, with his groups: a view that stands until the next call.
   Caller CallerOf(const Request& request, uint32_t umask = 0) {

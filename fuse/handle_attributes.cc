@@ -57,6 +57,12 @@ fuse_statfs_out ToKernel(const FileSystemStatistics& statistics) {
   return out;
 }
 
+// umount(8) looks at the mount point and its file system first, as do df(1) and whoever lists the directory
+// that it is in: they do not wait for a server that may never come back, but are shown what was there.
+bool IsLostRoot(const Context& context, const Node& node) {
+  return node.id == NodeTable::kRootId && context.server_is_lost();
+}
+
 }  // namespace
 
 void HandleGetAttr(Context& context, Request& request) {
@@ -65,6 +71,12 @@ void HandleGetAttr(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
+  if (IsLostRoot(context, *node)) {
+    fuse_attr_out out{};  // valid for no time at all: the next one asks again
+    out.attr = ToKernel(context.nodes().root_seen().attributes);
+    context.Answer(request.ticket, kOk, BytesOf(out));
+    return;
+  }
   const OpenId open_id =
       (in.getattr_flags & FUSE_GETATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
   context.file_system().GetAttr(CallerWithoutGroups(request.header), node->handle, open_id,
@@ -111,13 +123,19 @@ void HandleAccess(Context& context, Request& request) {
 void HandleStatFs(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
+  if (IsLostRoot(context, *node)) {
+    context.Answer(request.ticket, kOk, BytesOf(ToKernel(context.nodes().root_seen().statistics)));
+    return;
+  }
   context.file_system().StatFs(
       CallerWithoutGroups(request.header), node->handle,
-      [context = &context, ticket = request.ticket](Result<FileSystemStatistics> result) {
+      [context = &context, ticket = request.ticket,
+       root = node->id == NodeTable::kRootId](Result<FileSystemStatistics> result) {
         if (!result.ok()) {
           context->Answer(ticket, result.error());
           return;
         }
+        if (root) context->nodes().SeeRoot(*result);
         context->Answer(ticket, kOk, BytesOf(ToKernel(*result)));
       });
 }

@@ -101,6 +101,7 @@ absl::Status MountedFileSystem::Connect() {
   absl::StatusOr<FileSystemSource::Attached> attached = source_->Connect(parts);
   if (!attached.ok()) return attached.status();
   tables_ = std::make_unique<Tables>(attached->root.handle);
+  tables_->nodes.SeeRoot(attached->root.attributes);
   read_only_ = options_.read_only || attached->read_only;
   return absl::OkStatus();
 }
@@ -140,6 +141,7 @@ absl::Status MountedFileSystem::Mount() {
                            [this, i](EventLoop::Task task) {
                              VisitShards(i, shards_.size(), std::move(task));
                            },
+                       .server_is_lost = [this] { return source_->IsLost(); },
                        .on_closed = [this](Errno reason) { OnClosed(reason); },
                        .uring_depth = settings_.over_io_uring ? uring_depth : 0,
                        .shard_count = shards_.size()});

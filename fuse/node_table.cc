@@ -58,4 +58,19 @@ std::optional<wire::FileHandle> NodeTable::Forget(uint64_t id, uint64_t count) {
   return handle;
 }
 
+void NodeTable::SeeRoot(const wire::Attributes& attributes) {
+  absl::MutexLock lock(&root_mutex_);
+  root_seen_.attributes = attributes;
+}
+
+void NodeTable::SeeRoot(const wire::FileSystemStatistics& statistics) {
+  absl::MutexLock lock(&root_mutex_);
+  root_seen_.statistics = statistics;
+}
+
+NodeTable::Root NodeTable::root_seen() const {
+  absl::MutexLock lock(&root_mutex_);
+  return root_seen_;
+}
+
 }  // namespace rdmafs::fuse

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "fuse/page_cache_policy.h"
 #include "fuse/slot_table.h"
+#include "transport/wire/header.h"
 #include "transport/wire/types.h"
 
 namespace rdmafs::fuse {
@@ -55,6 +56,16 @@ class NodeTable {
     Node* node = id == 0 ? nullptr : slots_.Find(id - 1);
     return node != nullptr && node->live.load(std::memory_order_acquire) ? node : nullptr;
   }
+  // The root, and the file system that it is in, as they were last seen: for when there is no server to
+  // ask. Until the latter was, it has no space.
+  struct Root {
+    wire::Attributes attributes{};
+    wire::FileSystemStatistics statistics{
+        .block_size = 4096, .fragment_size = 4096, .name_max = wire::kMaxNameBytes};
+  };
+  void SeeRoot(const wire::Attributes& attributes);
+  void SeeRoot(const wire::FileSystemStatistics& statistics);
+  Root root_seen() const;
   // Root included.
   uint64_t count() const { return slots_.used_count(); }
 
@@ -70,6 +81,8 @@ class NodeTable {
 
   SlotTable<Node> slots_;
   std::array<Bucket, kBucketCount> buckets_;
+  mutable absl::Mutex root_mutex_;
+  Root root_seen_ ABSL_GUARDED_BY(root_mutex_);
 };
 
 }  // namespace rdmafs::fuse

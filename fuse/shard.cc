@@ -27,7 +27,8 @@ struct Shard::Serving {
                  .statistics = shard.statistics_,
                  .shard = shard.index_,
                  .interrupt = service.interrupt,
-                 .after_all_shards = service.after_all_shards}),
+                 .after_all_shards = service.after_all_shards,
+                 .server_is_lost = service.server_is_lost}),
         dispatcher(context, service.on_closed) {}
 
   std::unique_ptr<Channel> MakeChannel(Shard& shard, UniqueFd fd) const {

@@ -46,6 +46,8 @@ class Shard {
     std::function<void(uint64_t unique)> interrupt;
     // See Context::Parts. On this shard's thread.
     std::function<void(EventLoop::Task)> after_all_shards;
+    // See Context::Parts. On this shard's thread.
+    std::function<bool()> server_is_lost;
     // The mount is gone. On this shard's thread.
     std::function<void(Errno)> on_closed;
     // FUSE over io_uring, as it was agreed with the kernel: how many entries each of the mount's queues

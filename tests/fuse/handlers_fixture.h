@@ -66,7 +66,8 @@ class HandlersTest : public ::testing::Test {
                                                         .statistics = statistics_,
                                                         .shard = 0,
                                                         .interrupt = interrupt_,
-                                                        .after_all_shards = after_all_shards_});
+                                                        .after_all_shards = after_all_shards_,
+                                                        .server_is_lost = server_is_lost_});
     dispatcher_ = std::make_unique<Dispatcher>(*context_, [](Errno) {});
   }
   ~HandlersTest() override { std::filesystem::remove_all(path_); }
@@ -123,6 +124,8 @@ class HandlersTest : public ::testing::Test {
   std::function<void(EventLoop::Task)> after_all_shards_ = [this](EventLoop::Task task) {
     loop_.Post(std::move(task));
   };
+  bool lost_ = false;
+  std::function<bool()> server_is_lost_ = [this] { return lost_; };
   std::unique_ptr<Context> context_;
   std::unique_ptr<Dispatcher> dispatcher_;
   uint64_t unique_ = 0;

@@ -44,6 +44,29 @@ TEST_F(HandlersTest, InterruptsOfOtherRequestsThanLocksAreKeptForALostServer) {
   EXPECT_TRUE(lock_waits_.TakeInterrupted().empty());
 }
 
+TEST_F(HandlersTest, WithoutAServerTheRootIsShownAsItWasSeenLast) {
+  const std::string arguments = Bytes(fuse_getattr_in{});
+  const auto before = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
+  ASSERT_EQ(::chmod(path_.c_str(), 0500), 0);
+  lost_ = true;
+  const auto meanwhile = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
+  EXPECT_EQ(meanwhile.attr.ino, before.attr.ino);
+  EXPECT_EQ(meanwhile.attr.mode, before.attr.mode);
+  EXPECT_EQ(meanwhile.attr_valid + meanwhile.attr_valid_nsec, 0u);
+  const auto nothing = As<fuse_statfs_out>(OnlyAnswer(Send(FUSE_STATFS, NodeTable::kRootId, "")));
+  EXPECT_EQ(nothing.st.blocks, 0u);  // never seen
+  EXPECT_EQ(nothing.st.namelen, 255u);
+  lost_ = false;
+  const auto space = As<fuse_statfs_out>(OnlyAnswer(Send(FUSE_STATFS, NodeTable::kRootId, "")));
+  ASSERT_NE(space.st.blocks, 0u);
+  lost_ = true;
+  const auto seen = As<fuse_statfs_out>(OnlyAnswer(Send(FUSE_STATFS, NodeTable::kRootId, "")));
+  EXPECT_EQ(seen.st.blocks, space.st.blocks);
+  lost_ = false;
+  const auto after = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
+  EXPECT_EQ(after.attr.mode, static_cast<uint32_t>(S_IFDIR | 0500));
+}
+
 TEST_F(HandlersTest, NamesThatAreNoComponentOfAPathAreRefused) {
   for (std::string_view name : {std::string_view("a/b\0", 4), std::string_view("..\0", 3),
                                 std::string_view(".\0", 2), std::string_view("\0", 1)}) {

@@ -384,6 +384,16 @@ def with_dead_server(site, name, unmount):
         other.remove()
 
 
+# umount(8) looks at the mount point, and its file system, before it takes it away; what the kernel knew of it has
+# run out then.
+@suite.check("the mount of a dead server is taken away by umount", 200)
+def dead_plain(site):
+    def unmount(point):
+        time.sleep(2)  # attr_timeout is 1 s
+        run(["umount", str(point)], 30)
+    with_dead_server(site, "dead-plain", unmount)
+
+
 @suite.check("the mount of a dead server is taken away by umount -l", 200)
 def dead_lazy(site):
     with_dead_server(site, "dead-lazy", lambda point: run(["umount", "-l", str(point)], 30))
