@@ -46,7 +46,7 @@ class Context {
     // Runs a task on this shard's thread when every shard has handled what it had taken from the
     // kernel.
     std::function<void(EventLoop::Task)>& after_all_shards;
-    // Whether operations wait for a server that is not there.
+    // Whether operations wait, without end (`hard`), for a server that is not there.
     std::function<bool()>& server_is_lost;
   };
   explicit Context(const Parts& parts) : parts_(parts) {}

@@ -141,7 +141,7 @@ absl::Status MountedFileSystem::Mount() {
                            [this, i](EventLoop::Task task) {
                              VisitShards(i, shards_.size(), std::move(task));
                            },
-                       .server_is_lost = [this] { return source_->IsLost(); },
+                       .server_is_lost = [this] { return !options_.soft && source_->IsLost(); },
                        .on_closed = [this](Errno reason) { OnClosed(reason); },
                        .uring_depth = settings_.over_io_uring ? uring_depth : 0,
                        .shard_count = shards_.size()});

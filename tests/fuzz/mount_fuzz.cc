@@ -170,7 +170,7 @@ class OneMount final : public CallChannel::Owner {
   std::function<void(EventLoop::Task)> after_all_shards_ = [this](EventLoop::Task task) {
     loop_.Post(std::move(task));
   };
-  std::function<bool()> server_is_lost_ = [] { return false; };
+  std::function<bool()> server_is_lost_ = [this] { return !remote_->channel(0).IsConnected(); };
   Context context_{{.loop = loop_, .channel = kernel_, .file_system = stack_.top(), .nodes = nodes_,
                     .open_files = open_files_, .lock_waits = lock_waits_, .lock_releases = lock_releases_,
                     .settings = settings_, .statistics = statistics_, .shard = 0, .interrupt = interrupt_,

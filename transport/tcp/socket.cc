@@ -19,7 +19,7 @@ constexpr int kKeepAliveProbes = 6;
 // Also bounds how long the peer may keep its window shut (tcp(7)): longer than any disk should
 // stall.
 constexpr unsigned kUserTimeoutMilliseconds = 60'000;
-// What a connection within this host may have under way (socket(7): the kernel doubles it): less than the
+// What a connection within this host may have under way (socket(7): the kernel doubles it, and has a limit): less than the
 // processor's caches take, so that the receiver finds there what the sender has copied.
 constexpr int kSameHostSendBytes = 512 << 10;
 

@@ -1,6 +1,7 @@
 """Trouble: full and read-only disks, quotas, exports that vanish, servers that die, bad input, and
 mounts that cannot be: each reaches the user as what it is, and nothing hangs."""
 import contextlib
+import errno
 import os
 import pathlib
 import random
@@ -390,8 +391,24 @@ def with_dead_server(site, name, unmount):
 def dead_plain(site):
     def unmount(point):
         time.sleep(2)  # attr_timeout is 1 s
+        run(["stat", str(point)], 10)
+        run(["df", str(point)], 10)
         run(["umount", str(point)], 30)
     with_dead_server(site, "dead-plain", unmount)
+
+
+@suite.check("a soft mount says of its root, too, that the server does not answer", 60)
+def soft_root(site):
+    other = Site(site.where, f"{site.name}-soft-root").start()
+    try:
+        point = other.add_mount("soft", "soft,timeout=2")
+        os.stat(point)
+        other.kill_server()
+        time.sleep(2)  # attr_timeout is 1 s
+        equal("the error", error_of(os.stat, point), errno.ETIMEDOUT)
+    finally:
+        other.stop()
+        other.remove()
 
 
 @suite.check("the mount of a dead server is taken away by umount -l", 200)
