@@ -57,8 +57,8 @@ fuse_statfs_out ToKernel(const FileSystemStatistics& statistics) {
   return out;
 }
 
-// umount(8) looks at the mount point and its file system first, as does df(1): they do not wait for a server
-// that may never come back, but are shown what was there.
+// umount(8) looks at the mount point and its file system first: it does not wait for a server that may never
+// come back, but is shown what was there.
 bool IsLostRoot(const Context& context, const Node& node) {
   return node.id == NodeTable::kRootId && context.server_is_lost();
 }

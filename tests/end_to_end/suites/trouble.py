@@ -392,7 +392,7 @@ def dead_plain(site):
     def unmount(point):
         time.sleep(2)  # attr_timeout is 1 s
         run(["stat", str(point)], 10)
-        run(["df", str(point)], 10)
+        run(["stat", "-f", str(point)], 10)
         run(["umount", str(point)], 30)
     with_dead_server(site, "dead-plain", unmount)
 
