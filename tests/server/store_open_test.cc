@@ -207,6 +207,8 @@ TEST_P(StoreOpen, ReadsWithoutWaitingReadWhatIsInMemory) {
   EXPECT_EQ(made->file->ReadNoWait({bytes, 20}, 50).value(), 0u);
 }
 
+// The kernel begins to read ahead before it gives EAGAIN; on a fast disk all of it may have arrived by
+// the time it looks, as some reads in a hundred do on a busy machine. A read that waits never gives it.
 TEST_P(StoreOpen, ReadsOfWhatIsNotInMemoryWouldWait) {
   if (on_tmpfs()) return;  // all of it is memory
   auto made = store_->Create(kAlice, root_, "f", O_RDWR, 0644, false);
@@ -214,9 +216,17 @@ TEST_P(StoreOpen, ReadsOfWhatIsNotInMemoryWouldWait) {
   const std::string content(1 << 20, 'c');
   ASSERT_TRUE(Put(*made->file, content, 0).ok());
   ASSERT_TRUE(made->file->Fsync(false).ok());
-  ASSERT_EQ(posix_fadvise(made->file->fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
   std::vector<std::byte> bytes(content.size());
-  EXPECT_EQ(ErrorOf(made->file->ReadNoWait(absl::MakeSpan(bytes), 0)), EAGAIN);
+  int error = 0;
+  for (int attempt = 0; attempt < 50 && error == 0; ++attempt) {
+    ASSERT_EQ(posix_fadvise(made->file->fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
+    const auto read = made->file->ReadNoWait(absl::MakeSpan(bytes), 0);
+    error = ErrorOf(read);
+    if (error == 0) {
+      ASSERT_EQ(Text(absl::MakeSpan(bytes).first(*read)), content);
+    }
+  }
+  EXPECT_EQ(error, EAGAIN);
   EXPECT_EQ(Get(*made->file, content.size()), content);
   EXPECT_TRUE(made->file->ReadNoWait(absl::MakeSpan(bytes), 0).ok());
 }
