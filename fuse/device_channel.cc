@@ -56,7 +56,10 @@ void DeviceChannel::OnReadable() {
   if (alone && taken_ == 1 && watching_) {
     loop_.Defer([this] {
       if (watching_) Take(kRequestsPerRound - 1);
+      spare_ = Buffer();
     });
+  } else {
+    spare_ = Buffer();
   }
 }
 
