@@ -41,7 +41,7 @@ class DeviceChannel final : public Channel {
   RequestSink* sink_ = nullptr;
   bool watching_ = false;
   int taken_ = 0;  // requests of the last round
-  Buffer spare_;   // the next request is read into it
+  Buffer spare_;   // the next request of the round is read into it
 };
 
 }  // namespace rdmafs::fuse

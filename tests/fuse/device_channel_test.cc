@@ -1,0 +1,117 @@
+// DeviceChannel: which block a request is read into, and what it does when there is none. A socket that
+// keeps messages apart stands in for /dev/fuse; what it does with a kernel is in mount_test and tests/end_to_end.
+#include "fuse/device_channel.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <vector>
+
+namespace rdmafs::fuse {
+namespace {
+
+class DeviceChannelTest : public testing::Test, public RequestSink {
+ protected:
+  DeviceChannelTest() {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    kernel_.reset(fds[0]);
+    channel_.emplace(UniqueFd(fds[1]), loop_, pool_);
+    EXPECT_TRUE(channel_->Start(*this).ok());
+  }
+
+  void Ask(uint64_t unique) {
+    fuse_in_header header{};
+    header.len = sizeof header;
+    header.opcode = FUSE_STATFS;
+    header.unique = unique;
+    ASSERT_EQ(write(kernel_.get(), &header, sizeof header), static_cast<ssize_t>(sizeof header));
+  }
+  void OnRequest(Request& request) override {
+    taken_.push_back(request.header.unique);
+    places_.push_back(request.block.data());
+    if (keep_) kept_.push_back(std::move(request.block));
+  }
+  void OnClosed(Errno reason) override { closed_ = reason; }
+  // Until there is nothing left to do.
+  void RunUntilIdle() {
+    for (int round = 0; round < 20; ++round) loop_.RunOnce(0);
+  }
+  uint64_t used() const { return pool_.statistics().used_count; }
+
+  MonotonicClock clock_;
+  EventLoop loop_{clock_};
+  Arena arena_;
+  BufferPool pool_{arena_, {.payload_bytes = 64 << 10, .cap_bytes = 1 << 20, .slab_bytes = 1 << 20}};
+  UniqueFd kernel_;
+  std::optional<DeviceChannel> channel_;
+  bool keep_ = true;
+  std::vector<uint64_t> taken_;
+  std::vector<std::byte*> places_;
+  std::vector<Buffer> kept_;
+  Errno closed_ = kOk;
+};
+
+TEST_F(DeviceChannelTest, ARoundTakesWhatThereIsInOrder) {
+  for (uint64_t i = 1; i <= 3; ++i) Ask(i);
+  RunUntilIdle();
+  EXPECT_EQ(taken_, (std::vector<uint64_t>{1, 2, 3}));
+}
+
+TEST_F(DeviceChannelTest, WhileItWaitsItHoldsNoBlock) {
+  RunUntilIdle();
+  EXPECT_EQ(used(), 0u);
+  Ask(1);
+  RunUntilIdle();
+  EXPECT_EQ(used(), 1u);  // the request's
+  for (uint64_t i = 2; i <= 4; ++i) Ask(i);
+  RunUntilIdle();
+  EXPECT_EQ(used(), 4u);
+  kept_.clear();
+  EXPECT_EQ(used(), 0u);
+}
+
+TEST_F(DeviceChannelTest, RequestsThatComeOneAtATimeAreReadIntoTheSameBlock) {
+  for (uint64_t i = 1; i <= 5; ++i) {
+    Ask(i);
+    RunUntilIdle();
+    kept_.clear();  // answered
+  }
+  EXPECT_EQ(places_, std::vector<std::byte*>(5, places_.front()));
+}
+
+TEST_F(DeviceChannelTest, ABlockThatARequestDoesNotNeedIsTheNextOnes) {
+  keep_ = false;
+  for (uint64_t i = 1; i <= 20; ++i) Ask(i);
+  RunUntilIdle();
+  EXPECT_EQ(taken_.size(), 20u);
+  EXPECT_EQ(pool_.statistics().used_count_peak, 1u);
+}
+
+TEST_F(DeviceChannelTest, WithoutABlockRequestsStayWhereTheyAreUntilOneComesBack) {
+  while (Buffer block = pool_.Take()) kept_.push_back(std::move(block));
+  kept_.erase(kept_.begin(), kept_.begin() + 2);
+  for (uint64_t i = 1; i <= 4; ++i) Ask(i);
+  RunUntilIdle();
+  EXPECT_EQ(taken_, (std::vector<uint64_t>{1, 2}));
+  kept_.pop_back();
+  RunUntilIdle();
+  EXPECT_EQ(taken_, (std::vector<uint64_t>{1, 2, 3}));
+  kept_.clear();
+  RunUntilIdle();
+  EXPECT_EQ(taken_, (std::vector<uint64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(closed_, kOk);
+}
+
+TEST_F(DeviceChannelTest, AfterStopNothingIsTakenAndNoBlockHeld) {
+  Ask(1);
+  channel_->Stop();
+  RunUntilIdle();
+  EXPECT_TRUE(taken_.empty());
+  EXPECT_EQ(used(), 0u);
+}
+
+}  // namespace
+}  // namespace rdmafs::fuse
