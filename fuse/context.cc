@@ -7,9 +7,13 @@ namespace rdmafs::fuse {
 bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                      absl::Span<const std::byte> data) {
   if (!flushes_.empty()) flushes_.erase(ticket.unique);
-  if (!given_up_.empty() && given_up_.erase(ticket.unique) != 0) {
-    Count(ticket, Errno(EINTR));
-    return false;
+  if (!root_questions_.empty()) root_questions_.erase(ticket.unique);
+  if (!answered_early_.empty()) {
+    if (auto found = answered_early_.find(ticket.unique); found != answered_early_.end()) {
+      Count(ticket, found->second);
+      answered_early_.erase(found);
+      return false;
+    }
   }
   const Errno written = parts_.channel.Reply(ticket, error, head, data);
   Count(ticket, error);
@@ -29,10 +33,24 @@ void Context::GiveUp(uint64_t unique) {
   bool answered = false;
   const absl::Span<const std::byte> held = parts_.channel.GiveUp(unique, answered);
   if (answered) {
-    given_up_.insert(unique);
+    answered_early_[unique] = Errno(EINTR);
     flushes_.erase(unique);
+    root_questions_.erase(unique);
   }
   if (!held.empty()) parts_.file_system.GiveUp(held);
+}
+
+std::vector<Ticket> Context::TakeRootQuestions() {
+  std::vector<Ticket> tickets;
+  for (const auto& [unique, ticket] : root_questions_) tickets.push_back(ticket);
+  root_questions_.clear();
+  return tickets;
+}
+
+void Context::AnswerEarly(const Ticket& ticket, absl::Span<const std::byte> head) {
+  answered_early_[ticket.unique] = kOk;
+  // ENOENT: its caller was killed, and waits no more.
+  (void)parts_.channel.Reply(ticket, kOk, head, {});
 }
 
 void Context::LookForLostInterrupts() {

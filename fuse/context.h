@@ -3,9 +3,9 @@
 
 #include <functional>
 #include <type_traits>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "client/file_system.h"
 #include "fuse/caller.h"
@@ -89,6 +89,13 @@ class Context {
   // shard's.
   void GiveUp(uint64_t unique);
 
+  // A question about the root, which is answered from what was seen last when the server is lost meanwhile.
+  void AddRootQuestion(const Ticket& ticket) { root_questions_[ticket.unique] = ticket; }
+  // Those that have no answer yet.
+  std::vector<Ticket> TakeRootQuestions();
+  // Answers while the operation is under way; what comes of it is dropped.
+  void AnswerEarly(const Ticket& ticket, absl::Span<const std::byte> head);
+
   // A FLUSH that has something to tell waits for the server. Its caller may be at his end, when the kernel
   // passes no signal on.
   void AddFlush(const Ticket& ticket, uint32_t tid) { flushes_[ticket.unique] = {tid, ticket.start}; }
@@ -109,7 +116,9 @@ class Context {
     Nanoseconds since;
   };
   absl::flat_hash_map<uint64_t, Flush> flushes_;  // by unique
-  absl::flat_hash_set<uint64_t> given_up_;  // answered, and their operations still under way
+  absl::flat_hash_map<uint64_t, Ticket> root_questions_;  // by unique
+  // What those were answered whose operations are still under way; by unique.
+  absl::flat_hash_map<uint64_t, Errno> answered_early_;
 };
 
 }  // namespace rdmafs::fuse

@@ -44,7 +44,7 @@ SetAttributes ToServer(const fuse_setattr_in& in) {
   return changes;
 }
 
-fuse_statfs_out ToKernel(const FileSystemStatistics& statistics) {
+fuse_statfs_out StatfsAnswer(const FileSystemStatistics& statistics) {
   fuse_statfs_out out{};
   out.st.blocks = statistics.blocks;
   out.st.bfree = statistics.blocks_free;
@@ -59,11 +59,27 @@ fuse_statfs_out ToKernel(const FileSystemStatistics& statistics) {
 
 // umount(8) looks at the mount point and its file system first: it does not wait for a server that may never
 // come back, but is shown what was there.
-bool IsLostRoot(const Context& context, const Node& node) {
-  return node.id == NodeTable::kRootId && context.server_is_lost();
+fuse_attr_out RootAttributesSeen(Context& context) {
+  fuse_attr_out out{};  // valid for no time at all: the next one asks again
+  out.attr = ToKernel(context.nodes().root_seen().attributes);
+  return out;
+}
+
+fuse_statfs_out RootStatisticsSeen(Context& context) {
+  return StatfsAnswer(context.nodes().root_seen().statistics);
 }
 
 }  // namespace
+
+void AnswerRootQuestions(Context& context) {
+  for (const Ticket& ticket : context.TakeRootQuestions()) {
+    if (ticket.opcode == FUSE_GETATTR) {
+      context.AnswerEarly(ticket, BytesOf(RootAttributesSeen(context)));
+    } else {
+      context.AnswerEarly(ticket, BytesOf(RootStatisticsSeen(context)));
+    }
+  }
+}
 
 void HandleGetAttr(Context& context, Request& request) {
   Arguments arguments = request.reader();
@@ -71,11 +87,12 @@ void HandleGetAttr(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  if (IsLostRoot(context, *node)) {
-    fuse_attr_out out{};  // valid for no time at all: the next one asks again
-    out.attr = ToKernel(context.nodes().root_seen().attributes);
-    context.Answer(request.ticket, kOk, BytesOf(out));
-    return;
+  if (node->id == NodeTable::kRootId) {
+    if (context.server_is_lost()) {
+      context.Answer(request.ticket, kOk, BytesOf(RootAttributesSeen(context)));
+      return;
+    }
+    context.AddRootQuestion(request.ticket);
   }
   const OpenId open_id =
       (in.getattr_flags & FUSE_GETATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
@@ -123,20 +140,21 @@ void HandleAccess(Context& context, Request& request) {
 void HandleStatFs(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  if (IsLostRoot(context, *node)) {
-    context.Answer(request.ticket, kOk, BytesOf(ToKernel(context.nodes().root_seen().statistics)));
+  const bool root = node->id == NodeTable::kRootId;
+  if (root && context.server_is_lost()) {
+    context.Answer(request.ticket, kOk, BytesOf(RootStatisticsSeen(context)));
     return;
   }
+  if (root) context.AddRootQuestion(request.ticket);
   context.file_system().StatFs(
       CallerWithoutGroups(request.header), node->handle,
-      [context = &context, ticket = request.ticket,
-       root = node->id == NodeTable::kRootId](Result<FileSystemStatistics> result) {
+      [context = &context, ticket = request.ticket, root](Result<FileSystemStatistics> result) {
         if (!result.ok()) {
           context->Answer(ticket, result.error());
           return;
         }
         if (root) context->nodes().SeeRoot(*result);
-        context->Answer(ticket, kOk, BytesOf(ToKernel(*result)));
+        context->Answer(ticket, kOk, BytesOf(StatfsAnswer(*result)));
       });
 }
 

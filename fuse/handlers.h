@@ -29,6 +29,8 @@ void HandleSetAttr(Context& context, Request& request);
 void HandleReadLink(Context& context, Request& request);
 void HandleAccess(Context& context, Request& request);
 void HandleStatFs(Context& context, Request& request);
+// The server is lost: GETATTR and STATFS of the root that wait for it are shown what was seen last.
+void AnswerRootQuestions(Context& context);
 void HandleSyncFs(Context& context, Request& request);
 
 // handle_open.cc

@@ -58,7 +58,7 @@ class MountedFileSystem {
   void WatchSignals();
   void OpenControlSocket();
   void FreeInterrupted();
-  void LookForLostInterrupts();
+  void LookAfterCallers();
   void OnSignal();
   void OnClosed(Errno reason);
   void OnInterrupt(uint64_t unique);
@@ -235,11 +235,11 @@ void MountedFileSystem::FreeInterrupted() {
 }
 
 // While the server is lost, and always with the ring, on which the kernel may forget an interrupt.
-void MountedFileSystem::LookForLostInterrupts() {
+void MountedFileSystem::LookAfterCallers() {
   if (settings_.over_io_uring || source_->IsLost()) {
-    for (auto& shard : shards_) shard->LookForLostInterrupts();
+    for (auto& shard : shards_) shard->LookAfterCallers();
   }
-  loop_.After(Context::kInterruptPatience, [this] { LookForLostInterrupts(); });
+  loop_.After(Context::kInterruptPatience, [this] { LookAfterCallers(); });
 }
 
 void MountedFileSystem::OpenControlSocket() {
@@ -260,7 +260,7 @@ void MountedFileSystem::OpenControlSocket() {
 void MountedFileSystem::Serve() {
   Log(LogLevel::kNotice, options_.source, " is mounted on ", options_.mount_point,
       settings_.over_io_uring ? " (FUSE over io_uring)" : "", read_only_ ? ", read only" : "");
-  LookForLostInterrupts();
+  LookAfterCallers();
   loop_.Run();
   Log(LogLevel::kNotice, options_.mount_point, " is unmounted");
 }

@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "fuse/device_channel.h"
 #include "fuse/dispatcher.h"
+#include "fuse/handlers.h"
 #include "fuse/uring_channel.h"
 
 namespace rdmafs::fuse {
@@ -94,9 +95,11 @@ void Shard::GiveUp(uint64_t unique) {
   });
 }
 
-void Shard::LookForLostInterrupts() {
+void Shard::LookAfterCallers() {
   loop_.Post([this] {
-    if (serving_ != nullptr) serving_->context.LookForLostInterrupts();
+    if (serving_ == nullptr) return;
+    serving_->context.LookForLostInterrupts();
+    if (serving_->context.server_is_lost()) AnswerRootQuestions(serving_->context);
   });
 }
 

@@ -61,8 +61,9 @@ class Shard {
   void CancelWait(CancelToken token);
   // See Context::GiveUp(). Any thread, until StopServing().
   void GiveUp(uint64_t unique);
-  // See Context::LookForLostInterrupts(). Any thread, until StopServing().
-  void LookForLostInterrupts();
+  // Lets those go who need not wait any more: see Context::LookForLostInterrupts() and AnswerRootQuestions().
+  // Any thread, until StopServing().
+  void LookAfterCallers();
   // Takes no more requests. Waits until the server knows what was released, `patience` at most.
   void StopServing(Nanoseconds patience);
 

@@ -1,4 +1,6 @@
 // Requests of the kernel, whole and broken.
+#include "client/layer.h"
+#include "fuse/handlers.h"
 #include "tests/fuse/handlers_fixture.h"
 
 namespace rdmafs::fuse {
@@ -65,6 +67,81 @@ TEST_F(HandlersTest, WithoutAServerTheRootIsShownAsItWasSeenLast) {
   lost_ = false;
   const auto after = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
   EXPECT_EQ(after.attr.mode, static_cast<uint32_t>(S_IFDIR | 0500));
+}
+
+// A server that has fallen silent, and is found to be lost later.
+class HandlersOverASilentServer : public HandlersTest {
+ protected:
+  class Silent final : public Layer {
+   public:
+    using Layer::Layer;
+    void GetAttr(const Caller&, const FileHandle&, OpenId, Reply<Attributes> reply) override {
+      attributes.push_back(std::move(reply));
+    }
+    void StatFs(const Caller&, const FileHandle&, Reply<FileSystemStatistics> reply) override {
+      statistics.push_back(std::move(reply));
+    }
+    std::vector<Reply<Attributes>> attributes;
+    std::vector<Reply<FileSystemStatistics>> statistics;
+  };
+
+  HandlersOverASilentServer() {
+    nodes_->SeeRoot(Attributes{.ino = 7, .mode = S_IFDIR | 0755});
+    nodes_->SeeRoot(FileSystemStatistics{.blocks = 1000});
+  }
+
+  Silent silent_{*file_system_};
+  Context over_silence_{Context::Parts{.loop = loop_,
+                                       .channel = channel_,
+                                       .file_system = silent_,
+                                       .nodes = *nodes_,
+                                       .open_files = open_files_,
+                                       .lock_waits = lock_waits_,
+                                       .lock_releases = lock_releases_,
+                                       .settings = settings_,
+                                       .statistics = statistics_,
+                                       .shard = 0,
+                                       .interrupt = interrupt_,
+                                       .after_all_shards = after_all_shards_,
+                                       .server_is_lost = server_is_lost_}};
+};
+
+TEST_F(HandlersOverASilentServer, WhoAskedForTheRootBeforeItWasLostIsShownWhatWasSeenLast) {
+  dispatcher_ = std::make_unique<Dispatcher>(over_silence_, [](Errno) {});
+  const uint64_t attributes = Send(FUSE_GETATTR, NodeTable::kRootId, Bytes(fuse_getattr_in{}));
+  const uint64_t space = Send(FUSE_STATFS, NodeTable::kRootId, "");
+  EXPECT_TRUE(channel_.answers.empty());
+  lost_ = true;
+  AnswerRootQuestions(over_silence_);
+  const auto shown = As<fuse_attr_out>(OnlyAnswer(attributes));
+  EXPECT_EQ(shown.attr.mode, static_cast<uint32_t>(S_IFDIR | 0755));
+  EXPECT_EQ(shown.attr_valid + shown.attr_valid_nsec, 0u);
+  EXPECT_EQ(As<fuse_statfs_out>(OnlyAnswer(space)).st.blocks, 1000u);
+  AnswerRootQuestions(over_silence_);
+  EXPECT_EQ(channel_.answers.size(), 2u);
+
+  // The server is back, and its answers are for nobody.
+  lost_ = false;
+  silent_.attributes[0].Complete(Attributes{.ino = 7, .mode = S_IFDIR | 0700});
+  silent_.statistics[0].Complete(FileSystemStatistics{.blocks = 2000});
+  EXPECT_EQ(channel_.answers.size(), 2u);
+  const uint64_t again = Send(FUSE_GETATTR, NodeTable::kRootId, Bytes(fuse_getattr_in{}));
+  silent_.attributes[1].Complete(Attributes{.ino = 7, .mode = S_IFDIR | 0700});
+  EXPECT_EQ(As<fuse_attr_out>(OnlyAnswer(again)).attr.mode, static_cast<uint32_t>(S_IFDIR | 0700));
+}
+
+TEST_F(HandlersOverASilentServer, WhoWasInterruptedOrAnsweredIsNotAnsweredOnceMore) {
+  dispatcher_ = std::make_unique<Dispatcher>(over_silence_, [](Errno) {});
+  const uint64_t interrupted = Send(FUSE_GETATTR, NodeTable::kRootId, Bytes(fuse_getattr_in{}));
+  const uint64_t answered = Send(FUSE_STATFS, NodeTable::kRootId, "");
+  silent_.statistics[0].Complete(FileSystemStatistics{.blocks = 2000});
+  lost_ = true;
+  over_silence_.GiveUp(interrupted);
+  AnswerRootQuestions(over_silence_);
+  EXPECT_EQ(OnlyAnswer(interrupted).error, Errno(EINTR));
+  EXPECT_EQ(As<fuse_statfs_out>(OnlyAnswer(answered)).st.blocks, 2000u);
+  silent_.attributes[0].Complete(Errno(ENOTCONN));
+  EXPECT_EQ(channel_.answers.size(), 2u);
 }
 
 TEST_F(HandlersTest, NamesThatAreNoComponentOfAPathAreRefused) {

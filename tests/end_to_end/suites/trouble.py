@@ -397,6 +397,31 @@ def dead_plain(site):
     with_dead_server(site, "dead-plain", unmount)
 
 
+@suite.check("a umount that waits for a silent server ends when the server is found to be lost", 120)
+def dead_meanwhile(site):
+    other = Site(site.where, f"{site.name}-dead-meanwhile").start()
+    try:
+        point, pid = other.mount, other.mounts[other.mount]
+        time.sleep(2)  # attr_timeout is 1 s
+        other.server.send_signal(signal.SIGSTOP)
+        unmount = subprocess.Popen(["umount", str(point)])
+        time.sleep(1)
+        equal("umount's end while the server is silent", unmount.poll(), None)
+        other.kill_server()
+        if processes.wait_for_end(unmount.pid, 10 * site.where.slow) is None:
+            unmount.kill()
+            raise Failed("umount waits for a server that is lost")
+        unmount.returncode = 0
+        equal("the mount is there", is_mounted(point), False)
+        other.mounts.pop(point)
+        if processes.wait_for_end(pid, 30 * site.where.slow) is None:
+            os.kill(pid, signal.SIGKILL)
+            raise Failed("the mount program goes on after the unmount")
+    finally:
+        other.stop()
+        other.remove()
+
+
 @suite.check("a soft mount says of its root, too, that the server does not answer", 60)
 def soft_root(site):
     other = Site(site.where, f"{site.name}-soft-root").start()
