@@ -1,5 +1,7 @@
 #include "fuse/attributes.h"
 
+#include <sys/stat.h>
+
 namespace rdmafs::fuse {
 namespace {
 
@@ -13,6 +15,7 @@ Timeout Split(Nanoseconds timeout) {
 }
 
 void RememberTold(Node& node, const Attributes& attributes) {
+  node.mode_told.store(attributes.mode, std::memory_order_relaxed);
   absl::MutexLock lock(&node.mutex);
   node.cache.OnAttributes(FileStamp::Of(attributes));
 }
@@ -65,6 +68,19 @@ std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry)
   answer.out.attr_valid_nsec = attr_valid.nanoseconds;
   answer.out.attr = ToKernel(entry.attributes);
   return answer;
+}
+
+void InvalidateAttributes(Context& context, const Node& node) {
+  fuse_notify_inval_inode_out out{};
+  out.ino = node.id;
+  out.off = -1;
+  (void)context.channel().Notify(FUSE_NOTIFY_INVAL_INODE, BytesOf(out));
+}
+
+void InvalidateClearedMode(Context& context, uint64_t node_id) {
+  const Node* node = context.nodes().Find(node_id);
+  if (node == nullptr || (node->mode_told.load(std::memory_order_relaxed) & (S_ISUID | S_ISGID)) == 0) return;
+  InvalidateAttributes(context, *node);
 }
 
 void ForgetLookups(Context& context, uint64_t node_id, uint64_t count) {

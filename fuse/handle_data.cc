@@ -1,5 +1,6 @@
 // READ and WRITE, the hot path: no allocation, no copy; and FSYNC, FALLOCATE, LSEEK,
 // COPY_FILE_RANGE.
+#include "fuse/attributes.h"
 #include "fuse/caller.h"
 #include "fuse/handlers.h"
 
@@ -43,15 +44,17 @@ void HandleWrite(Context& context, Request& request) {
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   WriteRequest write{open_id, in.offset, {}, 0, request.header.uid, request.header.gid};
-  if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) write.options = wire::kWriteKillSuidGid;
+  const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  if (kill) write.options = wire::kWriteKillSuidGid;
   write.source.bytes = request.arguments.last(in.size);
   write.source.hold = std::move(request.block);
-  auto reply = [context = &context, ticket = request.ticket,
-                size = in.size](Result<uint64_t> result) {
+  auto reply = [context = &context, ticket = request.ticket, size = in.size,
+                cleared_node = kill ? request.header.nodeid : 0](Result<uint64_t> result) {
     if (!result.ok() || *result > size) {
       context->Answer(ticket, result.ok() ? Errno(EIO) : result.error());
       return;
     }
+    if (cleared_node != 0) InvalidateClearedMode(*context, cleared_node);
     context->Answer(ticket, kOk, BytesOf(fuse_write_out{static_cast<uint32_t>(*result), 0}));
   };
   static_assert(Reply<uint64_t>::Function::kFits<decltype(reply)>);
@@ -85,7 +88,12 @@ void HandleFallocate(Context& context, Request& request) {
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
   context.file_system().Fallocate(CallerWithoutGroups(request.header), open_id, in.offset,
-                                  in.length, in.mode, UnitReply(context, request));
+                                  in.length, in.mode,
+                              [context = &context, ticket = request.ticket,
+                               node_id = request.header.nodeid](Result<Unit> result) {
+                                if (result.ok()) InvalidateClearedMode(*context, node_id);
+                                context->Answer(ticket, result);
+                              });
 }
 
 void HandleSeek(Context& context, Request& request) {
@@ -118,11 +126,12 @@ void HandleCopyFileRange(Context& context, Request& request) {
   context.file_system().CopyFileRange(
       CallerWithoutGroups(request.header),
       {in_id, in.off_in, out_id, in.off_out, std::min<uint64_t>(in.len, kMostBytes)},
-      [context = &context, ticket = request.ticket](Result<uint64_t> result) {
+      [context = &context, ticket = request.ticket, node_id = in.nodeid_out](Result<uint64_t> result) {
         if (!result.ok()) {
           context->Answer(ticket, result.error());
           return;
         }
+        InvalidateClearedMode(*context, node_id);
         context->Answer(ticket, kOk, BytesOf(fuse_write_out{static_cast<uint32_t>(*result), 0}));
       });
 }

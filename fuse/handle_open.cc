@@ -26,14 +26,6 @@ uint32_t OpenOptions(uint32_t open_flags) {
   return (open_flags & FUSE_OPEN_KILL_SUIDGID) != 0 ? uint32_t{wire::kOpenKillSuidGid} : 0;
 }
 
-// The kernel's cached attributes of the node are not believed any more; its pages are left alone.
-void InvalidateAttributes(Context& context, const Node& node) {
-  fuse_notify_inval_inode_out out{};
-  out.ino = node.id;
-  out.off = -1;
-  (void)context.channel().Notify(FUSE_NOTIFY_INVAL_INODE, BytesOf(out));
-}
-
 uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, uint32_t flags) {
   PageCachePolicy::OpenDecision decision;
   {

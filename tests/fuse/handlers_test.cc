@@ -69,6 +69,29 @@ TEST_F(HandlersTest, WithoutAServerTheRootIsShownAsItWasSeenLast) {
   EXPECT_EQ(after.attr.mode, static_cast<uint32_t>(S_IFDIR | 0500));
 }
 
+TEST_F(HandlersOnAFile, TheKernelIsToldToAskForAModeThatAWriteMayHaveChanged) {
+  const auto told = [this] { return channel_.notifications[FUSE_NOTIFY_INVAL_INODE]; };
+  const auto write = [this](uint32_t flags) {
+    const fuse_write_in in{.fh = fh_, .size = 1, .write_flags = flags};
+    EXPECT_TRUE(OnlyAnswer(Send(FUSE_WRITE, node_, Bytes(in, "x"))).error.ok());
+  };
+  const auto change_mode = [this](uint32_t mode) {
+    const fuse_setattr_in in{.valid = FATTR_MODE, .mode = S_IFREG | mode};
+    EXPECT_TRUE(OnlyAnswer(Send(FUSE_SETATTR, node_, Bytes(in))).error.ok());
+  };
+  write(FUSE_WRITE_KILL_SUIDGID);
+  EXPECT_EQ(told(), 0);  // 0644
+  change_mode(04755);
+  write(0);
+  EXPECT_EQ(told(), 0);
+  write(FUSE_WRITE_KILL_SUIDGID);
+  EXPECT_EQ(told(), 1);
+  OnlyAnswer(Send(FUSE_GETATTR, node_, Bytes(fuse_getattr_in{})));  // it asks
+  change_mode(02755);
+  OnlyAnswer(Send(FUSE_FALLOCATE, node_, Bytes(fuse_fallocate_in{.fh = fh_, .length = 4096})));
+  EXPECT_EQ(told(), 2);
+}
+
 // A server that has fallen silent, and is found to be lost later.
 class HandlersOverASilentServer : public HandlersTest {
  protected:
