@@ -73,7 +73,7 @@ def mounted_and_used(site, mount_command, point, unmount_command):
     echo through > '{point}/made'; cat '{point}/made'; test "$(cat '{site.export}/made')" = through
     df '{point}' > /dev/null; rm '{point}/made'
     {unmount_command}
-    ! grep -q ' {point} ' /proc/self/mounts
+    if grep -q ' {point} ' /proc/self/mounts; then exit 1; fi
     """
 
 
@@ -138,6 +138,18 @@ def remount(site):
     echo after >'{point}/remounted'
     umount '{point}'""")
     equal("written after it", (site.export / "remounted").read_text(), "after\n")
+
+
+@suite.check("mount(8) by root allows devices and suid programs unless it is told not to, as for any file system")
+def mount_defaults(site):
+    point = point_of(site, "mount-defaults")
+    for options, refused in (("rw", ""), ("nodev", "nodev"), ("nosuid", "nosuid"), ("dev,nosuid", "nosuid")):
+        out = in_installed_namespace(site, f"""
+        mount -t fuse.rdmafs {site.source()} '{point}' -o {options},{site.mount_option_text()}
+        echo "flags: $(findmnt -n -o VFS-OPTIONS '{point}')"
+        umount '{point}'""")
+        flags = out.split("flags: ")[1].split()[0].split(",")
+        equal(f"what is refused with {options}", ",".join(sorted({"nosuid", "nodev"} & set(flags))), refused)
 
 
 @suite.check("mount options are seen in /proc/self/mounts")
