@@ -11,7 +11,8 @@ import sys
 
 program, page = sys.argv[1:]
 shown = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=20, check=True).stdout
-manual = subprocess.run(["mandoc", "-T", "utf8", "-O", "width=200", page],
+# Wide, so that no line of a paragraph begins in the left column of the options.
+manual = subprocess.run(["mandoc", "-T", "utf8", "-O", "width=1000", page],
                         capture_output=True, text=True, timeout=20, check=True).stdout
 manual = re.sub(r".\x08", "", manual)
 
