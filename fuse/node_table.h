@@ -24,7 +24,7 @@ struct Node {
   std::atomic<bool> live{false};
   // Whether an fcntl lock was ever asked for: then a close(2) has to give the owner's up.
   std::atomic<bool> has_locks{false};
-  // The mode that the kernel was told last; 0: none.
+  // The mode that the kernel may show from its cache; 0: none.
   std::atomic<uint32_t> mode_told{0};
 
   absl::Mutex mutex;

@@ -102,6 +102,7 @@ int main(int argc, char** argv) {
     Serve(fd, write, size, argv[3]);
     _exit(0);
   }
+  close(listener);  // so that a server that is gone refuses
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   Require(connect(fd, name, length) == 0, "connect");
   Configure(fd);

@@ -55,9 +55,15 @@ class HandlersTest : public ::testing::Test {
     file_system_ = std::make_unique<LocalFileSystem>(*directory_, loop_);
     nodes_ = std::make_unique<NodeTable>(directory_->root().handle);
     settings_.setxattr_extended = true;
+    ServeFrom(*file_system_);
+  }
+  ~HandlersTest() override { std::filesystem::remove_all(path_); }
+
+  // From now on requests are served from there.
+  void ServeFrom(FileSystem& file_system) {
     context_ = std::make_unique<Context>(Context::Parts{.loop = loop_,
                                                         .channel = channel_,
-                                                        .file_system = *file_system_,
+                                                        .file_system = file_system,
                                                         .nodes = *nodes_,
                                                         .open_files = open_files_,
                                                         .lock_waits = lock_waits_,
@@ -70,7 +76,6 @@ class HandlersTest : public ::testing::Test {
                                                         .server_is_lost = server_is_lost_});
     dispatcher_ = std::make_unique<Dispatcher>(*context_, [](Errno) {});
   }
-  ~HandlersTest() override { std::filesystem::remove_all(path_); }
 
   // Sends a request with these arguments; returns its number.
   uint64_t Send(uint32_t opcode, uint64_t node_id, std::string_view arguments) {

@@ -86,6 +86,8 @@ TEST_F(HandlersOnAFile, TheKernelIsToldToAskForAModeThatAWriteMayHaveChanged) {
   EXPECT_EQ(told(), 0);
   write(FUSE_WRITE_KILL_SUIDGID);
   EXPECT_EQ(told(), 1);
+  write(FUSE_WRITE_KILL_SUIDGID);
+  EXPECT_EQ(told(), 1);  // it has none in its cache
   OnlyAnswer(Send(FUSE_GETATTR, node_, Bytes(fuse_getattr_in{})));  // it asks
   change_mode(02755);
   OnlyAnswer(Send(FUSE_FALLOCATE, node_, Bytes(fuse_fallocate_in{.fh = fh_, .length = 4096})));
@@ -111,36 +113,23 @@ class HandlersOverASilentServer : public HandlersTest {
   HandlersOverASilentServer() {
     nodes_->SeeRoot(Attributes{.ino = 7, .mode = S_IFDIR | 0755});
     nodes_->SeeRoot(FileSystemStatistics{.blocks = 1000});
+    ServeFrom(silent_);
   }
 
   Silent silent_{*file_system_};
-  Context over_silence_{Context::Parts{.loop = loop_,
-                                       .channel = channel_,
-                                       .file_system = silent_,
-                                       .nodes = *nodes_,
-                                       .open_files = open_files_,
-                                       .lock_waits = lock_waits_,
-                                       .lock_releases = lock_releases_,
-                                       .settings = settings_,
-                                       .statistics = statistics_,
-                                       .shard = 0,
-                                       .interrupt = interrupt_,
-                                       .after_all_shards = after_all_shards_,
-                                       .server_is_lost = server_is_lost_}};
 };
 
 TEST_F(HandlersOverASilentServer, WhoAskedForTheRootBeforeItWasLostIsShownWhatWasSeenLast) {
-  dispatcher_ = std::make_unique<Dispatcher>(over_silence_, [](Errno) {});
   const uint64_t attributes = Send(FUSE_GETATTR, NodeTable::kRootId, Bytes(fuse_getattr_in{}));
   const uint64_t space = Send(FUSE_STATFS, NodeTable::kRootId, "");
   EXPECT_TRUE(channel_.answers.empty());
   lost_ = true;
-  AnswerRootQuestions(over_silence_);
+  AnswerRootQuestions(*context_);
   const auto shown = As<fuse_attr_out>(OnlyAnswer(attributes));
   EXPECT_EQ(shown.attr.mode, static_cast<uint32_t>(S_IFDIR | 0755));
   EXPECT_EQ(shown.attr_valid + shown.attr_valid_nsec, 0u);
   EXPECT_EQ(As<fuse_statfs_out>(OnlyAnswer(space)).st.blocks, 1000u);
-  AnswerRootQuestions(over_silence_);
+  AnswerRootQuestions(*context_);
   EXPECT_EQ(channel_.answers.size(), 2u);
 
   // The server is back, and its answers are for nobody.
@@ -154,13 +143,12 @@ TEST_F(HandlersOverASilentServer, WhoAskedForTheRootBeforeItWasLostIsShownWhatWa
 }
 
 TEST_F(HandlersOverASilentServer, WhoWasInterruptedOrAnsweredIsNotAnsweredOnceMore) {
-  dispatcher_ = std::make_unique<Dispatcher>(over_silence_, [](Errno) {});
   const uint64_t interrupted = Send(FUSE_GETATTR, NodeTable::kRootId, Bytes(fuse_getattr_in{}));
   const uint64_t answered = Send(FUSE_STATFS, NodeTable::kRootId, "");
   silent_.statistics[0].Complete(FileSystemStatistics{.blocks = 2000});
   lost_ = true;
-  over_silence_.GiveUp(interrupted);
-  AnswerRootQuestions(over_silence_);
+  context_->GiveUp(interrupted);
+  AnswerRootQuestions(*context_);
   EXPECT_EQ(OnlyAnswer(interrupted).error, Errno(EINTR));
   EXPECT_EQ(As<fuse_statfs_out>(OnlyAnswer(answered)).st.blocks, 2000u);
   silent_.attributes[0].Complete(Errno(ENOTCONN));

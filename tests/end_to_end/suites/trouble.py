@@ -360,9 +360,28 @@ def cannot_serve(site):
 
 # --- servers that die, and bad clients ---
 
-def with_dead_server(site, name, unmount):
+@contextlib.contextmanager
+def site_to_lose(site, name):
+    """A site of its own, whose server the check kills."""
     other = Site(site.where, f"{site.name}-{name}").start()
     try:
+        yield other
+    finally:
+        other.stop()
+        other.remove()
+
+
+def expect_taken_away(other):
+    point, pid = other.mount, other.mounts[other.mount]
+    wait_until(lambda: not is_mounted(point), 10, "the mount point is free")
+    other.mounts.pop(point)
+    if processes.wait_for_end(pid, 30 * other.where.slow) is None:
+        os.kill(pid, signal.SIGKILL)
+        raise Failed("the mount program goes on after the unmount")
+
+
+def with_dead_server(site, name, unmount):
+    with site_to_lose(site, name) as other:
         (other.mount / "f").write_text("x")
         other.kill_server()
         # What a user's shell does to a dead mount; it waits, and a signal has to end it.
@@ -373,16 +392,8 @@ def with_dead_server(site, name, unmount):
         if processes.wait_for_end(visitor.pid, 15) is None:
             raise Failed("a process that waits for the dead server cannot be killed")
         visitor.returncode = -9
-        point, pid = other.mount, other.mounts[other.mount]
-        unmount(point)
-        wait_until(lambda: not is_mounted(point), 10, "the mount point is free")
-        other.mounts.pop(point)
-        if processes.wait_for_end(pid, 30 * site.where.slow) is None:
-            os.kill(pid, signal.SIGKILL)
-            raise Failed("the mount program goes on after the unmount")
-    finally:
-        other.stop()
-        other.remove()
+        unmount(other.mount)
+        expect_taken_away(other)
 
 
 # umount(8) looks at the mount point, and its file system, before it takes it away; what the kernel knew of it has
@@ -399,12 +410,10 @@ def dead_plain(site):
 
 @suite.check("a umount that waits for a silent server ends when the server is found to be lost", 120)
 def dead_meanwhile(site):
-    other = Site(site.where, f"{site.name}-dead-meanwhile").start()
-    try:
-        point, pid = other.mount, other.mounts[other.mount]
+    with site_to_lose(site, "dead-meanwhile") as other:
         time.sleep(2)  # attr_timeout is 1 s
         other.server.send_signal(signal.SIGSTOP)
-        unmount = subprocess.Popen(["umount", str(point)])
+        unmount = subprocess.Popen(["umount", str(other.mount)])
         time.sleep(1)
         equal("umount's end while the server is silent", unmount.poll(), None)
         other.kill_server()
@@ -412,28 +421,17 @@ def dead_meanwhile(site):
             unmount.kill()
             raise Failed("umount waits for a server that is lost")
         unmount.returncode = 0
-        equal("the mount is there", is_mounted(point), False)
-        other.mounts.pop(point)
-        if processes.wait_for_end(pid, 30 * site.where.slow) is None:
-            os.kill(pid, signal.SIGKILL)
-            raise Failed("the mount program goes on after the unmount")
-    finally:
-        other.stop()
-        other.remove()
+        expect_taken_away(other)
 
 
 @suite.check("a soft mount says of its root, too, that the server does not answer", 60)
 def soft_root(site):
-    other = Site(site.where, f"{site.name}-soft-root").start()
-    try:
+    with site_to_lose(site, "soft-root") as other:
         point = other.add_mount("soft", "soft,timeout=2")
         os.stat(point)
         other.kill_server()
         time.sleep(2)  # attr_timeout is 1 s
         equal("the error", error_of(os.stat, point), errno.ETIMEDOUT)
-    finally:
-        other.stop()
-        other.remove()
 
 
 @suite.check("the mount of a dead server is taken away by umount -l", 200)
