@@ -238,6 +238,7 @@ void Call::Reset() {
   predecessor_.reset();
   status_ = kOk;
   reply_body_ = reply_inline_ = reply_push_ = {};
+  reply_file_ = FileRange();
 }
 
 }  // namespace rdmafs::server

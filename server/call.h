@@ -148,6 +148,8 @@ class Call final : public WorkItem {
   // The first `size` bytes of buffer(): in the reply, or into the memory that the call exposed.
   void AnswerInline(size_t size) { reply_inline_ = buffer_.payload().first(size); }
   void AnswerPush(size_t size) { reply_push_ = buffer_.payload().first(size); }
+  // `size` bytes of the open file from `offset` on, by way of Outgoing::push_file.
+  void AnswerPushFile(uint64_t offset, size_t size) { reply_file_ = {file().fd(), offset, size, open_->file}; }
 
   // --- Room for its steps ---
   Buffer& buffer() { return buffer_; }
@@ -205,6 +207,7 @@ class Call final : public WorkItem {
   absl::Span<const std::byte> reply_body_;
   absl::Span<const std::byte> reply_inline_;
   absl::Span<const std::byte> reply_push_;
+  FileRange reply_file_;
 };
 
 }  // namespace rdmafs::server

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -71,6 +73,20 @@ bool IsMemoryFileSystem(int fd) {
   if (fstatfs(fd, &status) != 0) return false;
   const auto type = static_cast<unsigned long>(status.f_type);
   return type == TMPFS_MAGIC || type == RAMFS_MAGIC;
+}
+
+bool IsCached(int fd, uint64_t offset, uint64_t size) {
+  // cachestat(2), for headers of before Linux 6.5: its number is the same everywhere.
+  constexpr long kCacheStat = 451;
+  struct Range {
+    uint64_t offset, size;
+  } range{offset, size};
+  struct Pages {
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+  } pages{};
+  static const auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (size == 0 || syscall(kCacheStat, fd, &range, &pages, 0) != 0) return false;
+  return pages.cached > (offset + size - 1) / page_bytes - offset / page_bytes;
 }
 
 }  // namespace rdmafs

@@ -121,6 +121,17 @@ Result<uint64_t> PosixOpenFile::ReadNoWait(absl::Span<std::byte> into, uint64_t 
   return done;
 }
 
+bool PosixOpenFile::InMemory(uint64_t offset, uint64_t size) {
+  struct stat status;
+  if ((flags_ & O_ACCMODE) == O_WRONLY) return false;  // the descriptor may not be readable
+  if (BadRange(offset, size) || fstat(fd_.get(), &status) != 0) return false;
+  if (static_cast<uint64_t>(status.st_size) < offset + size) return false;
+  if (memory_ || size == 0) return true;
+  // Pages that are being read count as cached. They are read in their order, so the last one tells whether any is.
+  std::byte last;
+  return IsCached(fd_.get(), offset, size) && ReadNoWait({&last, 1}, offset + size - 1).ok();
+}
+
 Result<uint64_t> PosixOpenFile::WriteNoWait(absl::Span<const iovec> pieces, uint64_t offset) {
   DCHECK(pieces.size() <= kMaxPieces);
   if (offset > static_cast<uint64_t>(INT64_MAX)) return Errno(EINVAL);

@@ -45,6 +45,9 @@ class OpenFile {
   // At once or EAGAIN when it would have to wait for the disk: for the shard's thread. Short only at
   // the end of the file.
   virtual Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) = 0;
+  // Whether all of these bytes are there, and in memory, as far as one can tell without reading them: sendfile(2)
+  // from fd() would not wait. For the shard's thread.
+  virtual bool InMemory(uint64_t, uint64_t) { return false; }
   // EAGAIN when it might wait, or when the caller's identity decides (space, quota): Write() then. May
   // write less than given without an error: Write() goes on behind it. iov as for pwritev(2), 1 or 2
   // pieces. O_APPEND files ignore the offset.

@@ -92,6 +92,14 @@ enum class MemoryExposure : uint8_t {
   kWindow,  // a memory window of their own: their bytes, their direction, until their reply
 };
 
+// Bytes of an open file.
+struct FileRange {
+  int fd = -1;
+  uint64_t offset = 0;
+  size_t size = 0;
+  std::shared_ptr<const void> owner;  // of fd: keeps it open
+};
+
 // A message to send. The transport sets header.size, inline_size, and for calls the remote_* fields.
 struct Outgoing {
   wire::MessageHeader header{};
@@ -107,6 +115,9 @@ struct Outgoing {
   // Reply: goes into the memory that the call exposed; request_header names it.
   absl::Span<const std::byte> push;
   const wire::MessageHeader* request_header = nullptr;
+  // Instead of `push`, where pushes_files(): goes there without a copy in this program. It is sent as the file has
+  // it then; of what it has lost meanwhile, as zeros. When it cannot be read, the connection fails.
+  FileRange push_file;
 
   Buffer hold;
 };
@@ -151,6 +162,8 @@ class Connection {
   // What protects its messages on their way, or nullptr. Known before the first OnMessage; lives as long as the
   // connection. Any thread.
   virtual const ChannelSecurity* security() const { return nullptr; }
+  // Whether Outgoing::push_file can be used.
+  virtual bool pushes_files() const { return false; }
   // Calls that may be in flight, as agreed at connect: slots are below this.
   uint16_t credits() const { return credits_; }
 

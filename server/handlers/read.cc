@@ -1,5 +1,6 @@
-// READ: out of the page cache at once, on the shard; what the disk has, through the ring or a
-// worker.
+// READ: out of the page cache at once, on the shard, by the transport itself where it can; what the disk has,
+// through the ring or a worker.
+#include "server/channel.h"
 #include "server/handlers/handlers.h"
 #include "server/limits.h"
 #include "server/server_context.h"
@@ -7,6 +8,10 @@
 
 namespace rdmafs::server {
 namespace {
+
+// From so many bytes on, files that are in memory are sent from there: it saves a copy and a block, and costs system calls
+// to see whether they are, and the handling of each page by itself.
+constexpr uint32_t kMinSendFileBytes = 128 << 10;
 
 absl::Span<std::byte> Room(Call& call) {
   return call.buffer().payload().first(call.request<wire::ReadRequest>().size).subspan(call.done);
@@ -67,6 +72,12 @@ void ReadAtOnce(Call& call) {
   Call::Finish(call);
 }
 
+bool MaySendFile(Call& call) {
+  const auto& request = call.request<wire::ReadRequest>();
+  return request.size >= kMinSendFileBytes && call.channel().connection().pushes_files() && call.file().fd() >= 0 &&
+         call.file().InMemory(request.offset, request.size);
+}
+
 }  // namespace
 
 void ServeRead(Call& call) {
@@ -74,6 +85,10 @@ void ServeRead(Call& call) {
   if (!call.Address(request.open_id, false)) return;
   // io_uring takes some offsets beyond for "where the file stands".
   if (request.offset > kMaxFileOffset - request.size) return call.Fail(Errno(EINVAL));
+  if (MaySendFile(call)) {
+    call.AnswerPushFile(request.offset, request.size);
+    return Call::Finish(call);
+  }
   const ServerContext& context = call.context();
   call.WithBuffer(request.size <= wire::kMaxInlineBytes ? context.messages : context.blocks,
                   ReadAtOnce);

@@ -68,6 +68,10 @@ class MemoryStore::File final : public OpenFile {
   uint32_t flags() const override { return flags_; }
   int fd() const override { return fd_.get(); }
 
+  bool InMemory(uint64_t offset, uint64_t size) override {
+    absl::MutexLock lock(&store_.mutex_);
+    return store_.in_memory && offset + size <= node_->content.size();
+  }
   Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) override {
     store_.shard_gate.Pass();
     if (store_.no_wait_would_wait) return Errno(EAGAIN);

@@ -60,6 +60,22 @@ TEST_F(ReadWriteTest, ReadsGiveTheBytesWhateverTheirSize) {
   }
 }
 
+// The copy that the store's own calls would see is another, so it is known which bytes these are.
+TEST_F(ReadWriteTest, ALargeReadOfWhatIsInMemoryIsSentFromTheFileItself) {
+  const std::string content = Pattern(3 << 20);
+  store_->with_descriptors = true;
+  store_->in_memory = true;
+  OpenFile("f", content, 5);
+  store_->Put("f", std::string(content.size(), 'c'));
+  for (uint32_t size : {128u << 10, 1u << 20}) {
+    EXPECT_TRUE(Read(5, 12345, size) == content.substr(12345, size)) << size;
+  }
+  EXPECT_EQ(Read(5, 0, 8192), std::string(8192, 'c'));
+  EXPECT_EQ(Read(5, content.size() - 5000, 1 << 20), std::string(5000, 'c'));  // over its end
+  store_->in_memory = false;
+  EXPECT_TRUE(Read(5, 0, 1 << 20) == std::string(1 << 20, 'c'));
+}
+
 TEST_F(ReadWriteTest, AReadOverTheEndIsShortAndOneBehindItIsEmpty) {
   const std::string content = Pattern(10000);
   OpenFile("f", content, 5);
@@ -259,6 +275,16 @@ TEST_F(SmallPoolTest, CallsWaitForABlockAndNobodyGetsAnError) {
     EXPECT_TRUE(
         std::equal(content.begin(), content.end(), reinterpret_cast<char*>(kept[slot].data())));
   }
+}
+
+TEST_F(SmallPoolTest, WhatIsSentFromAFileNeedsNoBlock) {
+  const std::string content = Pattern(1 << 20);
+  store_->with_descriptors = true;
+  store_->in_memory = true;
+  OpenFile("f", content, 5);
+  std::vector<Buffer> taken;
+  while (Buffer block = blocks_->Take()) taken.push_back(std::move(block));
+  EXPECT_TRUE(Read(5, 0, 1 << 20) == content);
 }
 
 TEST_F(SmallPoolTest, AClientThatLeavesWhileItWaitsForABlockHarmsNobody) {

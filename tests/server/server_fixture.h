@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -21,7 +22,9 @@ class ServerFixture : public testing::Test {
  protected:
   // `tls`: of the server.
   explicit ServerFixture(TlsSource tls = nullptr)
-      : serving_({arena_, messages_, clock_}, std::move(tls)) {}
+      : serving_({arena_, messages_, clock_}, std::move(tls)) {
+    signal(SIGPIPE, SIG_IGN);  // as rdmafsd does: it sends from files
+  }
   ~ServerFixture() override { StopServer(); }
 
   void SetUp() override {

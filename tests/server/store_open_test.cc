@@ -231,6 +231,33 @@ TEST_P(StoreOpen, ReadsOfWhatIsNotInMemoryWouldWait) {
   EXPECT_TRUE(made->file->ReadNoWait(absl::MakeSpan(bytes), 0).ok());
 }
 
+TEST_P(StoreOpen, WhatIsInMemoryIsKnownWithoutReadingIt) {
+  constexpr uint64_t kBytes = 1 << 20;
+  auto made = store_->Create(kAlice, root_, "f", O_RDWR, 0644, false);
+  ASSERT_TRUE(made.ok());
+  OpenFile& file = *made->file;
+  ASSERT_TRUE(Put(file, std::string(kBytes, 'c'), 0).ok());
+  EXPECT_TRUE(file.InMemory(0, kBytes));
+  EXPECT_TRUE(file.InMemory(4095, kBytes - 4095));
+  EXPECT_FALSE(file.InMemory(1, kBytes));  // over its end
+  EXPECT_FALSE(file.InMemory(UINT64_MAX, kBytes));
+  auto write_only = store_->Open(kAlice, made->entry.handle, O_WRONLY, false);
+  ASSERT_TRUE(write_only.ok());
+  EXPECT_FALSE(write_only->file->InMemory(0, kBytes));
+  if (on_tmpfs()) return;  // all of it is memory
+  ASSERT_TRUE(file.Fsync(false).ok());
+  ASSERT_EQ(posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  EXPECT_FALSE(file.InMemory(0, kBytes));
+  // The last page alone is not enough.
+  ASSERT_EQ(posix_fadvise(file.fd(), 0, 0, POSIX_FADV_RANDOM), 0);
+  char last;
+  ASSERT_EQ(pread(file.fd(), &last, 1, kBytes - 1), 1);
+  EXPECT_FALSE(file.InMemory(0, kBytes));
+  EXPECT_TRUE(file.InMemory(kBytes - 4096, 4096));
+  EXPECT_EQ(Get(file, kBytes), std::string(kBytes, 'c'));
+  EXPECT_TRUE(file.InMemory(0, kBytes));
+}
+
 TEST_P(StoreOpen, WritesWithoutWaitingAreDoneOrGivenBack) {
   auto made = store_->Create(kAlice, root_, "f", O_RDWR, 0644, false);
   ASSERT_TRUE(made.ok());

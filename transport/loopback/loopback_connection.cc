@@ -59,6 +59,7 @@ Errno LoopbackConnection::Post(Outgoing message) {
   DCHECK(loop_ == nullptr || loop_->InLoopThread());
   CHECK(message.body.size() <= wire::kMaxBodyBytes);
   CHECK(message.inline_payload.size() <= wire::kMaxInlineBytes);
+  CHECK(message.push_file.size == 0);
   if (closing_) return Errno(ENOTCONN);
   if (!memory_->Contains(message.inline_payload) || !memory_->Contains(message.push))
     return Errno(EFAULT);

@@ -67,6 +67,7 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
 Errno RdmaConnection::Post(Outgoing message) {
   CHECK(message.body.size() <= wire::kMaxBodyBytes);
   CHECK(message.inline_payload.size() <= wire::kMaxInlineBytes);
+  CHECK(message.push_file.size == 0);
   if (state_ != State::kOpen || !reason_.ok()) return Errno(ENOTCONN);
   MemoryRegionCache& cache = queue_pair_->domain().cache();
   SendQueue::Message send{

@@ -5,7 +5,9 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "transport/base/channel_security.h"
@@ -35,6 +37,13 @@ class ByteStream {
   virtual ssize_t Discard(size_t size, bool& drained) = 0;
   // As sendmsg(2), without a signal.
   virtual ssize_t Write(const iovec* parts, int count) = 0;
+  // The same for the parts and, behind them, `size` bytes of a file, from where the page cache has them; what the file
+  // has no more of is sent as zeros. Where sends_files(). SIGPIPE is to be ignored: sendfile(2) cannot do without.
+  virtual ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  virtual bool sends_files() const { return false; }
   // Whether bytes that Write() took are still here; Write() without parts sends them on.
   virtual bool holds_output() const { return false; }
   // Tells the peer that no more comes, as far as that can be done at once.
@@ -64,14 +73,19 @@ class SocketStream final : public ByteStream {
     return got;
   }
   ssize_t Write(const iovec* parts, int count) override {
-    msghdr message{};
-    message.msg_iov = const_cast<iovec*>(parts);
-    message.msg_iovlen = static_cast<size_t>(count);
-    return sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return Send(parts, count, 0);
   }
+  ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) override;
+  bool sends_files() const override { return true; }
   const absl::Status& failure() const override { return none_; }
 
  private:
+  ssize_t Send(const iovec* parts, int count, int flags) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = static_cast<size_t>(count);
+    return sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+  }
   static size_t BytesOf(const iovec* parts, int count) {
     size_t bytes = 0;
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;

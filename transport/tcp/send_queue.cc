@@ -20,6 +20,13 @@ size_t Consume(absl::Span<const std::byte>& bytes, size_t size) {
   return size - taken;
 }
 
+size_t Consume(FileRange& file, size_t size) {
+  const size_t taken = std::min(file.size, size);
+  file.offset += taken;
+  file.size -= taken;
+  return size - taken;
+}
+
 }  // namespace
 
 void SendQueue::Push(Message message) {
@@ -31,16 +38,20 @@ void SendQueue::Push(Message message) {
     std::memcpy(heads_.data() + at + sizeof message.header, message.body.data(),
                 message.body.size());
   }
-  size_bytes_ += head_bytes + message.inline_payload.size() + message.payload.size();
-  entries_.push_back(
-      {head_bytes, message.inline_payload, message.payload, std::move(message.hold), message.slot});
+  size_bytes_ += head_bytes + message.inline_payload.size() + message.payload.size() + message.file.size;
+  entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold), message.slot,
+                      std::move(message.file)});
 }
 
 SendQueue::Progress SendQueue::Flush(ByteStream& stream,
                                      absl::FunctionRef<void(int slot)> on_sent) {
   while (size_bytes_ != 0 || stream.holds_output()) {
     iovec parts[kMaxParts];
-    const ssize_t sent = stream.Write(parts, Gather(parts));
+    const FileRange* file = nullptr;
+    const int count = Gather(parts, file);
+    const ssize_t sent = file == nullptr
+                             ? stream.Write(parts, count)
+                             : stream.WriteFile(parts, count, file->fd, file->offset, file->size);
     if (sent >= 0) {
       Advance(static_cast<size_t>(sent), on_sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -53,7 +64,8 @@ SendQueue::Progress SendQueue::Flush(ByteStream& stream,
   return Progress::kEmpty;
 }
 
-int SendQueue::Gather(iovec* parts) const {
+// Up to a file, if there is one.
+int SendQueue::Gather(iovec* parts, const FileRange*& file) const {
   int count = 0;
   const std::byte* head = heads_.data() + heads_first_;
   auto add = [&](const std::byte* data, size_t size) {
@@ -73,6 +85,10 @@ int SendQueue::Gather(iovec* parts) const {
     head += entry.head_bytes;
     add(entry.inline_payload.data(), entry.inline_payload.size());
     add(entry.payload.data(), entry.payload.size());
+    if (entry.file.size != 0) {
+      file = &entry.file;
+      break;
+    }
   }
   return count;
 }
@@ -86,8 +102,10 @@ void SendQueue::Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent) 
     entry.head_bytes -= head;
     heads_first_ += head;
     size = Consume(entry.payload, Consume(entry.inline_payload, size - head));
-    if (entry.head_bytes + entry.inline_payload.size() + entry.payload.size() != 0) break;
+    size = Consume(entry.file, size);
+    if (entry.head_bytes + entry.inline_payload.size() + entry.payload.size() + entry.file.size != 0) break;
     entry.hold = Buffer();
+    entry.file.owner.reset();
     ++first_;
     if (entry.slot != kNoSlot) on_sent(entry.slot);
   }

@@ -10,7 +10,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
-#include "transport/memory/buffer_pool.h"
+#include "transport/connection.h"
 #include "transport/tcp/byte_stream.h"
 #include "transport/wire/header.h"
 
@@ -30,6 +30,7 @@ class SendQueue {
     absl::Span<const std::byte> payload;  // behind the message
     Buffer hold;
     int slot = kNoSlot;  // given to `on_sent`, when it is one
+    FileRange file;      // behind the message, instead of payload; for streams that send files
   };
   void Push(Message message);
 
@@ -50,9 +51,10 @@ class SendQueue {
     absl::Span<const std::byte> inline_payload, payload;
     Buffer hold;
     int slot;
+    FileRange file;
   };
 
-  int Gather(iovec* parts) const;
+  int Gather(iovec* parts, const FileRange*& file) const;
   void Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent);
   void Compact();
 

@@ -140,7 +140,9 @@ Errno TcpConnection::Post(Outgoing message) {
     if (!PrepareCall(message, queued)) return Errno(ENOTCONN);
   } else {
     PrepareReply(message);
-    header.remote_size = static_cast<uint32_t>(message.push.size());
+    CHECK(message.push_file.size == 0 || (message.push.empty() && pushes_files()));
+    header.remote_size = static_cast<uint32_t>(message.push.size() + message.push_file.size);
+    queued.file = std::move(message.push_file);
   }
   DCHECK(wire::FindHeaderFault(header, role_ == Role::kServer) == nullptr);
   queued.hold = std::move(message.hold);

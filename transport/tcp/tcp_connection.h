@@ -34,6 +34,7 @@ class TcpConnection final : public Connection {
   const ChannelSecurity* security() const override {
     return security_.load(std::memory_order_acquire);
   }
+  bool pushes_files() const override { return role_ == Role::kServer && stream_->sends_files(); }
   void Start(EventLoop& loop, ConnectionHandler& handler) override;
   Errno Post(Outgoing message) override;
   void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,

@@ -2,8 +2,15 @@
 // sent.
 #include "transport/tcp/send_queue.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -42,6 +49,7 @@ class SendQueueTest : public testing::Test {
       pollfd entry{pair.ours.get(), POLLOUT, 0};
       ASSERT_EQ(poll(&entry, 1, 20'000), 1);
     }
+    EXPECT_EQ(queue.size_bytes(), 0u) << Errno(queue.error()).ToString();
   }
 
   TcpPair pair = MakeTcpPair(16 << 10);
@@ -103,6 +111,100 @@ TEST_F(SendQueueTest, AHoldIsDroppedWhenTheKernelHasTakenItsLastByte) {
   FlushAll();
   reader.join();
   EXPECT_EQ(pool.statistics().used_count, 0u);
+}
+
+class SendQueueFileTest : public SendQueueTest {
+ protected:
+  SendQueueFileTest() {
+    signal(SIGPIPE, SIG_IGN);
+    for (char& byte : content) byte = static_cast<char>(random());
+    EXPECT_EQ(write(file.get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));
+  }
+  void PushRange(uint64_t offset, size_t size) {
+    queue.Push({.header = header, .file = {file.get(), offset, size, std::shared_ptr<const void>(owner)}});
+    expected += Head(header, "") + content.substr(offset, size);
+  }
+  std::string FlushAndReceive() {
+    std::string received;
+    std::thread reader([&] { received = ReadExactly(pair.raw, expected.size()); });
+    FlushAll();
+    reader.join();
+    return received;
+  }
+
+  std::mt19937 random{1};
+  std::string content = std::string(2 << 20, '\0');
+  UniqueFd file{memfd_create("send_queue_test", MFD_CLOEXEC)};
+  std::shared_ptr<int> owner = std::make_shared<int>();
+  wire::MessageHeader header{};
+  std::string expected;
+};
+
+TEST_F(SendQueueFileTest, RangesOfAFileArriveInOrderWithEverythingElse) {
+  for (uint32_t i = 0; i < 40; ++i) {
+    header.sequence = i;
+    PushRange(random() % (1 << 20), random() % (1 << 20));
+    queue.Push({header, Bytes("body"), Bytes("inline"), Bytes("payload"), Buffer()});
+    expected += Head(header, "body") + "inlinepayload";
+  }
+  EXPECT_EQ(queue.size_bytes(), expected.size());
+  EXPECT_TRUE(FlushAndReceive() == expected);
+  EXPECT_GT(blocked, 0);
+  EXPECT_EQ(queue.bytes_sent(), expected.size());
+}
+
+TEST_F(SendQueueFileTest, TheFileIsLetGoWhenItsBytesWereTakenOrDropped) {
+  PushRange(0, 1 << 20);
+  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
+  EXPECT_EQ(owner.use_count(), 2);
+  EXPECT_TRUE(FlushAndReceive() == expected);
+  EXPECT_EQ(owner.use_count(), 1);
+  PushRange(0, 1 << 20);
+  queue.Clear();
+  EXPECT_EQ(owner.use_count(), 1);
+}
+
+TEST_F(SendQueueFileTest, WhatTheFileHasLostIsSentAsZeros) {
+  PushRange(0, 1 << 20);
+  PushRange(1 << 20, 300'000);
+  constexpr size_t kLeft = 700'000;
+  ASSERT_EQ(ftruncate(file.get(), kLeft), 0);
+  std::fill(expected.begin() + sizeof header + kLeft, expected.begin() + sizeof header + (1 << 20), '\0');
+  std::fill(expected.end() - 300'000, expected.end(), '\0');
+  EXPECT_TRUE(FlushAndReceive() == expected);
+}
+
+// /proc/self/mem is one. sendfile(2) takes offsets below 2 GiB of files in /proc.
+TEST_F(SendQueueFileTest, AFileThatSendfileCannotReadIsCopied) {
+  constexpr uintptr_t kLow = 1 << 28;
+  void* const low = mmap(reinterpret_cast<void*>(kLow), content.size(), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  ASSERT_NE(low, MAP_FAILED);
+  std::copy(content.begin(), content.end(), static_cast<char*>(low));
+  file.reset(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+  off_t offset = kLow;
+  ASSERT_EQ(sendfile(pair.ours.get(), file.get(), &offset, 1), -1);
+  ASSERT_EQ(errno, EINVAL);
+  queue.Push({.header = header, .file = {file.get(), kLow, content.size(), nullptr}});
+  expected = Head(header, "") + content;
+  EXPECT_TRUE(FlushAndReceive() == expected);
+  munmap(low, content.size());
+}
+
+TEST_F(SendQueueFileTest, AFileThatCannotBeReadIsAnError) {
+  file.reset(open("/", O_RDONLY | O_CLOEXEC));
+  PushRange(0, 100);
+  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kError);
+  EXPECT_EQ(queue.error(), EISDIR);
+}
+
+TEST_F(SendQueueFileTest, ABrokenSocketIsAnErrorWithoutASignal) {
+  PushRange(0, 1 << 20);
+  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
+  Reset(pair.raw);
+  Progress progress = Progress::kBlocked;
+  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i) progress = queue.Flush(stream, [](int) {});
+  EXPECT_EQ(progress, Progress::kError);
 }
 
 TEST_F(SendQueueTest, ClearDropsWhatIsNotSent) {
