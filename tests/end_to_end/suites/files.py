@@ -1,6 +1,9 @@
 """Open files: read, write, truncate, holes, fallocate, copy_file_range, O_DIRECT, mmap, fsync."""
 import errno
+import mmap
 import os
+import threading
+import time
 
 from harness import operations
 from harness.checks import Suite, equal
@@ -322,6 +325,45 @@ def splices(site):
                 os.close(each_fd)
         return moved, (directory / "spliced").read_bytes() == content
     same_on_both(site, through, (3 << 20, True))
+
+
+@suite.check("large reads of a file that is cut and grown again meanwhile give what it had, or zeros")
+def cut_while_read(site):
+    on_mount, _ = site.case_directories()
+    content = os.urandom(1 << 20)
+    (on_mount / "f").write_bytes(content)
+    backing = site.export / on_mount.name / "f"
+    over = threading.Event()
+
+    def cut_and_grow():
+        with open(backing, "r+b", buffering=0) as file:
+            while not over.is_set():
+                file.truncate(300_000)
+                file.seek(300_000)
+                file.write(content[300_000:])
+
+    cutting = threading.Thread(target=cut_and_grow)
+    cutting.start()
+    fd = os.open(on_mount / "f", os.O_RDONLY | os.O_DIRECT)
+    lengths = set()
+    try:
+        memory = mmap.mmap(-1, 1 << 20)
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            count = os.preadv(fd, [memory], 0)
+            lengths.add(count)
+            read = memory[:count]
+            if read != content[:count]:
+                pages = [(read[at:at + 4096], content[at:at + 4096]) for at in range(0, count, 4096)]
+                wrong = [at for at, (got, had) in enumerate(pages)
+                         if any(byte not in (0, old) for byte, old in zip(got, had))]
+                equal("pages with other bytes", wrong, [])
+    finally:
+        over.set()
+        cutting.join()
+        os.close(fd)
+    equal("whole reads among them", 1 << 20 in lengths, True)
+    equal("the content", (on_mount / "f").read_bytes() == content, True)
 
 
 @suite.check("sparse files keep their holes on the server")
