@@ -119,6 +119,15 @@ void Call::WithPayload(Step next) {
   });
 }
 
+void Call::PayloadToFile(uint64_t offset, void (*next)(Call&, Errno)) {
+  channel_->connection().PullToFile(message_, {file().fd(), offset, header().remote_size, open_->file},
+                                    [this, next](Result<Connection::PulledToFile> pulled) {
+                                      if (!pulled.ok()) return Fail(pulled.error());
+                                      done = pulled->written;
+                                      next(*this, pulled->error);
+                                    });
+}
+
 void Call::ConsumePieces(size_t count) {
   size_t first = 0;
   while (first < piece_count_ && count >= pieces_[first].iov_len) count -= pieces_[first++].iov_len;

@@ -104,6 +104,9 @@ class Call final : public WorkItem {
   void WithBuffer(BufferPool& pool, Step next);
   // With what the request carries in pieces(): its inline payload as it lies, or a pulled block.
   void WithPayload(Step next);
+  // The payload goes into the open file from `offset` on as it arrives: `done` bytes of it, and why no more. Where the
+  // connection pulls_to_files().
+  void PayloadToFile(uint64_t offset, void (*next)(Call&, Errno));
   // True when it is this call's turn to append to its open file; else it goes on at `next` when it
   // is. The turn ends with Finish(), and its reply is kept.
   bool WaitForAppend(Step next);

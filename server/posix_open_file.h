@@ -19,6 +19,7 @@ class PosixOpenFile final : public OpenFile {
   uint32_t flags() const override { return flags_; }
   int fd() const override { return fd_.get(); }
   Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) override;
+  bool WritesNeverWait() const override { return memory_; }
   bool InMemory(uint64_t offset, uint64_t size) override;
   Result<uint64_t> WriteNoWait(absl::Span<const iovec> pieces, uint64_t offset) override;
   Result<uint64_t> Read(absl::Span<std::byte> into, uint64_t offset) override;

@@ -45,6 +45,8 @@ class OpenFile {
   // At once or EAGAIN when it would have to wait for the disk: for the shard's thread. Short only at
   // the end of the file.
   virtual Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) = 0;
+  // Whether no write to fd() waits for a disk.
+  virtual bool WritesNeverWait() const { return false; }
   // Whether all of these bytes are there, and in memory, as far as one can tell without reading them: sendfile(2)
   // from fd() would not wait. For the shard's thread.
   virtual bool InMemory(uint64_t, uint64_t) { return false; }

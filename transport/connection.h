@@ -190,6 +190,17 @@ class Connection {
   virtual void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
                     Reply<Pulled> reply) = 0;
 
+  // The same, but straight into the file `target` as it arrives, where pulls_to_files(): target.size is remote_size.
+  // Completes when all has arrived, with how much of it was written, and why no more was; or ENOTCONN.
+  struct PulledToFile {
+    uint64_t written = 0;
+    Errno error;
+  };
+  virtual bool pulls_to_files() const { return false; }
+  virtual void PullToFile(const ReceivedMessage& request, FileRange target, Reply<PulledToFile> reply) {
+    reply.Complete(Errno(EOPNOTSUPP));
+  }
+
   // Begins the end: nothing more is sent, OnClosed follows when all is flushed. Idempotent.
   virtual void Close(absl::Status reason) = 0;
 

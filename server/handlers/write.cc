@@ -1,5 +1,5 @@
-// WRITE: from the message or the pulled block, at once on the shard, else through the ring or a
-// worker.
+// WRITE: from the message or the pulled block, at once on the shard, else through the ring or a worker; or straight
+// into the file, by the transport, where it can and that waits for nothing.
 #include <fcntl.h>
 
 #include "server/channel.h"
@@ -10,6 +10,9 @@
 
 namespace rdmafs::server {
 namespace {
+
+// From so many bytes on a payload goes from the socket to a file that is memory; smaller ones take as long either way.
+constexpr uint32_t kMinPullToFileBytes = 256 << 10;
 
 uint64_t Position(const Call& call) {
   return call.request<wire::WriteRequest>().offset + call.done;
@@ -78,8 +81,21 @@ void WriteAsAsked(Call& call) {
   WriteAtOnce(call);
 }
 
+bool MayPullToFile(Call& call) {
+  const auto& request = call.request<wire::WriteRequest>();
+  return (call.header().flags & wire::kFlagSource) != 0 && request.size >= kMinPullToFileBytes && !call.appending &&
+         (request.options & wire::kWriteKillSuidGid) == 0 && call.channel().connection().pulls_to_files() &&
+         call.file().fd() >= 0 && call.file().WritesNeverWait();
+}
+
 void TakePayload(Call& call) {
   if (!call.channel().open()) return Call::Finish(call);
+  if (MayPullToFile(call)) {
+    return call.PayloadToFile(Position(call), [](Call& c, Errno error) {
+      AnswerWritten(c, error);
+      Call::Finish(c);
+    });
+  }
   call.WithPayload(WriteAsAsked);
 }
 

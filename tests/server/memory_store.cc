@@ -68,6 +68,7 @@ class MemoryStore::File final : public OpenFile {
   uint32_t flags() const override { return flags_; }
   int fd() const override { return fd_.get(); }
 
+  bool WritesNeverWait() const override { return store_.in_memory; }
   bool InMemory(uint64_t offset, uint64_t size) override {
     absl::MutexLock lock(&store_.mutex_);
     return store_.in_memory && offset + size <= node_->content.size();

@@ -76,6 +76,19 @@ TEST_F(ReadWriteTest, ALargeReadOfWhatIsInMemoryIsSentFromTheFileItself) {
   EXPECT_TRUE(Read(5, 0, 1 << 20) == std::string(1 << 20, 'c'));
 }
 
+TEST_F(ReadWriteTest, ALargeWriteToWhatIsInMemoryGoesIntoTheFileItself) {
+  const std::string content = Pattern(2 << 20);
+  store_->with_descriptors = true;
+  store_->in_memory = true;
+  OpenFile("f", std::string(content.size(), 'c'), 5);
+  for (size_t at : {size_t{0}, size_t{1} << 20}) EXPECT_EQ(Write(5, at, content.substr(at, 1 << 20)), 1u << 20);
+  EXPECT_EQ(store_->Get("f"), std::string(content.size(), 'c'));
+  for (uint32_t at : {0u, 1u << 20}) EXPECT_TRUE(Read(5, at, 1 << 20) == content.substr(at, 1 << 20));
+  store_->Put("g", "");
+  ASSERT_EQ(client_->Open(client_->Lookup(root_, "g"), 6, O_RDONLY), kOk);
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{6, 0, 1 << 20}, Source(content.substr(0, 1 << 20))).status(), Errno(EBADF));
+}
+
 TEST_F(ReadWriteTest, AReadOverTheEndIsShortAndOneBehindItIsEmpty) {
   const std::string content = Pattern(10000);
   OpenFile("f", content, 5);

@@ -38,12 +38,19 @@ class ByteStream {
   // As sendmsg(2), without a signal.
   virtual ssize_t Write(const iovec* parts, int count) = 0;
   // The same for the parts and, behind them, `size` bytes of a file, from where the page cache has them; what the file
-  // has no more of is sent as zeros. Where sends_files(). SIGPIPE is to be ignored: sendfile(2) cannot do without.
+  // has no more of is sent as zeros. Where moves_files(). SIGPIPE is to be ignored: sendfile(2) cannot do without.
   virtual ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
     errno = EOPNOTSUPP;
     return -1;
   }
-  virtual bool sends_files() const { return false; }
+  // As Read(), for up to `size` bytes that go into a file, where moves_files(). `written` of them did, all but for an
+  // error of the file; the rest is lost.
+  virtual ssize_t ReadIntoFile(int fd, uint64_t offset, size_t size, size_t& written, int& file_error) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  // Whether WriteFile() and ReadIntoFile() are there.
+  virtual bool moves_files() const { return false; }
   // Whether bytes that Write() took are still here; Write() without parts sends them on.
   virtual bool holds_output() const { return false; }
   // Tells the peer that no more comes, as far as that can be done at once.
@@ -76,7 +83,8 @@ class SocketStream final : public ByteStream {
     return Send(parts, count, 0);
   }
   ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) override;
-  bool sends_files() const override { return true; }
+  ssize_t ReadIntoFile(int fd, uint64_t offset, size_t size, size_t& written, int& file_error) override;
+  bool moves_files() const override { return true; }
   const absl::Status& failure() const override { return none_; }
 
  private:

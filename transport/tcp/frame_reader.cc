@@ -1,5 +1,7 @@
 #include "transport/tcp/frame_reader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -71,6 +73,7 @@ void FrameReader::ReadPayload(absl::Span<std::byte> destination) {
   DCHECK(!payload_active_);
   payload_active_ = true;
   payload_ = destination.data();
+  payload_file_ = -1;
   payload_left_ = destination.size();
 }
 
@@ -78,7 +81,26 @@ void FrameReader::SkipPayload(size_t size) {
   DCHECK(!payload_active_);
   payload_active_ = true;
   payload_ = nullptr;
+  payload_file_ = -1;
   payload_left_ = size;
+}
+
+void FrameReader::ReadPayloadIntoFile(const FileRange& file, absl::Span<const std::byte> head) {
+  SkipPayload(file.size - head.size());
+  pulled_to_file_ = {};
+  payload_offset_ = file.offset;
+  while (!head.empty()) {
+    const ssize_t size = pwrite(file.fd, head.data(), head.size(), static_cast<off_t>(payload_offset_));
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) {
+      pulled_to_file_.error = Errno(size < 0 ? errno : EIO);
+      return;
+    }
+    head.remove_prefix(static_cast<size_t>(size));
+    payload_offset_ += static_cast<uint64_t>(size);
+    pulled_to_file_.written += static_cast<uint64_t>(size);
+  }
+  payload_file_ = file.fd;
 }
 
 void FrameReader::ReadExactly(size_t look_ahead) {
@@ -108,6 +130,7 @@ bool FrameReader::Read(ByteStream& stream, Event& event) {
 }
 
 ssize_t FrameReader::ReadOnce(ByteStream& stream, bool& drained) {
+  if (payload_left_ != 0 && payload_file_ >= 0) return ReadIntoFile(stream);
   if (payload_left_ != 0 && payload_ == nullptr) return stream.Discard(payload_left_, drained);
   PrepareBlock();
   iovec parts[2];
@@ -115,6 +138,17 @@ ssize_t FrameReader::ReadOnce(ByteStream& stream, bool& drained) {
   if (payload_left_ != 0) parts[count++] = {payload_, payload_left_};
   parts[count++] = {block_->bytes.data() + fill_, StagingWant()};
   return stream.Read(parts, count, drained);
+}
+
+ssize_t FrameReader::ReadIntoFile(ByteStream& stream) {
+  size_t written = 0;
+  int error = 0;
+  const ssize_t got = stream.ReadIntoFile(payload_file_, payload_offset_, payload_left_, written, error);
+  payload_offset_ += written;
+  pulled_to_file_.written += written;
+  pulled_to_file_.error = Errno(error);
+  if (error != 0) payload_file_ = -1;  // the rest is thrown away
+  return got;
 }
 
 void FrameReader::Account(size_t size) {

@@ -44,6 +44,10 @@ class FrameReader {
   // done.
   void ReadPayload(absl::Span<std::byte> destination);
   void SkipPayload(size_t size);
+  // The same into a file, which stays open until then; `head` is what was swallowed of it.
+  void ReadPayloadIntoFile(const FileRange& file, absl::Span<const std::byte> head);
+  // What became of that, at its kPayload.
+  const Connection::PulledToFile& pulled_to_file() const { return pulled_to_file_; }
 
   // From now on read no more than whole messages, plus `look_ahead` bytes (at least a header) of
   // the next, so that payload stays in the socket until its destination is known.
@@ -76,6 +80,7 @@ class FrameReader {
   // False when `event` is to be returned.
   bool Read(ByteStream& stream, Event& event);
   ssize_t ReadOnce(ByteStream& stream, bool& drained);
+  ssize_t ReadIntoFile(ByteStream& stream);
   void Account(size_t size);
   size_t StagingWant() const;
   void PrepareBlock();
@@ -95,6 +100,9 @@ class FrameReader {
   bool payload_active_ = false;
   std::byte* payload_ = nullptr;  // nullptr: thrown away
   size_t payload_left_ = 0;
+  int payload_file_ = -1;  // instead of payload_
+  uint64_t payload_offset_ = 0;
+  Connection::PulledToFile pulled_to_file_;
 
   bool readable_ = false, ending_ = false;
   int error_ = 0;

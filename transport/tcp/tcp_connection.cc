@@ -285,6 +285,18 @@ void TcpConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> d
   if (!receiving_) Schedule();
 }
 
+void TcpConnection::PullToFile(const ReceivedMessage& request, FileRange target, Reply<PulledToFile> reply) {
+  if (closing_) return reply.Complete(Errno(ENOTCONN));
+  DCHECK(loop_->InLoopThread());
+  CHECK(incoming_.state == Incoming::State::kOffered && incoming_.slot == request.header().slot);
+  CHECK(target.size == incoming_.size && pulls_to_files());
+  incoming_.state = Incoming::State::kPulling;
+  incoming_.file = std::move(target);
+  incoming_.file_reply = std::move(reply);
+  reader_.ReadPayloadIntoFile(incoming_.file, incoming_.head);
+  if (!receiving_) Schedule();
+}
+
 void TcpConnection::OnReply(ReceivedMessage reply) {
   const wire::MessageHeader& header = reply.header();
   if (header.slot >= calls_.size() || !calls_[header.slot].in_flight ||
@@ -318,6 +330,11 @@ void TcpConnection::OnPayload() {
   const bool pulled = incoming_.state == Incoming::State::kPulling;
   incoming_.state = Incoming::State::kNone;
   if (!pulled) return;
+  if (incoming_.file_reply) {
+    Reply<PulledToFile> reply = std::move(incoming_.file_reply);
+    incoming_.file = FileRange();
+    return reply.Complete(reader_.pulled_to_file());
+  }
   Buffer hold = std::move(incoming_.hold);
   Reply<Pulled> reply = std::move(incoming_.reply);
   reply.Complete(Pulled{incoming_.head, incoming_.rest});

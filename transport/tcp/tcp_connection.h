@@ -34,7 +34,9 @@ class TcpConnection final : public Connection {
   const ChannelSecurity* security() const override {
     return security_.load(std::memory_order_acquire);
   }
-  bool pushes_files() const override { return role_ == Role::kServer && stream_->sends_files(); }
+  bool pushes_files() const override { return role_ == Role::kServer && stream_->moves_files(); }
+  bool pulls_to_files() const override { return pushes_files(); }
+  void PullToFile(const ReceivedMessage& request, FileRange target, Reply<PulledToFile> reply) override;
   void Start(EventLoop& loop, ConnectionHandler& handler) override;
   Errno Post(Outgoing message) override;
   void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
@@ -60,6 +62,8 @@ class TcpConnection final : public Connection {
     absl::Span<std::byte> rest;
     Buffer hold;
     Reply<Pulled> reply;
+    FileRange file;  // instead of rest and hold
+    Reply<PulledToFile> file_reply;
   };
 
   void OnEvent(uint32_t events);

@@ -232,6 +232,19 @@ def running(site, mounts=1):
     site.remove()
 
 
+@contextlib.contextmanager
+def tmpfs(site, options):
+    """A directory that is a tmpfs of its own."""
+    directory = site.where.work / "small-disk"
+    clear(directory)
+    directory.mkdir(parents=True)
+    run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)])
+    try:
+        yield directory
+    finally:
+        clear(directory)
+
+
 def is_mounted(point):
     """os.path.ismount does not know bind mounts, and asks the file system."""
     with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:

@@ -15,7 +15,7 @@ from harness import processes
 from harness.checks import NotHere, Suite, equal
 from harness.processes import Failed, run, wait_until
 from harness.programs import environment
-from harness.site import Site, clear, is_mounted, running
+from harness.site import Site, clear, is_mounted, running, tmpfs
 from harness.steps import run_case
 
 suite = Suite("trouble", needs_product=True)
@@ -25,18 +25,6 @@ SUITES = [suite]
 def other_site(site, name, kind=Site, mounts=1, **options):
     """A site of its own for one check."""
     return running(kind(site.where, f"{site.name}-{name}", **options), mounts)
-
-
-@contextlib.contextmanager
-def tmpfs(site, options):
-    directory = site.where.work / "small-disk"
-    clear(directory)
-    directory.mkdir(parents=True)
-    run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)])
-    try:
-        yield directory
-    finally:
-        clear(directory)
 
 
 def error_of(function, *arguments):

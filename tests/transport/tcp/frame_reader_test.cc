@@ -1,7 +1,10 @@
 // FrameReader: any stream of frames, cut anywhere and read in any mode, comes out as it went in.
 #include "transport/tcp/frame_reader.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <random>
 #include <string>
@@ -77,7 +80,8 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
     std::vector<ReceivedMessage> held;  // some are kept, so that blocks stay in use
     std::string payload;
     size_t head = 0, next = 0;
-    bool skipped = false;
+    bool skipped = false, to_file = false;
+    const UniqueFd file(memfd_create("frame_reader_test", MFD_CLOEXEC));
     while (next < frames.size()) {
       const Event event = reader.Next(stream);
       if (event == Event::kDrained) {
@@ -88,6 +92,10 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
       }
       const Frame& frame = frames[next];
       if (event == Event::kPayload) {
+        if (to_file) {
+          ASSERT_EQ(reader.pulled_to_file().written, payload.size());
+          ASSERT_EQ(pread(file.get(), payload.data(), payload.size(), 1234), static_cast<ssize_t>(payload.size()));
+        }
         ASSERT_TRUE(skipped || payload == frame.payload) << "frame " << next;
         ++next;
         continue;
@@ -115,7 +123,10 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
       payload.assign(reinterpret_cast<const char*>(swallowed.data()), head);
       payload.resize(frame.payload.size());
       skipped = random() % 4 == 0;
-      if (skipped) {
+      to_file = !skipped && random() % 2 == 0;
+      if (to_file) {
+        reader.ReadPayloadIntoFile({file.get(), 1234, payload.size(), nullptr}, swallowed);
+      } else if (skipped) {
         reader.SkipPayload(payload.size() - head);
       } else {
         reader.ReadPayload(absl::MakeSpan(reinterpret_cast<std::byte*>(payload.data()) + head,
@@ -128,6 +139,103 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
   }
   EXPECT_EQ(pool.used_count(), 0u);
   EXPECT_LE(pool.free_count(), StagingPool::kMaxFreeBlocks);
+}
+
+// A payload for a file, with a message behind it.
+class PayloadIntoFileTest : public testing::Test {
+ protected:
+  static constexpr size_t kBytes = 1 << 20;
+  PayloadIntoFileTest() {
+    wire::MessageHeader header{};
+    header.opcode = 3;
+    header.flags = wire::kFlagSource;
+    header.remote_size = kBytes;
+    std::mt19937 random(1);
+    content = RandomBytes(random, kBytes);
+    bytes = MessageBytes(header) + content;
+    header.flags = 0;
+    header.remote_size = 0;
+    bytes += MessageBytes(header);
+  }
+
+  // Reads all of it; what became of the payload.
+  Connection::PulledToFile Read() {
+    TcpPair pair = MakeTcpPair();
+    std::thread writer([&] { SendAll(pair.raw, bytes); });
+    SocketStream stream(pair.ours.get());
+    FrameReader reader(pool, /*expect_reply=*/false);
+    Connection::PulledToFile result;
+    for (int messages = 0; messages < 2;) {
+      const Event event = reader.Next(stream);
+      if (event == Event::kDrained) {
+        pollfd entry{pair.ours.get(), POLLIN, 0};
+        EXPECT_EQ(poll(&entry, 1, 20'000), 1);
+        reader.MarkReadable(/*ending=*/false);
+      } else if (event == Event::kPayload) {
+        result = reader.pulled_to_file();
+      } else {
+        EXPECT_EQ(event, Event::kMessage);
+        ReceivedMessage message = reader.TakeMessage();
+        if (++messages == 1) reader.ReadPayloadIntoFile({file.get(), 0, kBytes, nullptr}, reader.TakeSwallowed(kBytes));
+      }
+    }
+    writer.join();
+    return result;
+  }
+  std::string Content(size_t size) {
+    std::string got(size, '\0');
+    EXPECT_EQ(pread(file.get(), got.data(), size, 0), static_cast<ssize_t>(size));
+    return got;
+  }
+
+  StagingPool pool;
+  UniqueFd file{memfd_create("frame_reader_test", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  std::string content, bytes;
+};
+
+TEST_F(PayloadIntoFileTest, AnErrorIsToldAfterWhatWasWrittenAndTheStreamGoesOn) {
+  constexpr size_t kRoom = 300'000;
+  ASSERT_EQ(ftruncate(file.get(), kRoom), 0);
+  ASSERT_EQ(fcntl(file.get(), F_ADD_SEALS, F_SEAL_GROW), 0);
+  const auto result = Read();
+  EXPECT_EQ(result.error, Errno(EPERM));
+  EXPECT_GT(result.written, 0u);
+  EXPECT_LE(result.written, kRoom);
+  EXPECT_TRUE(Content(result.written) == content.substr(0, result.written));
+}
+
+TEST_F(PayloadIntoFileTest, AFileThatIsNotWritableTakesNothing) {
+  file.reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const auto result = Read();
+  EXPECT_EQ(result.error, Errno(EBADF));
+  EXPECT_EQ(result.written, 0u);
+}
+
+// The pipe is the thread's, so in one that has none yet.
+TEST_F(PayloadIntoFileTest, ItIsCopiedWhereThereIsNoPipe) {
+  rlimit limit;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  Connection::PulledToFile result;
+  std::thread([&] {
+    TcpPair pair = MakeTcpPair();
+    SendAll(pair.raw, std::string_view(content).substr(0, 10'000));
+    SocketStream stream(pair.ours.get());
+    const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int error = 0;
+    size_t written = 0;
+    ssize_t got = -1;
+    while (written < 10'000 && error == 0 && got != 0) {
+      size_t more = 0;
+      got = stream.ReadIntoFile(file.get(), written, 10'000 - written, more, error);
+      written += more;
+    }
+    result = {written, Errno(error)};
+  }).join();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(result.error, kOk);
+  EXPECT_EQ(result.written, 10'000u);
+  EXPECT_TRUE(Content(10'000) == content.substr(0, 10'000));
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, FrameReaderTest, testing::Range(1u, 9u));

@@ -1,5 +1,7 @@
 // TcpConnection against peers that tear, dribble, flood, lie or vanish: raw sockets on the other
 // side. Mostly a server's end.
+#include <sys/mman.h>
+
 #include <string>
 #include <thread>
 
@@ -125,6 +127,70 @@ TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAPulledPayloadCompletesThePull) {
   EXPECT_EQ(error, Errno(ENOTCONN));
   EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
   EXPECT_EQ(host.blocks_used(), 0u);
+}
+
+TEST_F(TcpConnectionTest, APayloadForAFileIsThereWhenThePullCompletes) {
+  StartServer();
+  ASSERT_TRUE(end.connection->pulls_to_files());
+  UniqueFd file(memfd_create("tcp_connection_test", MFD_CLOEXEC));
+  auto owner = std::make_shared<int>();
+  const std::string payload = Pattern(500'000, 1);
+  SendAll(raw, MessageBytes(SourceRequest(0, 500'000)) + payload + MessageBytes(Request(1)));
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  uint64_t written = 0;
+  end.connection->PullToFile(end.held[0], {file.get(), 100, payload.size(), owner},
+                             [&](Result<Connection::PulledToFile> result) {
+                               ASSERT_TRUE(result.ok());
+                               EXPECT_EQ(result->error, kOk);
+                               written = result->written;
+                             });
+  EXPECT_EQ(owner.use_count(), 2);
+  ASSERT_TRUE(Until([&] { return end.held.size() == 2; }));
+  EXPECT_EQ(written, payload.size());
+  EXPECT_EQ(owner.use_count(), 1);
+  std::string got(payload.size(), '\0');
+  EXPECT_EQ(pread(file.get(), got.data(), got.size(), 100), static_cast<ssize_t>(got.size()));
+  EXPECT_TRUE(got == payload);
+}
+
+TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAPayloadForAFileCompletesThePull) {
+  StartServer();
+  UniqueFd file(memfd_create("tcp_connection_test", MFD_CLOEXEC));
+  SendAll(raw, MessageBytes(SourceRequest(0, 1 << 20)) + Pattern(5000, 1));
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  auto owner = std::make_shared<int>();
+  Errno error;
+  end.connection->PullToFile(end.held[0], {file.get(), 0, 1 << 20, owner},
+                             [&](Result<Connection::PulledToFile> result) { error = result.error(); });
+  Rounds(2);
+  raw.reset();
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_EQ(error, Errno(ENOTCONN));
+  EXPECT_EQ(owner.use_count(), 1);
+}
+
+TEST_F(TcpConnectionTest, AReplyMayPushAFile) {
+  StartServer();
+  UniqueFd file(memfd_create("tcp_connection_test", MFD_CLOEXEC));
+  const std::string payload = Pattern(500'000, 1);
+  ASSERT_EQ(write(file.get(), payload.data(), payload.size()), static_cast<ssize_t>(payload.size()));
+  wire::MessageHeader call = Request(0);
+  call.flags = wire::kFlagSink;
+  call.remote_size = 1 << 20;
+  SendAll(raw, MessageBytes(call));
+  ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
+  end.held.clear();
+  Outgoing reply;
+  reply.push_file = {file.get(), 100, 400'000, nullptr};
+  end.Answer(call, std::move(reply));
+  std::string got(sizeof(wire::MessageHeader) + 400'000, '\0');
+  std::thread reader([&] { EXPECT_EQ(recv(raw.get(), got.data(), got.size(), MSG_WAITALL), ssize_t(got.size())); });
+  Rounds(50);
+  reader.join();
+  wire::MessageHeader header;
+  std::memcpy(&header, got.data(), sizeof header);
+  EXPECT_EQ(header.remote_size, 400'000u);
+  EXPECT_TRUE(got.substr(sizeof header) == payload.substr(100, 400'000));
 }
 
 TEST_F(TcpConnectionTest, AResetIsHeardWhileAPayloadWaitsForItsPull) {
