@@ -81,16 +81,20 @@ def children():
 
 
 def whereabouts():
-    """In which kernel functions the threads of all our descendants are, and how many requests each FUSE
-    connection waits for: what there is to know about a hang once it is over."""
+    """In which kernel functions the threads of all our descendants are, what processor time they take, and how many
+    requests each FUSE connection waits for: what there is to know about a hang once it is over."""
     lines = []
-    for pid in descendants():
-        for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*")):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                state = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-                name = (task / "comm").read_text(errors="replace").strip()
-                stack = [line.split()[-1].partition("+")[0] for line in (task / "stack").read_text().splitlines()]
-                lines.append(f"{name} {pid}/{task.name} {state}: {' < '.join(stack[:6]) or 'no stack to be had'}")
+    tasks = [task for pid in descendants() for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*"))]
+    times = {task: state_and_times(task) for task in tasks}
+    time.sleep(0.5)  # what a thread takes of it tells one that goes in circles from one that is not let run
+    for task in tasks:
+        with contextlib.suppress(OSError, TypeError):  # it has ended meanwhile
+            state, user, system = state_and_times(task)
+            taken = f"{user - times[task][1]} and {system - times[task][2]} ticks"
+            name = (task / "comm").read_text(errors="replace").strip()
+            stack = [line.split()[-1].partition("+")[0] for line in (task / "stack").read_text().splitlines()]
+            lines.append(f"{name} {task.parent.parent.name}/{task.name} {state}, {taken}: "
+                         f"{' < '.join(stack[:6]) or 'no stack to be had'}")
     for waiting in sorted(pathlib.Path("/sys/fs/fuse/connections").glob("*/waiting")):
         lines.append(f"FUSE connection {waiting.parent.name}: {waiting.read_text().strip()} waiting")
     for argv in reporters:
@@ -100,6 +104,15 @@ def whereabouts():
         except (OSError, subprocess.TimeoutExpired) as error:
             lines.append(str(error))
     return "\n".join(lines)
+
+
+def state_and_times(task):
+    """A thread's state, and its ticks in the program and in the kernel; None when it has ended."""
+    try:
+        fields = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return fields[0], int(fields[11]), int(fields[12])
 
 
 def descendants(pid=None):
