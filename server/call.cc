@@ -1,6 +1,7 @@
 #include "server/call.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "server/channel.h"
 #include "server/operation.h"
@@ -95,6 +96,11 @@ void Call::WithBuffer(BufferPool& pool, Step next) {
   shard_.QueueFor(pool).Wait(*this, next);
 }
 
+void Call::WithPayloadThroughFile(uint64_t offset, Step next) {
+  file_range_ = {file().fd(), offset, header().remote_size, open_->file};
+  WithPayload(next);
+}
+
 void Call::WithPayload(Step next) {
   if ((header().flags & wire::kFlagSource) == 0) {
     absl::Span<const std::byte> payload = message_.inline_payload();
@@ -105,9 +111,11 @@ void Call::WithPayload(Step next) {
   then_ = next;
   WithBuffer(context().blocks, [](Call& call) {
     absl::Span<std::byte> room = call.buffer_.payload().first(call.header().remote_size);
-    call.channel_->connection().Pull(
-        call.message_, room, call.buffer_, [&call](Result<Connection::Pulled> pulled) {
+    call.channel_->connection().PullThrough(
+        call.message_, std::exchange(call.file_range_, {}), room, call.buffer_,
+        [&call](Result<Connection::Pulled> pulled) {
           if (!pulled.ok()) return call.Fail(pulled.error());
+          call.done = pulled->written;
           call.piece_count_ = 0;
           for (absl::Span<const std::byte> piece : {pulled->head, pulled->rest}) {
             if (piece.empty()) continue;
@@ -117,15 +125,6 @@ void Call::WithPayload(Step next) {
           call.then_(call);
         });
   });
-}
-
-void Call::PayloadToFile(uint64_t offset, void (*next)(Call&, Errno)) {
-  channel_->connection().PullToFile(message_, {file().fd(), offset, header().remote_size, open_->file},
-                                    [this, next](Result<Connection::PulledToFile> pulled) {
-                                      if (!pulled.ok()) return Fail(pulled.error());
-                                      done = pulled->written;
-                                      next(*this, pulled->error);
-                                    });
 }
 
 void Call::ConsumePieces(size_t count) {
@@ -247,7 +246,7 @@ void Call::Reset() {
   predecessor_.reset();
   status_ = kOk;
   reply_body_ = reply_inline_ = reply_push_ = {};
-  reply_file_ = FileRange();
+  file_range_ = FileRange();
 }
 
 }  // namespace rdmafs::server

@@ -104,9 +104,9 @@ class Call final : public WorkItem {
   void WithBuffer(BufferPool& pool, Step next);
   // With what the request carries in pieces(): its inline payload as it lies, or a pulled block.
   void WithPayload(Step next);
-  // The payload goes into the open file from `offset` on as it arrives: `done` bytes of it, and why no more. Where the
-  // connection pulls_to_files().
-  void PayloadToFile(uint64_t offset, void (*next)(Call&, Errno));
+  // The same, but where the connection can, it writes to the open file from `offset` on: what it could is
+  // `done`, and the pieces are the rest.
+  void WithPayloadThroughFile(uint64_t offset, Step next);
   // True when it is this call's turn to append to its open file; else it goes on at `next` when it
   // is. The turn ends with Finish(), and its reply is kept.
   bool WaitForAppend(Step next);
@@ -152,7 +152,9 @@ class Call final : public WorkItem {
   void AnswerInline(size_t size) { reply_inline_ = buffer_.payload().first(size); }
   void AnswerPush(size_t size) { reply_push_ = buffer_.payload().first(size); }
   // `size` bytes of the open file from `offset` on, by way of Outgoing::push_file.
-  void AnswerPushFile(uint64_t offset, size_t size) { reply_file_ = {file().fd(), offset, size, open_->file}; }
+  void AnswerPushFile(uint64_t offset, size_t size) {
+    file_range_ = {file().fd(), offset, size, open_->file};
+  }
 
   // --- Room for its steps ---
   Buffer& buffer() { return buffer_; }
@@ -210,7 +212,7 @@ class Call final : public WorkItem {
   absl::Span<const std::byte> reply_body_;
   absl::Span<const std::byte> reply_inline_;
   absl::Span<const std::byte> reply_push_;
-  FileRange reply_file_;
+  FileRange file_range_;  // that the transport reads or writes
 };
 
 }  // namespace rdmafs::server

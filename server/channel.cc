@@ -226,7 +226,7 @@ void Channel::PostAnswer(Call& call) {
     answer.body = call.reply_body_;
     answer.inline_payload = call.reply_inline_;
     answer.push = call.reply_push_;
-    answer.push_file = std::move(call.reply_file_);
+    answer.push_file = std::exchange(call.file_range_, {});
     if (!answer.inline_payload.empty() || !answer.push.empty())
       answer.hold = std::move(call.buffer_);
   }

@@ -122,14 +122,13 @@ Result<uint64_t> PosixOpenFile::ReadNoWait(absl::Span<std::byte> into, uint64_t 
 }
 
 bool PosixOpenFile::InMemory(uint64_t offset, uint64_t size) {
-  struct stat status;
-  if ((flags_ & O_ACCMODE) == O_WRONLY) return false;  // the descriptor may not be readable
-  if (BadRange(offset, size) || fstat(fd_.get(), &status) != 0) return false;
-  if (static_cast<uint64_t>(status.st_size) < offset + size) return false;
-  if (memory_ || size == 0) return true;
-  // Pages that are being read count as cached. They are read in their order, so the last one tells whether any is.
+  if (size == 0 || BadRange(offset, size) || (flags_ & O_ACCMODE) == O_WRONLY) return false;
+  if (!memory_ && !IsCached(fd_.get(), offset, size)) return false;
+  // The last byte says that the file has them all; and, since pages that are being read count as cached,
+  // and are read in their order, that none of them is.
   std::byte last;
-  return IsCached(fd_.get(), offset, size) && ReadNoWait({&last, 1}, offset + size - 1).ok();
+  const Result<uint64_t> count = ReadNoWait({&last, 1}, offset + size - 1);
+  return count.ok() && *count == 1;
 }
 
 Result<uint64_t> PosixOpenFile::WriteNoWait(absl::Span<const iovec> pieces, uint64_t offset) {

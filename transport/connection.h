@@ -115,8 +115,9 @@ struct Outgoing {
   // Reply: goes into the memory that the call exposed; request_header names it.
   absl::Span<const std::byte> push;
   const wire::MessageHeader* request_header = nullptr;
-  // Instead of `push`, where pushes_files(): goes there without a copy in this program. It is sent as the file has
-  // it then; of what it has lost meanwhile, as zeros. When it cannot be read, the connection fails.
+  // Instead of `push`, where pushes_files(): goes there without a copy in this program. It is sent as
+  // the file has it then; of what it has lost meanwhile, as zeros. When it cannot be read, the
+  // connection fails.
   FileRange push_file;
 
   Buffer hold;
@@ -186,19 +187,17 @@ class Connection {
   struct Pulled {
     absl::Span<const std::byte> head;  // empty but over TCP, sometimes
     absl::Span<const std::byte> rest;  // destination.first(remote_size - head.size())
+    size_t written = 0;                // PullThrough(): what is before both, in the file
   };
   virtual void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
                     Reply<Pulled> reply) = 0;
 
-  // The same, but straight into the file `target` as it arrives, where pulls_to_files(): target.size is remote_size.
-  // Completes when all has arrived, with how much of it was written, and why no more was; or ENOTCONN.
-  struct PulledToFile {
-    uint64_t written = 0;
-    Errno error;
-  };
-  virtual bool pulls_to_files() const { return false; }
-  virtual void PullToFile(const ReceivedMessage& request, FileRange target, Reply<PulledToFile> reply) {
-    reply.Complete(Errno(EOPNOTSUPP));
+  // The same, by way of a file (`through.size` is remote_size) where the transport can do so without a copy
+  // in this program: payload is written there as it arrives, up to the first error. What was not is in `head`
+  // and `rest`, for the caller to write and to learn why.
+  virtual void PullThrough(const ReceivedMessage& request, FileRange through,
+                           absl::Span<std::byte> destination, Buffer hold, Reply<Pulled> reply) {
+    Pull(request, destination, std::move(hold), std::move(reply));
   }
 
   // Begins the end: nothing more is sent, OnClosed follows when all is flushed. Idempotent.

@@ -1,5 +1,5 @@
-// READ: out of the page cache at once, on the shard, by the transport itself where it can; what the disk has,
-// through the ring or a worker.
+// READ: out of the page cache at once, on the shard, by the transport itself where it can; what the
+// disk has, through the ring or a worker.
 #include "server/channel.h"
 #include "server/handlers/handlers.h"
 #include "server/limits.h"
@@ -9,8 +9,8 @@
 namespace rdmafs::server {
 namespace {
 
-// From so many bytes on, files that are in memory are sent from there: it saves a copy and a block, and costs system calls
-// to see whether they are, and the handling of each page by itself.
+// From so many bytes on, files that are in memory are sent from there: it saves a copy and a block, and
+// costs system calls to see whether they are, and the handling of each page by itself.
 constexpr uint32_t kMinSendFileBytes = 128 << 10;
 
 absl::Span<std::byte> Room(Call& call) {
@@ -74,8 +74,8 @@ void ReadAtOnce(Call& call) {
 
 bool MaySendFile(Call& call) {
   const auto& request = call.request<wire::ReadRequest>();
-  return request.size >= kMinSendFileBytes && call.channel().connection().pushes_files() && call.file().fd() >= 0 &&
-         call.file().InMemory(request.offset, request.size);
+  return request.size >= kMinSendFileBytes && call.channel().connection().pushes_files() &&
+         call.file().fd() >= 0 && call.file().InMemory(request.offset, request.size);
 }
 
 }  // namespace

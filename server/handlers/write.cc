@@ -1,5 +1,5 @@
-// WRITE: from the message or the pulled block, at once on the shard, else through the ring or a worker; or straight
-// into the file, by the transport, where it can and that waits for nothing.
+// WRITE: from the message or the pulled block, at once on the shard, else through the ring or a worker;
+// or by the transport as it arrives, where that waits for nothing.
 #include <fcntl.h>
 
 #include "server/channel.h"
@@ -11,8 +11,9 @@
 namespace rdmafs::server {
 namespace {
 
-// From so many bytes on a payload goes from the socket to a file that is memory; smaller ones take as long either way.
-constexpr uint32_t kMinPullToFileBytes = 256 << 10;
+// From so many bytes on payload goes past the block into a file that is memory; less takes as long
+// either way.
+constexpr uint32_t kMinWriteThroughBytes = 256 << 10;
 
 uint64_t Position(const Call& call) {
   return call.request<wire::WriteRequest>().offset + call.done;
@@ -81,21 +82,17 @@ void WriteAsAsked(Call& call) {
   WriteAtOnce(call);
 }
 
-bool MayPullToFile(Call& call) {
+// Where that waits for nothing, and no one's identity counts.
+bool MayWriteThrough(const Call& call) {
   const auto& request = call.request<wire::WriteRequest>();
-  return (call.header().flags & wire::kFlagSource) != 0 && request.size >= kMinPullToFileBytes && !call.appending &&
-         (request.options & wire::kWriteKillSuidGid) == 0 && call.channel().connection().pulls_to_files() &&
-         call.file().fd() >= 0 && call.file().WritesNeverWait();
+  return request.size >= kMinWriteThroughBytes && !call.appending &&
+         (request.options & wire::kWriteKillSuidGid) == 0 && call.file().fd() >= 0 &&
+         call.file().WritesNeverWait();
 }
 
 void TakePayload(Call& call) {
   if (!call.channel().open()) return Call::Finish(call);
-  if (MayPullToFile(call)) {
-    return call.PayloadToFile(Position(call), [](Call& c, Errno error) {
-      AnswerWritten(c, error);
-      Call::Finish(c);
-    });
-  }
+  if (MayWriteThrough(call)) return call.WithPayloadThroughFile(Position(call), WriteAsAsked);
   call.WithPayload(WriteAsAsked);
 }
 

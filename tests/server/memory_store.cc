@@ -68,11 +68,8 @@ class MemoryStore::File final : public OpenFile {
   uint32_t flags() const override { return flags_; }
   int fd() const override { return fd_.get(); }
 
-  bool WritesNeverWait() const override { return store_.in_memory; }
-  bool InMemory(uint64_t offset, uint64_t size) override {
-    absl::MutexLock lock(&store_.mutex_);
-    return store_.in_memory && offset + size <= node_->content.size();
-  }
+  bool WritesNeverWait() const override { return store_.bytes_in_memory != 0; }
+  bool InMemory(uint64_t at, uint64_t size) override { return at + size <= store_.bytes_in_memory; }
   Result<uint64_t> ReadNoWait(absl::Span<std::byte> into, uint64_t offset) override {
     store_.shard_gate.Pass();
     if (store_.no_wait_would_wait) return Errno(EAGAIN);

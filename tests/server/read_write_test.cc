@@ -1,5 +1,6 @@
 // The data path: reads and writes of every size, at once, on a worker, and when the pool is empty.
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "tests/server/server_fixture.h"
 
@@ -64,7 +65,7 @@ TEST_F(ReadWriteTest, ReadsGiveTheBytesWhateverTheirSize) {
 TEST_F(ReadWriteTest, ALargeReadOfWhatIsInMemoryIsSentFromTheFileItself) {
   const std::string content = Pattern(3 << 20);
   store_->with_descriptors = true;
-  store_->in_memory = true;
+  store_->bytes_in_memory = content.size();
   OpenFile("f", content, 5);
   store_->Put("f", std::string(content.size(), 'c'));
   for (uint32_t size : {128u << 10, 1u << 20}) {
@@ -72,14 +73,14 @@ TEST_F(ReadWriteTest, ALargeReadOfWhatIsInMemoryIsSentFromTheFileItself) {
   }
   EXPECT_EQ(Read(5, 0, 8192), std::string(8192, 'c'));
   EXPECT_EQ(Read(5, content.size() - 5000, 1 << 20), std::string(5000, 'c'));  // over its end
-  store_->in_memory = false;
+  store_->bytes_in_memory = 0;
   EXPECT_TRUE(Read(5, 0, 1 << 20) == std::string(1 << 20, 'c'));
 }
 
 TEST_F(ReadWriteTest, ALargeWriteToWhatIsInMemoryGoesIntoTheFileItself) {
   const std::string content = Pattern(2 << 20);
   store_->with_descriptors = true;
-  store_->in_memory = true;
+  store_->bytes_in_memory = content.size();
   OpenFile("f", std::string(content.size(), 'c'), 5);
   for (size_t at : {size_t{0}, size_t{1} << 20}) EXPECT_EQ(Write(5, at, content.substr(at, 1 << 20)), 1u << 20);
   EXPECT_EQ(store_->Get("f"), std::string(content.size(), 'c'));
@@ -87,6 +88,27 @@ TEST_F(ReadWriteTest, ALargeWriteToWhatIsInMemoryGoesIntoTheFileItself) {
   store_->Put("g", "");
   ASSERT_EQ(client_->Open(client_->Lookup(root_, "g"), 6, O_RDONLY), kOk);
   EXPECT_EQ(client_->Ask(wire::WriteRequest{6, 0, 1 << 20}, Source(content.substr(0, 1 << 20))).status(), Errno(EBADF));
+}
+
+// It acts as the caller, who may be allowed more than the shard's thread: a quota, say.
+TEST_F(ReadWriteTest, WhatTheFileItselfDoesNotTakeIsTheStoresToWrite) {
+  constexpr size_t kRoom = 300'000;
+  std::string content = Pattern(1 << 20);
+  for (char& byte : content) byte |= 1;
+  UniqueFd file(memfd_create("rdmafs-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_EQ(ftruncate(file.get(), kRoom), 0);
+  ASSERT_EQ(fcntl(file.get(), F_ADD_SEALS, F_SEAL_GROW), 0);
+  store_->descriptor = file.get();
+  store_->bytes_in_memory = content.size();
+  OpenFile("f", "", 5);
+  EXPECT_EQ(Write(5, 0, content), content.size());
+  std::string taken(kRoom, '\0');
+  ASSERT_EQ(pread(file.get(), taken.data(), kRoom, 0), static_cast<ssize_t>(kRoom));
+  const size_t first = store_->Get("f").find_first_not_of('\0');  // of the store's own
+  EXPECT_GT(first, 0u);
+  EXPECT_LE(first, kRoom);
+  EXPECT_TRUE(taken.substr(0, first) == content.substr(0, first));
+  EXPECT_TRUE(store_->Get("f").substr(first) == content.substr(first));
 }
 
 TEST_F(ReadWriteTest, AReadOverTheEndIsShortAndOneBehindItIsEmpty) {
@@ -293,7 +315,7 @@ TEST_F(SmallPoolTest, CallsWaitForABlockAndNobodyGetsAnError) {
 TEST_F(SmallPoolTest, WhatIsSentFromAFileNeedsNoBlock) {
   const std::string content = Pattern(1 << 20);
   store_->with_descriptors = true;
-  store_->in_memory = true;
+  store_->bytes_in_memory = content.size();
   OpenFile("f", content, 5);
   std::vector<Buffer> taken;
   while (Buffer block = blocks_->Take()) taken.push_back(std::move(block));

@@ -35,24 +35,25 @@ class ByteStream {
   // As readv(2): the parts are filled in their order. 0 is the peer's end. `drained`: there is no more until the
   // next event.
   virtual ssize_t Read(const iovec* parts, int count, bool& drained) = 0;
+  // The same for one part, of which the first `written` bytes went into a file instead: all, unless it
+  // takes no more.
+  virtual ssize_t ReadThrough(int fd, uint64_t offset, const iovec& part, size_t& written,
+                              bool& drained) {
+    written = 0;
+    return Read(&part, 1, drained);
+  }
   // The same for up to `size` bytes that nobody wants.
   virtual ssize_t Discard(size_t size, bool& drained) = 0;
   // As sendmsg(2), without a signal.
   virtual ssize_t Write(const iovec* parts, int count) = 0;
-  // The same for the parts and, behind them, `size` bytes of a file, from where the page cache has them; what the file
-  // has no more of is sent as zeros. Where moves_files(). SIGPIPE is to be ignored: sendfile(2) cannot do without.
+  // The same for the parts and, behind them, `size` bytes of a file, from where the page cache has
+  // them; what the file has no more of is sent as zeros. Where sends_files(). SIGPIPE is to be ignored:
+  // sendfile(2) cannot do without.
   virtual ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
     errno = EOPNOTSUPP;
     return -1;
   }
-  // As Read(), for up to `size` bytes that go into a file, where moves_files(). `written` of them did, all but for an
-  // error of the file; the rest is lost.
-  virtual ssize_t ReadIntoFile(int fd, uint64_t offset, size_t size, size_t& written, int& file_error) {
-    errno = EOPNOTSUPP;
-    return -1;
-  }
-  // Whether WriteFile() and ReadIntoFile() are there.
-  virtual bool moves_files() const { return false; }
+  virtual bool sends_files() const { return false; }
   // Whether bytes that Write() took are still here; Write() without parts sends them on.
   virtual bool holds_output() const { return false; }
   // Tells the peer that no more comes, as far as that can be done at once.
@@ -75,9 +76,13 @@ class SocketStream final : public ByteStream {
     drained = got >= 0 && static_cast<size_t>(got) < BytesOf(parts, count);
     return got;
   }
+  ssize_t ReadThrough(int fd, uint64_t offset, const iovec& part, size_t& written,
+                      bool& drained) override;
   ssize_t Discard(size_t size, bool& drained) override {
-    // tcp(7): with MSG_TRUNC the bytes are discarded, not copied. ThreadSanitizer would have recv(2) write to nullptr.
-    const ssize_t got = syscall(SYS_recvfrom, fd_, nullptr, size, MSG_TRUNC | MSG_DONTWAIT, nullptr, nullptr);
+    // tcp(7): with MSG_TRUNC the bytes are discarded, not copied. ThreadSanitizer would have recv(2)
+    // write to nullptr.
+    const ssize_t got =
+        syscall(SYS_recvfrom, fd_, nullptr, size, MSG_TRUNC | MSG_DONTWAIT, nullptr, nullptr);
     drained = got >= 0 && static_cast<size_t>(got) < size;
     return got;
   }
@@ -85,8 +90,7 @@ class SocketStream final : public ByteStream {
     return Send(parts, count, 0);
   }
   ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) override;
-  ssize_t ReadIntoFile(int fd, uint64_t offset, size_t size, size_t& written, int& file_error) override;
-  bool moves_files() const override { return true; }
+  bool sends_files() const override { return true; }
   const absl::Status& failure() const override { return none_; }
 
  private:

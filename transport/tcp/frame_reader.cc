@@ -85,22 +85,20 @@ void FrameReader::SkipPayload(size_t size) {
   payload_left_ = size;
 }
 
-void FrameReader::ReadPayloadIntoFile(const FileRange& file, absl::Span<const std::byte> head) {
-  SkipPayload(file.size - head.size());
-  pulled_to_file_ = {};
-  payload_offset_ = file.offset;
-  while (!head.empty()) {
-    const ssize_t size = pwrite(file.fd, head.data(), head.size(), static_cast<off_t>(payload_offset_));
+void FrameReader::ReadPayloadThrough(const FileRange& file, absl::Span<const std::byte> head,
+                                     absl::Span<std::byte> destination) {
+  ReadPayload(destination);
+  written_through_ = 0;
+  while (written_through_ < head.size()) {
+    const auto left = head.subspan(written_through_);
+    const ssize_t size = pwrite(file.fd, left.data(), left.size(),
+                                static_cast<off_t>(file.offset + written_through_));
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) {
-      pulled_to_file_.error = Errno(size < 0 ? errno : EIO);
-      return;
-    }
-    head.remove_prefix(static_cast<size_t>(size));
-    payload_offset_ += static_cast<uint64_t>(size);
-    pulled_to_file_.written += static_cast<uint64_t>(size);
+    if (size <= 0) return;
+    written_through_ += static_cast<size_t>(size);
   }
   payload_file_ = file.fd;
+  payload_offset_ = file.offset;
 }
 
 void FrameReader::ReadExactly(size_t look_ahead) {
@@ -130,7 +128,7 @@ bool FrameReader::Read(ByteStream& stream, Event& event) {
 }
 
 ssize_t FrameReader::ReadOnce(ByteStream& stream, bool& drained) {
-  if (payload_left_ != 0 && payload_file_ >= 0) return ReadIntoFile(stream);
+  if (payload_left_ != 0 && payload_file_ >= 0) return ReadThrough(stream, drained);
   if (payload_left_ != 0 && payload_ == nullptr) return stream.Discard(payload_left_, drained);
   PrepareBlock();
   iovec parts[2];
@@ -140,14 +138,12 @@ ssize_t FrameReader::ReadOnce(ByteStream& stream, bool& drained) {
   return stream.Read(parts, count, drained);
 }
 
-ssize_t FrameReader::ReadIntoFile(ByteStream& stream) {
+ssize_t FrameReader::ReadThrough(ByteStream& stream, bool& drained) {
   size_t written = 0;
-  int error = 0;
-  const ssize_t got = stream.ReadIntoFile(payload_file_, payload_offset_, payload_left_, written, error);
-  payload_offset_ += written;
-  pulled_to_file_.written += written;
-  pulled_to_file_.error = Errno(error);
-  if (error != 0) payload_file_ = -1;  // the rest is thrown away
+  const ssize_t got = stream.ReadThrough(payload_file_, payload_offset_ + written_through_,
+                                         {payload_, payload_left_}, written, drained);
+  written_through_ += written;
+  if (got > 0 && written < static_cast<size_t>(got)) payload_file_ = -1;
   return got;
 }
 

@@ -44,10 +44,12 @@ class FrameReader {
   // done.
   void ReadPayload(absl::Span<std::byte> destination);
   void SkipPayload(size_t size);
-  // The same into a file, which stays open until then; `head` is what was swallowed of it.
-  void ReadPayloadIntoFile(const FileRange& file, absl::Span<const std::byte> head);
-  // What became of that, at its kPayload.
-  const Connection::PulledToFile& pulled_to_file() const { return pulled_to_file_; }
+  // As ReadPayload(), but all goes into a file as long as that takes it, beginning with `head`, which was
+  // swallowed. At its kPayload written_through() bytes did, and what did not is in its place. The
+  // file stays open until then.
+  void ReadPayloadThrough(const FileRange& file, absl::Span<const std::byte> head,
+                          absl::Span<std::byte> destination);
+  size_t written_through() const { return written_through_; }
 
   // From now on read no more than whole messages, plus `look_ahead` bytes (at least a header) of
   // the next, so that payload stays in the socket until its destination is known.
@@ -80,7 +82,7 @@ class FrameReader {
   // False when `event` is to be returned.
   bool Read(ByteStream& stream, Event& event);
   ssize_t ReadOnce(ByteStream& stream, bool& drained);
-  ssize_t ReadIntoFile(ByteStream& stream);
+  ssize_t ReadThrough(ByteStream& stream, bool& drained);
   void Account(size_t size);
   size_t StagingWant() const;
   void PrepareBlock();
@@ -100,9 +102,9 @@ class FrameReader {
   bool payload_active_ = false;
   std::byte* payload_ = nullptr;  // nullptr: thrown away
   size_t payload_left_ = 0;
-  int payload_file_ = -1;  // instead of payload_
+  int payload_file_ = -1;  // takes it before payload_ does
   uint64_t payload_offset_ = 0;
-  Connection::PulledToFile pulled_to_file_;
+  size_t written_through_ = 0;
 
   bool readable_ = false, ending_ = false;
   int error_ = 0;

@@ -31,35 +31,32 @@ ssize_t SendCopy(int socket, int fd, uint64_t offset, size_t size) {
   return got == 0 ? SendZeros(socket, size) : Send(socket, chunk.data(), static_cast<size_t>(got));
 }
 
-// Where there is no pipe.
-ssize_t CopyIntoFile(int socket, int fd, uint64_t offset, size_t size, size_t& written, int& file_error) {
-  std::array<std::byte, kChunkBytes> chunk;
-  const ssize_t got = recv(socket, chunk.data(), std::min(size, chunk.size()), MSG_DONTWAIT);
-  while (got > 0 && written < static_cast<size_t>(got) && file_error == 0) {
-    const ssize_t put = pwrite(fd, chunk.data() + written, static_cast<size_t>(got) - written,
-                               static_cast<off_t>(offset + written));
-    if (put > 0) written += static_cast<size_t>(put);
-    if (put <= 0 && errno != EINTR) file_error = put < 0 ? errno : EIO;
-  }
-  return got;
-}
-
-// Between a socket and a file: of the thread, and empty outside ReadIntoFile().
+// Between a socket and a file: of the thread, and empty outside ReadThrough().
 class Pipe {
  public:
   static Pipe& OfThisThread() {
     thread_local Pipe pipe;
     return pipe;
   }
-  // -1 with an errno(3) when there is none.
+  // -1 when there is none.
   int in() {
     if (!in_.valid()) Open();
     return in_.get();
   }
   int out() const { return out_.get(); }
-  void Discard() {
+  // Takes out what is left. False when that failed; then there will be another pipe.
+  bool Empty(std::byte* into, size_t size) {
+    while (size != 0) {
+      const ssize_t got = read(out_.get(), into, size);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) break;
+      into += got;
+      size -= static_cast<size_t>(got);
+    }
+    if (size == 0) return true;
     in_.reset();
     out_.reset();
+    return false;
   }
 
  private:
@@ -77,23 +74,25 @@ class Pipe {
 
 }  // namespace
 
-ssize_t SocketStream::ReadIntoFile(int fd, uint64_t offset, size_t size, size_t& written, int& file_error) {
+ssize_t SocketStream::ReadThrough(int fd, uint64_t offset, const iovec& part, size_t& written,
+                                  bool& drained) {
+  written = 0;
   Pipe& pipe = Pipe::OfThisThread();
   const int in = pipe.in();
-  if (in < 0) return CopyIntoFile(fd_, fd, offset, size, written, file_error);
-  const ssize_t got = splice(fd_, nullptr, in, nullptr, size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  if (in < 0) return Read(&part, 1, drained);
+  drained = false;  // less than was asked for may be all that the pipe takes
+  const ssize_t got =
+      splice(fd_, nullptr, in, nullptr, part.iov_len, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
   if (got <= 0) return got;
+  const auto size = static_cast<size_t>(got);
   auto to = static_cast<loff_t>(offset);
-  while (written < static_cast<size_t>(got)) {
-    const ssize_t moved = splice(pipe.out(), nullptr, fd, &to, static_cast<size_t>(got) - written, SPLICE_F_MOVE);
+  while (written < size) {
+    const ssize_t moved = splice(pipe.out(), nullptr, fd, &to, size - written, SPLICE_F_MOVE);
     if (moved < 0 && errno == EINTR) continue;
-    if (moved <= 0) {
-      file_error = moved < 0 ? errno : EIO;
-      pipe.Discard();
-      break;
-    }
+    if (moved <= 0) break;
     written += static_cast<size_t>(moved);
   }
+  if (!pipe.Empty(static_cast<std::byte*>(part.iov_base) + written, size - written)) return -1;
   return got;
 }
 

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -271,8 +272,9 @@ void TcpConnection::OnRequest(ReceivedMessage request) {
   handler_->OnMessage(*this, std::move(request));
 }
 
-void TcpConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> destination,
-                         Buffer hold, Reply<Pulled> reply) {
+void TcpConnection::PullThrough(const ReceivedMessage& request, FileRange through,
+                                absl::Span<std::byte> destination, Buffer hold,
+                                Reply<Pulled> reply) {
   if (closing_) return reply.Complete(Errno(ENOTCONN));
   DCHECK(loop_->InLoopThread());
   CHECK(incoming_.state == Incoming::State::kOffered && incoming_.slot == request.header().slot);
@@ -281,19 +283,12 @@ void TcpConnection::Pull(const ReceivedMessage& request, absl::Span<std::byte> d
   incoming_.rest = destination.first(incoming_.size - incoming_.head.size());
   incoming_.hold = std::move(hold);
   incoming_.reply = std::move(reply);
-  reader_.ReadPayload(incoming_.rest);
-  if (!receiving_) Schedule();
-}
-
-void TcpConnection::PullToFile(const ReceivedMessage& request, FileRange target, Reply<PulledToFile> reply) {
-  if (closing_) return reply.Complete(Errno(ENOTCONN));
-  DCHECK(loop_->InLoopThread());
-  CHECK(incoming_.state == Incoming::State::kOffered && incoming_.slot == request.header().slot);
-  CHECK(target.size == incoming_.size && pulls_to_files());
-  incoming_.state = Incoming::State::kPulling;
-  incoming_.file = std::move(target);
-  incoming_.file_reply = std::move(reply);
-  reader_.ReadPayloadIntoFile(incoming_.file, incoming_.head);
+  incoming_.through = std::move(through);
+  if (incoming_.through.size != 0) {
+    reader_.ReadPayloadThrough(incoming_.through, incoming_.head, incoming_.rest);
+  } else {
+    reader_.ReadPayload(incoming_.rest);
+  }
   if (!receiving_) Schedule();
 }
 
@@ -330,14 +325,13 @@ void TcpConnection::OnPayload() {
   const bool pulled = incoming_.state == Incoming::State::kPulling;
   incoming_.state = Incoming::State::kNone;
   if (!pulled) return;
-  if (incoming_.file_reply) {
-    Reply<PulledToFile> reply = std::move(incoming_.file_reply);
-    incoming_.file = FileRange();
-    return reply.Complete(reader_.pulled_to_file());
-  }
   Buffer hold = std::move(incoming_.hold);
   Reply<Pulled> reply = std::move(incoming_.reply);
-  reply.Complete(Pulled{incoming_.head, incoming_.rest});
+  const size_t written = incoming_.through.size != 0 ? reader_.written_through() : 0;
+  incoming_.through = FileRange();
+  const size_t of_head = std::min(written, incoming_.head.size());
+  reply.Complete(Pulled{incoming_.head.subspan(of_head), incoming_.rest.subspan(written - of_head),
+                        written});
 }
 
 void TcpConnection::DeliverReply() {

@@ -34,13 +34,15 @@ class TcpConnection final : public Connection {
   const ChannelSecurity* security() const override {
     return security_.load(std::memory_order_acquire);
   }
-  bool pushes_files() const override { return role_ == Role::kServer && stream_->moves_files(); }
-  bool pulls_to_files() const override { return pushes_files(); }
-  void PullToFile(const ReceivedMessage& request, FileRange target, Reply<PulledToFile> reply) override;
+  bool pushes_files() const override { return role_ == Role::kServer && stream_->sends_files(); }
   void Start(EventLoop& loop, ConnectionHandler& handler) override;
   Errno Post(Outgoing message) override;
   void Pull(const ReceivedMessage& request, absl::Span<std::byte> destination, Buffer hold,
-            Reply<Pulled> reply) override;
+            Reply<Pulled> reply) override {
+    PullThrough(request, FileRange(), destination, std::move(hold), std::move(reply));
+  }
+  void PullThrough(const ReceivedMessage& request, FileRange through,
+                   absl::Span<std::byte> destination, Buffer hold, Reply<Pulled> reply) override;
   void Close(absl::Status reason) override;
 
  private:
@@ -61,9 +63,8 @@ class TcpConnection final : public Connection {
     absl::Span<const std::byte> head;
     absl::Span<std::byte> rest;
     Buffer hold;
+    FileRange through;
     Reply<Pulled> reply;
-    FileRange file;  // instead of rest and hold
-    Reply<PulledToFile> file_reply;
   };
 
   void OnEvent(uint32_t events);

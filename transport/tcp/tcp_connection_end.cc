@@ -65,7 +65,6 @@ void TcpConnection::Finish() {
   Incoming incoming = std::move(incoming_);
   incoming_ = Incoming();
   if (incoming.reply) incoming.reply.Complete(Errno(ENOTCONN));
-  if (incoming.file_reply) incoming.file_reply.Complete(Errno(ENOTCONN));
   incoming.hold = Buffer();
   handler_->OnClosed(*this, reason_);
 }

@@ -85,12 +85,15 @@ def whereabouts():
     requests each FUSE connection waits for: what there is to know about a hang once it is over."""
     lines = []
     tasks = [task for pid in descendants() for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*"))]
-    times = {task: state_and_times(task) for task in tasks}
-    time.sleep(0.5)  # what a thread takes of it tells one that goes in circles from one that is not let run
+    before = {}
     for task in tasks:
-        with contextlib.suppress(OSError, TypeError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            before[task] = state_and_times(task)
+    time.sleep(0.5)  # what a thread takes of it tells one that goes in circles from one that is not let run
+    for task, (_, user_before, system_before) in before.items():
+        with contextlib.suppress(OSError):
             state, user, system = state_and_times(task)
-            taken = f"{user - times[task][1]} and {system - times[task][2]} ticks"
+            taken = f"{user - user_before} and {system - system_before} ticks"
             name = (task / "comm").read_text(errors="replace").strip()
             stack = [line.split()[-1].partition("+")[0] for line in (task / "stack").read_text().splitlines()]
             lines.append(f"{name} {task.parent.parent.name}/{task.name} {state}, {taken}: "
@@ -107,11 +110,8 @@ def whereabouts():
 
 
 def state_and_times(task):
-    """A thread's state, and its ticks in the program and in the kernel; None when it has ended."""
-    try:
-        fields = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
+    """A thread's state, and its ticks in the program and in the kernel."""
+    fields = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[11]), int(fields[12])
 
 

@@ -198,7 +198,7 @@ TEST_F(SendQueueFileTest, AFileThatCannotBeReadIsAnError) {
   EXPECT_EQ(queue.error(), EISDIR);
 }
 
-TEST_F(SendQueueFileTest, ABrokenSocketIsAnErrorWithoutASignal) {
+TEST_F(SendQueueFileTest, ABrokenSocketIsAnErrorInTheMiddleOfAFile) {
   PushRange(0, 1 << 20);
   EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
   Reset(pair.raw);

@@ -2,6 +2,7 @@
 // side. Mostly a server's end.
 #include <sys/mman.h>
 
+#include <atomic>
 #include <string>
 #include <thread>
 
@@ -129,21 +130,23 @@ TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAPulledPayloadCompletesThePull) {
   EXPECT_EQ(host.blocks_used(), 0u);
 }
 
-TEST_F(TcpConnectionTest, APayloadForAFileIsThereWhenThePullCompletes) {
+TEST_F(TcpConnectionTest, APayloadThatGoesThroughAFileIsThereWhenThePullCompletes) {
   StartServer();
-  ASSERT_TRUE(end.connection->pulls_to_files());
   UniqueFd file(memfd_create("tcp_connection_test", MFD_CLOEXEC));
   auto owner = std::make_shared<int>();
   const std::string payload = Pattern(500'000, 1);
   SendAll(raw, MessageBytes(SourceRequest(0, 500'000)) + payload + MessageBytes(Request(1)));
   ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
-  uint64_t written = 0;
-  end.connection->PullToFile(end.held[0], {file.get(), 100, payload.size(), owner},
-                             [&](Result<Connection::PulledToFile> result) {
-                               ASSERT_TRUE(result.ok());
-                               EXPECT_EQ(result->error, kOk);
-                               written = result->written;
-                             });
+  Buffer block = host.blocks.Take();
+  const auto room = block.payload().first(payload.size());
+  size_t written = 0;
+  end.connection->PullThrough(end.held[0], {file.get(), 100, payload.size(), owner}, room,
+                              std::move(block), [&](Result<Connection::Pulled> result) {
+                                ASSERT_TRUE(result.ok());
+                                EXPECT_TRUE(result->head.empty());
+                                EXPECT_TRUE(result->rest.empty());
+                                written = result->written;
+                              });
   EXPECT_EQ(owner.use_count(), 2);
   ASSERT_TRUE(Until([&] { return end.held.size() == 2; }));
   EXPECT_EQ(written, payload.size());
@@ -153,20 +156,24 @@ TEST_F(TcpConnectionTest, APayloadForAFileIsThereWhenThePullCompletes) {
   EXPECT_TRUE(got == payload);
 }
 
-TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAPayloadForAFileCompletesThePull) {
+TEST_F(TcpConnectionTest, AnEndInTheMiddleOfAPayloadThroughAFileCompletesThePull) {
   StartServer();
   UniqueFd file(memfd_create("tcp_connection_test", MFD_CLOEXEC));
   SendAll(raw, MessageBytes(SourceRequest(0, 1 << 20)) + Pattern(5000, 1));
   ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));
   auto owner = std::make_shared<int>();
+  Buffer block = host.blocks.Take();
+  const auto room = block.payload();
   Errno error;
-  end.connection->PullToFile(end.held[0], {file.get(), 0, 1 << 20, owner},
-                             [&](Result<Connection::PulledToFile> result) { error = result.error(); });
+  end.connection->PullThrough(
+      end.held[0], {file.get(), 0, 1 << 20, owner}, room, std::move(block),
+      [&](Result<Connection::Pulled> result) { error = result.error(); });
   Rounds(2);
   raw.reset();
   ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
   EXPECT_EQ(error, Errno(ENOTCONN));
   EXPECT_EQ(owner.use_count(), 1);
+  EXPECT_EQ(host.blocks_used(), 0u);
 }
 
 TEST_F(TcpConnectionTest, AReplyMayPushAFile) {
@@ -184,8 +191,13 @@ TEST_F(TcpConnectionTest, AReplyMayPushAFile) {
   reply.push_file = {file.get(), 100, 400'000, nullptr};
   end.Answer(call, std::move(reply));
   std::string got(sizeof(wire::MessageHeader) + 400'000, '\0');
-  std::thread reader([&] { EXPECT_EQ(recv(raw.get(), got.data(), got.size(), MSG_WAITALL), ssize_t(got.size())); });
-  Rounds(50);
+  std::atomic<bool> read{false};
+  std::thread reader([&] {
+    EXPECT_EQ(recv(raw.get(), got.data(), got.size(), MSG_WAITALL), static_cast<ssize_t>(got.size()));
+    read = true;
+  });
+  EXPECT_TRUE(Until([&] { return read.load(); }));
+  shutdown(raw.get(), SHUT_RD);  // ends the reader if that was false
   reader.join();
   wire::MessageHeader header;
   std::memcpy(&header, got.data(), sizeof header);
