@@ -76,7 +76,7 @@ void MappingWatch::Run() {
 void MappingWatch::Note(const MappingChange& change) {
   using Kind = MappingChange::Kind;
   ++change_count_;
-  NoteStale(change.kind == Kind::kForked ? kEverything : change.range);
+  NoteStale(change.range);
   switch (change.kind) {
     case Kind::kGone:
       if (const AddressRange lost = ranges_.Remove(change.range); !lost.empty())
@@ -87,8 +87,6 @@ void MappingWatch::Note(const MappingChange& change) {
       break;
     case Kind::kDiscarded:
       NoteDiscarded(change.range);
-      break;
-    case Kind::kForked:
       break;
   }
 }

@@ -27,7 +27,8 @@ uintptr_t PageBytes() {
 
 uffdio_range RangeOf(AddressRange pages) { return {pages.begin, pages.end - pages.begin}; }
 
-// From 5.19 on memory that is pinned stays its owner's when that forks, whatever is pinned for.
+// From 5.19 on memory that is pinned stays its owner's when that forks, whatever is pinned for: so the event of
+// a fork is not asked for. fork(2) would wait for whoever takes it, with all locks that atfork handlers hold.
 absl::Status CheckKernel() {
   utsname names;
   int major = 0, minor = 0;
@@ -61,18 +62,13 @@ absl::StatusOr<std::unique_ptr<Userfault>> Userfault::Open() {
 }
 
 absl::Status Userfault::OpenWith(uint64_t mode, int flags, uint64_t features) {
-  // The event of a fork is for CAP_SYS_PTRACE only. Without it the child's memory is not watched,
-  // and CheckKernel() has seen to the parent's.
-  for (uint64_t more : {uint64_t{UFFD_FEATURE_EVENT_FORK}, uint64_t{0}}) {
-    fd_.reset(static_cast<int>(
-        ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags)));
-    if (!fd_.valid()) return Failure("userfaultfd(2)");
-    uffdio_api api{UFFD_API, features | more, 0};
-    if (::ioctl(fd_.get(), UFFDIO_API, &api) != 0) continue;
-    mode_ = mode;
-    return absl::OkStatus();
-  }
-  return Failure("this kernel's userfaultfd does not tell of changed mappings");
+  fd_.reset(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags)));
+  if (!fd_.valid()) return Failure("userfaultfd(2)");
+  uffdio_api api{UFFD_API, features, 0};
+  if (::ioctl(fd_.get(), UFFDIO_API, &api) != 0)
+    return Failure("this kernel's userfaultfd does not tell of changed mappings");
+  mode_ = mode;
+  return absl::OkStatus();
 }
 
 absl::Status Userfault::MakeProbe() {
@@ -136,10 +132,6 @@ int Userfault::Take(MappingChange (&changes)[2]) {
         changes[0] = {Kind::kGone, {moved.from, moved.from + moved.len}};
         changes[1] = {Kind::kMoved, {moved.to, moved.to + moved.len}};
         return 2;
-      case UFFD_EVENT_FORK:
-        ::close(static_cast<int>(message.arg.fork.ufd));  // and the child is not watched
-        changes[0] = {Kind::kForked, {}};
-        return 1;
       case UFFD_EVENT_PAGEFAULT:
         FillPage(message.arg.pagefault.address);
         break;

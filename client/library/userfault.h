@@ -16,7 +16,6 @@ struct MappingChange {
     kGone,       // unmapped or moved away: no longer watched
     kMoved,      // to here, and still watched
     kDiscarded,  // its pages are about to be given up, the mapping stands
-    kForked,     // a child shares it; `range` is empty
   };
   Kind kind;
   AddressRange range;
@@ -26,7 +25,8 @@ struct MappingChange {
 // IsChanging() allocates or frees.
 //
 // Where the kernel can, memory is registered for write-protection faults, of which there are none as
-// nothing is protected; elsewhere for missing pages, which Take() then fills with zeroes.
+// nothing is protected; elsewhere for missing pages, which Take() then fills with zeroes. A child of fork(2) has
+// unwatched copies.
 class Userfault {
  public:
   // A sentence that says what is missing, when it cannot be had.

@@ -172,7 +172,7 @@ RDMAFS_API int64_t rdmafs_seek(rdmafs_file *file, uint64_t offset, int whence,
  * come with the answer, and are copied once.
  *
  * With mr_cache "uffd" the registration of such a longer one is kept for the next call, until the kernel says
- * (userfaultfd(2)) that the mapping has changed: munmap, mremap, mmap over it, MADV_DONTNEED and its like, fork.
+ * (userfaultfd(2)) that the mapping has changed: munmap, mremap, mmap over it, MADV_DONTNEED and its like.
  * It is for private anonymous memory (malloc, stacks), needs Linux 5.19, and makes a change of memory that was read
  * to take some microseconds longer. Another userfaultfd of the program on the same memory excludes it.
  * MADV_GUARD_INSTALL (Linux 6.13) is not told of: not on such memory.

@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "client/library/userfault.h"
 #include "tests/client/library/kept_memory_rig.h"
 
 namespace rdmafs::library {
@@ -91,7 +92,7 @@ TEST_F(KeptMemory, DiscardedMemoryIsNotKeptForAWhile) {
   ::munmap(other.data(), other.size());
 }
 
-TEST_F(KeptMemory, WhatWasRegisteredIsForgottenWhenTheProcessForks) {
+TEST_F(KeptMemory, AForkChangesNothing) {
   const auto pages = rig.Map(4 * kPage);
   EXPECT_EQ(CostOfTwo(pages), 1u);
   const pid_t child = ::fork();
@@ -102,9 +103,28 @@ TEST_F(KeptMemory, WhatWasRegisteredIsForgottenWhenTheProcessForks) {
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
-  EXPECT_TRUE(rig.Use(pages));
   EXPECT_EQ(CostOfTwo(pages), 0u);
   ::munmap(pages.data(), pages.size());
+}
+
+// Locks that are held while it forks may be what the thread that takes events waits for.
+TEST(UserfaultTest, AForkWaitsForNoOneToTakeAnEvent) {
+  const pid_t forks = ::fork();
+  if (forks == 0) {
+    ::alarm(20);
+    auto userfault = Userfault::Open();
+    void* page = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const auto begin = reinterpret_cast<uintptr_t>(page);
+    if (!userfault.ok() || !(*userfault)->Watch({begin, begin + kPage})) ::_exit(1);
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    int status = -1;
+    (void)::waitpid(child, &status, 0);
+    ::_exit(status);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(forks, &status, 0), forks);
+  EXPECT_EQ(status, 0) << "a signal means that it waited";
 }
 
 TEST_F(KeptMemory, WhatTheProgramRegistersItselfIsOfThePagesThatAreThereNow) {
