@@ -97,6 +97,7 @@ void Call::WithBuffer(BufferPool& pool, Step next) {
 }
 
 void Call::WithPayloadThroughFile(uint64_t offset, Step next) {
+  CHECK((header().flags & wire::kFlagSource) != 0);  // else the range would go out with the reply
   file_range_ = {file().fd(), offset, header().remote_size, open_->file};
   WithPayload(next);
 }

@@ -104,8 +104,8 @@ class Call final : public WorkItem {
   void WithBuffer(BufferPool& pool, Step next);
   // With what the request carries in pieces(): its inline payload as it lies, or a pulled block.
   void WithPayload(Step next);
-  // The same, but where the connection can, it writes to the open file from `offset` on: what it could is
-  // `done`, and the pieces are the rest.
+  // The same for a payload in the client's memory, but where the connection can, it writes to the open
+  // file from `offset` on: what it could is `done`, and the pieces are the rest.
   void WithPayloadThroughFile(uint64_t offset, Step next);
   // True when it is this call's turn to append to its open file; else it goes on at `next` when it
   // is. The turn ends with Finish(), and its reply is kept.

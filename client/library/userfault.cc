@@ -27,8 +27,9 @@ uintptr_t PageBytes() {
 
 uffdio_range RangeOf(AddressRange pages) { return {pages.begin, pages.end - pages.begin}; }
 
-// From 5.19 on memory that is pinned stays its owner's when that forks, whatever is pinned for: so the event of
-// a fork is not asked for. fork(2) would wait for whoever takes it, with all locks that atfork handlers hold.
+// From 5.19 on memory that is pinned stays its owner's when that forks, whatever is pinned for: so the
+// event of a fork is not asked for. fork(2) would wait for whoever takes it, with all locks that atfork
+// handlers hold.
 absl::Status CheckKernel() {
   utsname names;
   int major = 0, minor = 0;

@@ -25,8 +25,8 @@ struct MappingChange {
 // IsChanging() allocates or frees.
 //
 // Where the kernel can, memory is registered for write-protection faults, of which there are none as
-// nothing is protected; elsewhere for missing pages, which Take() then fills with zeroes. A child of fork(2) has
-// unwatched copies.
+// nothing is protected; elsewhere for missing pages, which Take() then fills with zeroes. A child of
+// fork(2) has unwatched copies.
 class Userfault {
  public:
   // A sentence that says what is missing, when it cannot be had.

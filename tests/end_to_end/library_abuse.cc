@@ -186,26 +186,35 @@ void ManyThreads(int rounds) {
 // A fork makes the parent's pages copy-on-write: what arrives must be seen by the parent all the same.
 void Forked(int rounds) {
   char* memory = Map(kMi);
+  char* plain = Map(kMi);
   Expect("register", rdmafs_register(fs, memory, kMi, RDMAFS_READTO), 0);
   for (int i = 0; i < rounds; ++i) {
     Read("before fork", memory, kMi, i);
+    Read("plain memory before fork", plain, kMi, i + 1);
     int pipes[2];
     if (::pipe(pipes) != 0) return Fault("pipe");
     const pid_t child = ::fork();
     if (child == 0) {
       char byte;
+      std::memset(plain, 0x55, kMi);  // its own copy
       ::close(pipes[1]);
       (void)!::read(pipes[0], &byte, 1);  // alive while the parent reads
       ::_exit(0);
     }
     ::close(pipes[0]);
     Read("with a child", memory, kMi, i + 3);
-    Read("plain memory with a child", Map(kMi), kMi, i + 5);
+    Read("plain memory with a child", plain, kMi, i + 5);
+    char* fresh = Map(kMi);
+    Read("new plain memory with a child", fresh, kMi, i + 7);
+    ::munmap(fresh, kMi);
     ::close(pipes[1]);
     ::waitpid(child, nullptr, 0);
     Read("after the child", memory, kMi, i + 9);
+    Read("plain memory after the child", plain, kMi, i + 11);
   }
   Expect("unregister", rdmafs_unregister(fs, memory, kMi), 0);
+  ::munmap(memory, kMi);
+  ::munmap(plain, kMi);
 }
 
 }  // namespace

@@ -75,6 +75,7 @@ void FrameReader::ReadPayload(absl::Span<std::byte> destination) {
   payload_ = destination.data();
   payload_file_ = -1;
   payload_left_ = destination.size();
+  written_through_ = 0;
 }
 
 void FrameReader::SkipPayload(size_t size) {
@@ -88,7 +89,6 @@ void FrameReader::SkipPayload(size_t size) {
 void FrameReader::ReadPayloadThrough(const FileRange& file, absl::Span<const std::byte> head,
                                      absl::Span<std::byte> destination) {
   ReadPayload(destination);
-  written_through_ = 0;
   while (written_through_ < head.size()) {
     const auto left = head.subspan(written_through_);
     const ssize_t size = pwrite(file.fd, left.data(), left.size(),

@@ -92,8 +92,9 @@ ssize_t SocketStream::ReadThrough(int fd, uint64_t offset, const iovec& part, si
     if (moved <= 0) break;
     written += static_cast<size_t>(moved);
   }
-  if (!pipe.Empty(static_cast<std::byte*>(part.iov_base) + written, size - written)) return -1;
-  return got;
+  if (pipe.Empty(static_cast<std::byte*>(part.iov_base) + written, size - written)) return got;
+  errno = EIO;  // bytes of the stream are lost
+  return -1;
 }
 
 ssize_t SocketStream::WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {

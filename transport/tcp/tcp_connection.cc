@@ -327,7 +327,7 @@ void TcpConnection::OnPayload() {
   if (!pulled) return;
   Buffer hold = std::move(incoming_.hold);
   Reply<Pulled> reply = std::move(incoming_.reply);
-  const size_t written = incoming_.through.size != 0 ? reader_.written_through() : 0;
+  const size_t written = reader_.written_through();
   incoming_.through = FileRange();
   const size_t of_head = std::min(written, incoming_.head.size());
   reply.Complete(Pulled{incoming_.head.subspan(of_head), incoming_.rest.subspan(written - of_head),

@@ -113,14 +113,15 @@ TEST(UserfaultTest, AForkWaitsForNoOneToTakeAnEvent) {
   if (forks == 0) {
     ::alarm(20);
     auto userfault = Userfault::Open();
-    void* page = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* page = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                        -1, 0);
     const auto begin = reinterpret_cast<uintptr_t>(page);
     if (!userfault.ok() || !(*userfault)->Watch({begin, begin + kPage})) ::_exit(1);
     const pid_t child = ::fork();
     if (child == 0) ::_exit(0);
     int status = -1;
     (void)::waitpid(child, &status, 0);
-    ::_exit(status);
+    ::_exit(status == 0 ? 0 : 1);
   }
   int status = -1;
   ASSERT_EQ(::waitpid(forks, &status, 0), forks);
