@@ -247,7 +247,7 @@ int main(int argc, char** argv) {
   ReadOnly();
   ManyPointers(rounds < 2000 ? rounds : 10'000);
   ManyThreads(rounds / 4 + 1);
-  Forked(rounds / 50 + 1);
+  Forked(rounds / 10 + 1);
 
   rdmafs_statistics statistics;
   rdmafs_get_statistics(fs, &statistics, sizeof statistics);

@@ -276,7 +276,10 @@ def changed(site):
             def look(self, data):
                 if self.lies and len(data) > 20000:
                     self.lies -= 1
-                    data[len(data) // 2] ^= 1
+                    at = len(data) // 2
+                    if b"\x17\x03\x03" in data[at - 4:at + 3]:
+                        at += 8  # a record's header, whose fault has another name
+                    data[at] ^= 1
         liar = Liar(other.where.address, other.port)
         try:
             point = other.add_mount("lied-to", f"port={liar.port},direct_io")
