@@ -124,11 +124,12 @@ void QueuePair::Open(uint8_t initiator_depth) {
       .max_inline = max_inline_,
       .max_reads = initiator_depth,
       .queue_limit = receive_count_,
-      .signal_all = options_.server,
+      .signal_all = options_.server || options_.repeats_binds,
       // Soft-iWARP sends an unsignalled WRITE from where it lies, page by page, and completes the SEND
       // behind it while TCP has yet to send those pages: they would go out with what the block's next
       // user put there. What is signalled it copies first, and is twice to four times as fast.
       .signal_writes = domain_->iwarp(),
+      .bind_alone = options_.repeats_binds,
       .permits = options_.server ? UINT32_MAX : receive_count_,
   };
   sends_.emplace(options, SendRing(std::move(send_blocks_)));

@@ -24,6 +24,7 @@ class QueuePair {
     uint16_t credits = 0;
     bool server = false;
     bool windows = false;  // one for each slot, and one for the set-up slot
+    bool repeats_binds = false;  // see WindowSupport
   };
 
   // On `id`, whose device is known; the id must outlive this. All receives are posted.

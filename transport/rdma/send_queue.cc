@@ -51,6 +51,7 @@ bool SendQueue::Inlined(const Message& message) const {
 }
 
 bool SendQueue::HasRoom(const Message& message) const {
+  if (options_.bind_alone && Binds(message) && !posted_.empty()) return false;
   return permits_ != 0 && used_wr_ + WrCount(message) <= options_.max_wr && !posted_.full() &&
          (Inlined(message) || ring_.Fits(HeadSize(message)));
 }

@@ -27,6 +27,7 @@ class SendQueue {
     uint32_t queue_limit = 0;  // messages, and reads, that may wait beyond that
     bool signal_all = false;     // every SEND
     bool signal_writes = false;  // every RDMA_WRITE, too
+    bool bind_alone = false;     // a BIND_MW behind nothing that may have to be sent again; with signal_all
     uint32_t permits = UINT32_MAX;  // see AddPermit()
   };
   // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE, or a

@@ -16,13 +16,15 @@ namespace {
 
 constexpr int kResolveMs = 1000;
 constexpr long kPollPauseNs = 20'000;
+constexpr uint8_t kRetryAfter640Us = 12;  // min_rnr_timer of ibv_modify_qp(3)
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TrialPair>> TrialPair::Make(rdma_cm_id& id, ibv_pd& domain, const Clock& clock,
-                                                           Nanoseconds deadline) {
-  std::unique_ptr<TrialPair> pair(new TrialPair(domain, clock, deadline));
+absl::StatusOr<std::unique_ptr<TrialPair>> TrialPair::Make(rdma_cm_id& id, ibv_pd& domain, Room room,
+                                                           const Clock& clock, Nanoseconds deadline) {
+  std::unique_ptr<TrialPair> pair(new TrialPair(domain, room, clock, deadline));
   absl::Status status = pair->Connect(id);
+  if (status.ok() && room == Room::kOwnersOnly) status = pair->HastenRetries(kPeer);
   if (!status.ok()) return status;
   return pair;
 }
@@ -77,6 +79,7 @@ absl::Status TrialPair::OnEvent(const CmEvent& event) {
       return absl::OkStatus();
     case RDMA_CM_EVENT_ROUTE_RESOLVED: {
       absl::Status status = MakeQueues(ends_[kOwner]);
+      if (status.ok()) status = PostReceives(kOwner);
       if (!status.ok()) return status;
       rdma_conn_param parameters{};
       parameters.private_data = &nonce_;
@@ -106,6 +109,7 @@ absl::Status TrialPair::OnRequest(const CmEvent& event) {
   }
   ends_[kPeer].id = std::move(id);
   absl::Status status = MakeQueues(ends_[kPeer]);
+  if (status.ok() && room_ == Room::kAll) status = PostReceives(kPeer);
   if (!status.ok()) return status;
   rdma_conn_param parameters{};
   parameters.initiator_depth = 1;
@@ -124,6 +128,11 @@ absl::Status TrialPair::MakeQueues(End& end) {
   attributes.send_cq = attributes.recv_cq = end.cq.get();
   attributes.cap = {.max_send_wr = kReceives, .max_recv_wr = kReceives, .max_send_sge = 1, .max_recv_sge = 1};
   if (rdma_create_qp(end.id.get(), &domain_, &attributes) != 0) return Failed("rdma_create_qp");
+  return absl::OkStatus();
+}
+
+absl::Status TrialPair::PostReceives(Side side) {
+  End& end = ends_[side];
   for (size_t i = 1; i <= kReceives; ++i) {
     ibv_sge sge{.addr = reinterpret_cast<uintptr_t>(&end.memory[i * kMessageBytes]),
                 .length = kMessageBytes,
@@ -132,6 +141,15 @@ absl::Status TrialPair::MakeQueues(End& end) {
     ibv_recv_wr* bad = nullptr;
     if (ibv_post_recv(end.id->qp, &wr, &bad) != 0) return Failed("ibv_post_recv");
   }
+  return absl::OkStatus();
+}
+
+// rdma_cm has whoever is refused wait for the longest time there is, 655 ms.
+absl::Status TrialPair::HastenRetries(Side side) {
+  ibv_qp_attr attributes{};
+  attributes.min_rnr_timer = kRetryAfter640Us;
+  const int error = ibv_modify_qp(ends_[side].id->qp, &attributes, IBV_QP_MIN_RNR_TIMER);
+  if (error != 0) return absl::UnavailableError(absl::StrCat("ibv_modify_qp: ", Errno(error).ToString()));
   return absl::OkStatus();
 }
 
@@ -146,25 +164,33 @@ ibv_send_wr TrialPair::Message(Side side, ibv_sge& sge) const {
   return wr;
 }
 
-absl::StatusOr<ibv_wc> TrialPair::Post(Side side, ibv_send_wr& first) {
+absl::Status TrialPair::Submit(Side side, ibv_send_wr& first) {
   ibv_send_wr* bad = nullptr;
   const int error = ibv_post_send(ends_[side].id->qp, &first, &bad);
-  if (error != 0) {
-    return absl::UnavailableError(absl::StrCat("ibv_post_send: ", Errno(error > 0 ? error : EIO).ToString()));
-  }
-  return Await(side, /*receive=*/false);
+  if (error == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("ibv_post_send: ", Errno(error > 0 ? error : EIO).ToString()));
 }
 
-absl::StatusOr<ibv_wc> TrialPair::Receive(Side side) { return Await(side, /*receive=*/true); }
+absl::StatusOr<ibv_wc> TrialPair::Completed(Side side, Nanoseconds deadline) {
+  return Await(side, /*receive=*/false, deadline);
+}
 
-absl::StatusOr<ibv_wc> TrialPair::Await(Side side, bool receive) {
+absl::StatusOr<ibv_wc> TrialPair::Post(Side side, ibv_send_wr& first) {
+  absl::Status status = Submit(side, first);
+  if (!status.ok()) return status;
+  return Completed(side, deadline_);
+}
+
+absl::StatusOr<ibv_wc> TrialPair::Receive(Side side) { return Await(side, /*receive=*/true, deadline_); }
+
+absl::StatusOr<ibv_wc> TrialPair::Await(Side side, bool receive, Nanoseconds deadline) {
   while (true) {
     ibv_wc completion{};
     const int count = ibv_poll_cq(ends_[side].cq.get(), 1, &completion);
     if (count < 0) return absl::UnavailableError("the completion queue failed");
     if (count == 1 && (completion.wr_id == kReceiveId) == receive) return completion;
     if (count == 1) continue;
-    if (clock_.Now() > deadline_) return absl::DeadlineExceededError("a work request did not complete in time");
+    if (clock_.Now() > deadline) return absl::DeadlineExceededError("a work request did not complete in time");
     const timespec pause{.tv_sec = 0, .tv_nsec = kPollPauseNs};
     (void)nanosleep(&pause, nullptr);
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "transport/base/errno.h"
 #include "transport/base/log.h"
 #include "transport/rdma/device_watch.h"
@@ -19,6 +20,10 @@ using Side = TrialPair::Side;
 // The registered memory, and the part of it that a window exposes.
 constexpr size_t kRegionBytes = 256, kWindowBegin = 64, kWindowBytes = 64;
 constexpr std::byte kBefore{0x11}, kWritten{0x77};
+// Until a message that there is no room for has been refused, on a device that is slow.
+constexpr timespec kRefusalTime{.tv_sec = 0, .tv_nsec = 2'000'000};
+// For what was refused to come again. Soft-RoCE of Linux 6.1 lets it hang, without an error.
+constexpr Nanoseconds kRetryTime = 100 * kMillisecond;
 
 // One pair of QPs and one window.
 class Trial {
@@ -30,18 +35,21 @@ class Trial {
     window_.reset();
   }
 
-  absl::Status Begin();
+  absl::Status Begin(TrialPair::Room peers_room = TrialPair::Room::kAll);
   // Binds the window, for writing, and tells the peer, as a call does.
   absl::Status Expose();
   // The peer writes into the window and invalidates it, as a reply does; learns the flag.
   absl::Status UseAndInvalidate(unsigned& invalidated_flag);
   // Whether the peer gets its way with `rkey` at `offset` of the region.
   absl::StatusOr<bool> Reaches(ibv_wr_opcode opcode, size_t offset, uint32_t rkey);
+  // Whether the device fails when it sends again what it sent before a bind: the peer has no room at first.
+  absl::StatusOr<bool> RepeatsBinds();
 
   uint32_t window_rkey() const { return window_->rkey; }
   uint32_t region_rkey() const { return region_->rkey; }
 
  private:
+  WindowBinding Binding();
   ibv_send_wr Access(ibv_wr_opcode opcode, size_t offset, uint32_t rkey, ibv_sge& sge);
   absl::StatusOr<unsigned> FlagsOf(ibv_wr_opcode opcode);
 
@@ -56,7 +64,7 @@ class Trial {
   WindowPtr window_;
 };
 
-absl::Status Trial::Begin() {
+absl::Status Trial::Begin(TrialPair::Room peers_room) {
   window_.reset(ibv_alloc_mw(&domain_, IBV_MW_TYPE_2));
   if (window_ == nullptr) {
     return absl::UnavailableError(absl::StrCat("it has none: ibv_alloc_mw: ", Errno(errno).ToString()));
@@ -68,21 +76,25 @@ absl::Status Trial::Begin() {
   // A sink of a READ is written to from outside on iWARP.
   peers_region_.reset(ibv_reg_mr(&domain_, peers_.data(), peers_.size(), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE));
   if (peers_region_ == nullptr) return absl::UnavailableError("no memory can be registered");
-  auto pair = TrialPair::Make(id_, domain_, clock_, deadline_);
+  auto pair = TrialPair::Make(id_, domain_, peers_room, clock_, deadline_);
   if (!pair.ok()) return pair.status();
   pair_ = *std::move(pair);
   return absl::OkStatus();
 }
 
+WindowBinding Trial::Binding() {
+  return {.window = window_.get(),
+          .region = region_.get(),
+          .address = reinterpret_cast<uintptr_t>(&memory_[kWindowBegin]),
+          .size_bytes = kWindowBytes,
+          .access = IBV_ACCESS_REMOTE_WRITE,
+          .rkey = ibv_inc_rkey(window_->rkey)};
+}
+
 absl::Status Trial::Expose() {
   ibv_sge sge;
   ibv_send_wr send = pair_->Message(Side::kOwner, sge);
-  const WindowBinding binding{.window = window_.get(),
-                              .region = region_.get(),
-                              .address = reinterpret_cast<uintptr_t>(&memory_[kWindowBegin]),
-                              .size_bytes = kWindowBytes,
-                              .access = IBV_ACCESS_REMOTE_WRITE,
-                              .rkey = ibv_inc_rkey(window_->rkey)};
+  const WindowBinding binding = Binding();
   ibv_send_wr bind = BindRequest(binding, 0, &send);
   auto sent = pair_->Post(Side::kOwner, bind);
   if (!sent.ok()) return sent.status();
@@ -152,6 +164,24 @@ absl::StatusOr<bool> Trial::Reaches(ibv_wr_opcode opcode, size_t offset, uint32_
   return done->status == IBV_WC_SUCCESS || !untouched;
 }
 
+absl::StatusOr<bool> Trial::RepeatsBinds() {
+  ibv_sge refused_sge, next_sge;
+  ibv_send_wr next = pair_->Message(Side::kOwner, next_sge);
+  ibv_send_wr bind = BindRequest(Binding(), 0, &next);
+  ibv_send_wr refused = pair_->Message(Side::kOwner, refused_sge);
+  refused.send_flags = 0;
+  refused.next = &bind;
+  absl::Status status = pair_->Submit(Side::kOwner, refused);
+  if (!status.ok()) return status;
+  (void)nanosleep(&kRefusalTime, nullptr);
+  status = pair_->PostReceives(Side::kPeer);
+  if (!status.ok()) return status;
+  auto sent = pair_->Completed(Side::kOwner, clock_.Now() + kRetryTime);
+  if (absl::IsDeadlineExceeded(sent.status())) return true;
+  if (!sent.ok()) return sent.status();
+  return sent->status != IBV_WC_SUCCESS;
+}
+
 ibv_send_wr Trial::Access(ibv_wr_opcode opcode, size_t offset, uint32_t rkey, ibv_sge& sge) {
   sge = {.addr = reinterpret_cast<uintptr_t>(peers_.data()), .length = kWindowBytes, .lkey = peers_region_->lkey};
   ibv_send_wr wr{};
@@ -172,10 +202,24 @@ absl::StatusOr<bool> ReachesAnew(Trial& trial, ibv_wr_opcode opcode, size_t offs
   return trial.Reaches(opcode, offset, by_region ? trial.region_rkey() : trial.window_rkey());
 }
 
+// What a user has to know of windows that work.
+std::vector<std::string> Limits(const WindowSupport& support) {
+  std::vector<std::string> limits;
+  if (!support.keeps_range) {
+    limits.push_back("the device does not keep accesses to their range: a call's reach ends with its reply, but is "
+                     "the whole registration in its direction");
+  }
+  if (support.repeats_binds) {
+    limits.push_back("a retransmission repeats their binding: a call that exposes memory waits until what was sent "
+                     "before it is acknowledged");
+  }
+  return limits;
+}
+
 absl::Status TryAll(rdma_cm_id& id, ibv_pd& domain, const Clock& clock, WindowSupport& support) {
   const Nanoseconds deadline = clock.Now() + kWindowTrialTime;
   Trial use(id, domain, clock, deadline), direction(id, domain, clock, deadline),
-      region(id, domain, clock, deadline), range(id, domain, clock, deadline);
+      region(id, domain, clock, deadline), range(id, domain, clock, deadline), retry(id, domain, clock, deadline);
   absl::Status status = use.Begin();
   for (int i = 0; i < 2 && status.ok(); ++i) {
     status = use.Expose();
@@ -194,7 +238,11 @@ absl::Status TryAll(rdma_cm_id& id, ibv_pd& domain, const Clock& clock, WindowSu
   reached = ReachesAnew(range, IBV_WR_RDMA_WRITE, kWindowBegin + kWindowBytes / 2);
   if (!reached.ok()) return reached.status();
   support.keeps_range = !*reached;
-  return absl::OkStatus();
+  status = retry.Begin(TrialPair::Room::kOwnersOnly);
+  if (!status.ok()) return status;
+  auto repeats = retry.RepeatsBinds();
+  if (repeats.ok()) support.repeats_binds = *repeats;
+  return repeats.status();
 }
 
 }  // namespace
@@ -217,9 +265,8 @@ WindowSupport WindowTrials::Of(rdma_cm_id& id) {
   if (!support.ok()) {
     Log(LogLevel::kNotice, "rdma: ", device, ": memory windows cannot be used (", support.fault,
         "): memory is exposed by registrations, as with mr=cache");
-  } else if (!support.keeps_range) {
-    Log(LogLevel::kNotice, "rdma: ", device, ": memory windows work, but the device does not keep accesses to ",
-        "their range: a call's reach ends with its reply, but is the whole registration in its direction");
+  } else if (!support.keeps_range || support.repeats_binds) {
+    Log(LogLevel::kNotice, "rdma: ", device, ": memory windows work, but ", absl::StrJoin(Limits(support), "; "));
   }
   // A device that is being removed says nothing about what it, or its successor, can do.
   if (!DeviceWatch::IsGone(id.verbs->cmd_fd)) by_device_[device] = support;

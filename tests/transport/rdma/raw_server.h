@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -23,8 +24,10 @@ namespace rdmafs {
 // on the test's.
 class RawServer {
  public:
-  // `flags`: of its answer to the client's hello.
-  explicit RawServer(uint32_t flags) : flags_(flags) {
+  static constexpr uint64_t kMaxReceives = 8;
+
+  // `flags`: of its answer to the client's hello. `receives`: how many messages it has room for.
+  explicit RawServer(uint32_t flags, uint64_t receives = kMaxReceives) : flags_(flags), receives_(receives) {
     EXPECT_TRUE(rdma::OpenEventChannel(channel_).ok());
     rdma_cm_id* id = nullptr;
     EXPECT_EQ(rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP), 0);
@@ -42,6 +45,8 @@ class RawServer {
 
   Endpoint endpoint() const { return {TestAddress(), ntohs(rdma_get_src_port(listener_.get()))}; }
 
+  // Room for all that there can be, in the connection that was made last; once, where there is none.
+  void PostReceives() { PostReceives(*peers_.back(), kMaxReceives); }
   // The next call of the connection that was made last.
   wire::MessageHeader NextCall() {
     wire::MessageHeader header{};
@@ -83,13 +88,13 @@ class RawServer {
 
  private:
   static constexpr size_t kBytes = wire::kMaxMessageBytes;
-  static constexpr uint64_t kReceives = 8;
   struct Peer {
     rdma::CmIdPtr id;
-    std::vector<std::byte> memory = std::vector<std::byte>(kBytes * (kReceives + 1));
+    std::vector<std::byte> memory = std::vector<std::byte>(kBytes * (kMaxReceives + 1));
     rdma::DomainPtr domain;
     rdma::CqPtr cq;
     rdma::RegionPtr region;
+    std::deque<ibv_wc> completions[2];  // of sends and of receives, not yet asked for
     ~Peer() { rdma_destroy_qp(id.get()); }
   };
 
@@ -113,16 +118,9 @@ class RawServer {
     ibv_qp_init_attr attributes{};
     attributes.qp_type = IBV_QPT_RC;
     attributes.send_cq = attributes.recv_cq = peer->cq.get();
-    attributes.cap = {.max_send_wr = 8, .max_recv_wr = kReceives, .max_send_sge = 1, .max_recv_sge = 1};
+    attributes.cap = {.max_send_wr = 8, .max_recv_wr = kMaxReceives, .max_send_sge = 1, .max_recv_sge = 1};
     EXPECT_EQ(rdma_create_qp(id, peer->domain.get(), &attributes), 0);
-    for (uint64_t i = 1; i <= kReceives; ++i) {
-      ibv_sge sge{.addr = reinterpret_cast<uintptr_t>(&peer->memory[i * kBytes]),
-                  .length = kBytes,
-                  .lkey = peer->region->lkey};
-      ibv_recv_wr wr{.wr_id = i, .sg_list = &sge, .num_sge = 1};
-      ibv_recv_wr* bad = nullptr;
-      EXPECT_EQ(ibv_post_recv(id->qp, &wr, &bad), 0);
-    }
+    PostReceives(*peer, receives_);
     const rdma::Hello hello{.credits = 4, .flags = flags_};
     rdma_conn_param parameters{};
     parameters.private_data = &hello;
@@ -133,17 +131,32 @@ class RawServer {
     ++count_;
     EXPECT_EQ(rdma_accept(id, &parameters), 0);
   }
+  static void PostReceives(Peer& peer, uint64_t count) {
+    for (uint64_t i = 1; i <= count; ++i) {
+      ibv_sge sge{.addr = reinterpret_cast<uintptr_t>(&peer.memory[i * kBytes]),
+                  .length = kBytes,
+                  .lkey = peer.region->lkey};
+      ibv_recv_wr wr{.wr_id = i, .sg_list = &sge, .num_sge = 1};
+      ibv_recv_wr* bad = nullptr;
+      EXPECT_EQ(ibv_post_recv(peer.id->qp, &wr, &bad), 0);
+    }
+  }
   std::optional<ibv_wc> Await(bool receive) {
-    for (int i = 0; i < 10'000; ++i) {
+    std::deque<ibv_wc>& completions = peers_.back()->completions[receive];
+    for (int i = 0; i < 10'000 && completions.empty(); ++i) {
       ibv_wc completion{};
       const int count = ibv_poll_cq(peers_.back()->cq.get(), 1, &completion);
-      if (count == 1 && (completion.wr_id != 0) == receive) return completion;
+      if (count == 1) peers_.back()->completions[completion.wr_id != 0].push_back(completion);
       if (count == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    return std::nullopt;
+    if (completions.empty()) return std::nullopt;
+    const ibv_wc completion = completions.front();
+    completions.pop_front();
+    return completion;
   }
 
   const uint32_t flags_;
+  const uint64_t receives_;
   rdma::EventChannelPtr channel_;
   rdma::CmIdPtr listener_;
   std::vector<std::unique_ptr<Peer>> peers_;  // Connect() of the other side is between its two threads

@@ -22,12 +22,20 @@ class RdmaWindowTest : public RdmaTest {
   }
   // A call in `slot` that exposes a block, as the server got it.
   wire::MessageHeader Exposed(RawServer& server, uint16_t slot) {
+    Expose(slot);
+    Rounds();
+    return server.NextCall();
+  }
+  // For what the client's device says of what was sent.
+  void Rounds() {
+    for (int i = 0; i < 10; ++i) client_.loop().RunOnce(kMillisecond);
+  }
+  void Expose(uint16_t slot) {
     Outgoing call = TestClient::Call(kPushPattern, slot, 1);
     call.header.flags = wire::kFlagSink;
     call.hold = windowed_side_.payload.Take();
     call.exposed = call.hold.payload();
     EXPECT_EQ(client_.connection().Post(std::move(call)), kOk);
-    return server.NextCall();
   }
   void ExpectClosed(const char* why) {
     ASSERT_TRUE(client_.RunUntilClosed());
@@ -96,6 +104,26 @@ TEST_F(RdmaWindowTest, AnInvalidationOfNoWindowOfTheConnectionIsRefusedByTheDevi
   ASSERT_TRUE(client_.RunUntilClosed());
   EXPECT_TRUE(client_.received_.empty());
   EXPECT_EQ(windowed_side_.payload.statistics().used_count, 0u);
+}
+
+// What the peer had no room for is sent again, with what follows it: but a window that is bound stays so.
+TEST_F(RdmaWindowTest, ARetransmissionLosesNoCall) {
+  constexpr uint16_t kCalls = 3;
+  RawServer server(rdma::kHelloInvalidates, /*receives=*/0);
+  ASSERT_NO_FATAL_FAILURE(ConnectTo(server));
+  if (IsSkipped()) return;
+  for (uint16_t slot = 0; slot < kCalls; ++slot) Expose(slot);
+  Rounds();  // refused, each that was sent
+  server.PostReceives();
+  std::thread serving([&] {
+    for (uint16_t slot = 0; slot < kCalls; ++slot) {
+      const wire::MessageHeader call = server.NextCall();
+      ASSERT_EQ(call.slot, slot);
+      ASSERT_TRUE(server.Reply(call, IBV_WR_SEND_WITH_INV, call.rkey));
+    }
+  });
+  EXPECT_TRUE(client_.RunUntilReceived(kCalls)) << client_.closed_;
+  serving.join();
 }
 
 // A server that cannot is found out once: after that there are no two attempts for a connection.
