@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "transport/base/counter.h"
@@ -22,6 +23,8 @@ constexpr int kBatchesPerPoll = 4;
 constexpr Nanoseconds kFlushedGrace = kSecond;
 // How long to wait for the peer's answer to our disconnect, which is sent again if it gets lost.
 constexpr Nanoseconds kDisconnectGrace = 500 * kMillisecond;
+// When a server that has not answered at all is nudged, for the first and for the last time.
+constexpr Nanoseconds kFirstNudge = 20 * kMillisecond, kLastNudge = 3 * kSecond;
 
 }  // namespace
 
@@ -61,7 +64,20 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   removal_.emplace(domains_->devices().watch(), id_->verbs->cmd_fd, loop, [this] { OnDeviceGone(); });
   if (!cq.ok() || !cm.ok())
     reason_ = absl::InternalError("the event loop takes no more descriptors");
-  if (!reason_.ok()) Close(reason_);
+  if (!reason_.ok()) return Close(reason_);
+  if (!server_ && queue_pair_->domain().iwarp()) NudgeAfter(kFirstNudge);
+}
+
+// Soft-iWARP takes over its socket after it has told the client that it is connected: what the client sends
+// in between stays there, without a notice, until more arrives. A server says nothing before that.
+void RdmaConnection::NudgeAfter(Nanoseconds delay) {
+  nudge_timer_ = 0;
+  if (state_ != State::kOpen || delay > kLastNudge) return;
+  nudge_timer_ = loop_->After(delay, [this, delay] {
+    queue_pair_->sends().Nudge();
+    NudgeAfter(2 * delay);
+    (void)CheckPosted();
+  });
 }
 
 Errno RdmaConnection::Post(Outgoing message) {
@@ -250,6 +266,7 @@ void RdmaConnection::OnReceive(const ibv_wc& completion) {
     slot.rkey.reset();
     if (invalidates_ && header.remote_size != 0) slot.rkey = header.rkey;
   } else {
+    if (nudge_timer_ != 0) loop_->Cancel(std::exchange(nudge_timer_, 0));
     hold = std::move(slot.hold);
     slot.rkey.reset();
     slot.pin = {};  // whoever hears of the reply may have the registration undone
@@ -366,6 +383,7 @@ void RdmaConnection::LeaveLoop() {
   loop_->Remove(channel_->fd);
   loop_->Cancel(flushed_timer_);
   loop_->Cancel(finish_timer_);
+  loop_->Cancel(nudge_timer_);
 }
 
 }  // namespace rdmafs::rdma

@@ -71,6 +71,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   void OnFailedCompletion(const ibv_wc& completion);
   void OnCmEvents();
   void OnDeviceGone();
+  void NudgeAfter(Nanoseconds delay);
   static void Release(void* connection, uint64_t index);
   void Finish();
   void LeaveLoop();
@@ -93,7 +94,7 @@ class RdmaConnection final : public Connection, private CompletionPoller {
   uint32_t calls_in_flight_ = 0;
   bool disconnected_ = false;
   absl::Status reason_;
-  EventLoop::TimerId flushed_timer_ = 0, finish_timer_ = 0;
+  EventLoop::TimerId flushed_timer_ = 0, finish_timer_ = 0, nudge_timer_ = 0;
   std::optional<RemovalNotice> removal_;
 };
 

@@ -131,6 +131,16 @@ void SendQueue::PostChain(ibv_send_wr* first) {
   if (error != 0 && fault_.ok()) fault_ = Errno(error > 0 ? error : EIO);
 }
 
+void SendQueue::Nudge() {
+  if (!fault_.ok() || posted_.full() || used_wr_ == options_.max_wr) return;
+  ibv_send_wr wr{};
+  wr.wr_id = posted_.next_number();
+  wr.opcode = IBV_WR_RDMA_WRITE;
+  ++used_wr_;
+  posted_.Push({.ring_block = ring_.current(), .wr_count = 1});  // ended by the next SEND with a signal
+  PostChain(&wr);
+}
+
 Errno SendQueue::Fetch(Read& read) {
   if (!fault_.ok()) return Errno(ENOTCONN);
   if (reads_.full()) return Errno(ENOBUFS);

@@ -61,6 +61,8 @@ class SendQueue {
   // Reads now, or when earlier reads are done. ENOBUFS beyond queue_limit; `read` is left alone
   // then.
   Errno Fetch(Read& read);
+  // An RDMA_WRITE of no bytes, if there is room: the peer's program sees nothing of it, its device does.
+  void Nudge();
   // One more message may be sent: on a client there must be a receive for each reply to come, as
   // iWARP ends a connection that has none, and InfiniBand makes the server wait.
   void AddPermit();
