@@ -112,8 +112,11 @@ void IoRing::Submit() {
 void IoRing::Reap() {
   uint64_t count;
   [[maybe_unused]] ssize_t n = ::read(wake_.get(), &count, sizeof count);
-  // Peeking enters the kernel when something is deferred. That works off 20 at once (io_uring/tw.c, since
-  // Linux 6.13), and if none of these ends, the eventfd is not written for the rest.
+  // Peeking enters the kernel when the flag says that something is deferred. That works off 20 at once
+  // (io_uring/tw.c, since Linux 6.13), and if none of these ends, the eventfd is not written for the rest. But the
+  // flag can be left over, as it is set after what it tells of can be seen, and may have been worked off: it is
+  // believed as often as there can be something. For what becomes deferred meanwhile the eventfd is written.
+  unsigned left = in_flight_;
   do {
     io_uring_cqe* completion;
     while (io_uring_peek_cqe(&ring_, &completion) == 0) {
@@ -123,7 +126,7 @@ void IoRing::Reap() {
       --in_flight_;
       call.io_next(call);
     }
-  } while ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0);
+  } while ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0 && left-- != 0);
 }
 
 }  // namespace rdmafs::server

@@ -1,6 +1,10 @@
 // The data path: reads and writes of every size, at once, on a worker, and when the pool is empty.
 #include <fcntl.h>
+#include <liburing.h>
 #include <sys/mman.h>
+
+#include <atomic>
+#include <thread>
 
 #include "tests/server/server_fixture.h"
 
@@ -207,6 +211,66 @@ TEST_F(ReadWriteTest, ReadsThatCanEndAreNotForgottenBehindThoseThatCannot) {
   barren.Put(kBarren);
   for (uint16_t slot = 0; slot < kBarren; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
   EXPECT_EQ(client_->Wait(kBarren + kFull).inline_payload, "x");
+}
+
+// Sets, in every ring of this process and all the time, the flag by which the kernel says that something is to be
+// worked off. The kernel sets it after it has made that known, so that it can be left over.
+class RingsThatSeemToHaveMore {
+ public:
+  RingsThatSeemToHaveMore() {
+    io_uring ring{};
+    io_uring_params parameters{};
+    if (io_uring_queue_init_params(1, &ring, &parameters) != 0) return;
+    io_uring_queue_exit(&ring);
+    const size_t at = parameters.sq_off.flags;
+    for (int fd = 0; fd < 1024; ++fd) {
+      char name[64] = "";
+      if (readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), name, sizeof name - 1) < 0) continue;
+      if (std::string_view(name) != "anon_inode:[io_uring]") continue;
+      void* mapped = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+      CHECK(mapped != MAP_FAILED);
+      rings_.push_back(static_cast<std::byte*>(mapped));
+    }
+    thread_ = std::thread([this, at] {
+      while (!stop_) {
+        for (std::byte* rings : rings_) std::atomic_ref(*reinterpret_cast<uint32_t*>(rings + at)) |= IORING_SQ_TASKRUN;
+        begun_.store(true);
+      }
+    });
+    while (!begun_) std::this_thread::yield();
+  }
+  ~RingsThatSeemToHaveMore() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+    for (std::byte* rings : rings_) munmap(rings, kMappedBytes);
+  }
+  size_t count() const { return rings_.size(); }
+
+ private:
+  static constexpr size_t kMappedBytes = 4096;
+  std::vector<std::byte*> rings_;  // mappings of their own
+  std::atomic<bool> begun_{false}, stop_{false};
+  std::thread thread_;
+};
+
+TEST_F(ReadWriteTest, AShardGoesOnWhereItsRingSeemsToHaveMore) {
+  const Pipe waits, ends;
+  store_->no_wait_would_wait = true;
+  store_->descriptor = waits.ends[0];
+  OpenFile("waits", "x", 5);
+  store_->descriptor = ends.ends[0];
+  OpenFile("ends", "x", 6);
+  client_->Send(wire::ReadRequest{5, 0, 1}, 0);
+  client_->Send(wire::ReadRequest{6, 0, 1}, 1);
+  ASSERT_EQ(client_->Ask(wire::PingRequest{}, {}, 2).status(), kOk);
+  {
+    const RingsThatSeemToHaveMore rings;
+    ASSERT_EQ(rings.count() != 0, IoRing::FindObstacle().empty());
+    ends.Put(1);
+    EXPECT_EQ(client_->Wait(1).inline_payload, "x");
+  }
+  waits.Put(1);
+  EXPECT_EQ(client_->Wait(0).inline_payload, "x");
 }
 
 TEST_F(ReadWriteTest, AnErrorOfTheRingIsTheSystemCallsToReport) {
