@@ -112,10 +112,11 @@ void IoRing::Submit() {
 void IoRing::Reap() {
   uint64_t count;
   [[maybe_unused]] ssize_t n = ::read(wake_.get(), &count, sizeof count);
-  // Peeking enters the kernel when the flag says that something is deferred. That works off 20 at once
-  // (io_uring/tw.c, since Linux 6.13), and if none of these ends, the eventfd is not written for the rest. But the
-  // flag can be left over, as it is set after what it tells of can be seen, and may have been worked off: it is
-  // believed as often as there can be something. For what becomes deferred meanwhile the eventfd is written.
+  // Peeking enters the kernel when the flag says that something is deferred. That works off 20 at
+  // once (io_uring/tw.c, since Linux 6.13), and if none of these ends, the eventfd is not written for
+  // the rest. But the flag can be left over, as it is set after what it tells of can be seen, and may
+  // have been worked off: it is believed as often as there can be something. For what becomes
+  // deferred meanwhile the eventfd is written.
   unsigned left = in_flight_;
   do {
     io_uring_cqe* completion;

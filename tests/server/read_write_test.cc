@@ -213,8 +213,9 @@ TEST_F(ReadWriteTest, ReadsThatCanEndAreNotForgottenBehindThoseThatCannot) {
   EXPECT_EQ(client_->Wait(kBarren + kFull).inline_payload, "x");
 }
 
-// Sets, in every ring of this process and all the time, the flag by which the kernel says that something is to be
-// worked off. The kernel sets it after it has made that known, so that it can be left over.
+// Sets, in every ring of this process and all the time, the flag by which the kernel says that
+// something is to be worked off. The kernel sets it after it has made that known, so that it can be
+// left over.
 class RingsThatSeemToHaveMore {
  public:
   RingsThatSeemToHaveMore() {
@@ -227,13 +228,16 @@ class RingsThatSeemToHaveMore {
       char name[64] = "";
       if (readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), name, sizeof name - 1) < 0) continue;
       if (std::string_view(name) != "anon_inode:[io_uring]") continue;
-      void* mapped = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+      void* mapped = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                          IORING_OFF_SQ_RING);
       CHECK(mapped != MAP_FAILED);
       rings_.push_back(static_cast<std::byte*>(mapped));
     }
     thread_ = std::thread([this, at] {
       while (!stop_) {
-        for (std::byte* rings : rings_) std::atomic_ref(*reinterpret_cast<uint32_t*>(rings + at)) |= IORING_SQ_TASKRUN;
+        for (std::byte* rings : rings_) {
+          std::atomic_ref(*reinterpret_cast<uint32_t*>(rings + at)) |= IORING_SQ_TASKRUN;
+        }
         begun_.store(true);
       }
     });

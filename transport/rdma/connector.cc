@@ -128,7 +128,9 @@ absl::Status Attempt::MakeQueuePair(const std::shared_ptr<ProtectionDomains>& do
   auto domain = domains->ForConnection(id_->verbs, wish_.exposure);
   if (!domain.ok()) return domain.status();
   auto made = QueuePair::Create(*id_, *std::move(domain), resources_.messages,
-                                {.credits = wish_.credits, .windows = windows(), .repeats_binds = support_.repeats_binds});
+                                {.credits = wish_.credits,
+                                 .windows = windows(),
+                                 .repeats_binds = support_.repeats_binds});
   if (absl::IsFailedPrecondition(made.status())) trials_.Refused(peer_, std::string(made.status().message()));
   if (!made.ok()) return made.status();
   queue_pair_ = *std::move(made);

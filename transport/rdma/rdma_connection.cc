@@ -68,12 +68,14 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   if (!server_ && queue_pair_->domain().iwarp()) NudgeAfter(kFirstNudge);
 }
 
-// Soft-iWARP takes over its socket after it has told the client that it is connected: what the client sends
-// in between stays there, without a notice, until more arrives. A server says nothing before that.
+// Soft-iWARP takes over its socket after it has told the client that it is connected: what the client
+// sends in between stays there, without a notice, until more arrives. A server says nothing before
+// that.
 void RdmaConnection::NudgeAfter(Nanoseconds delay) {
   nudge_timer_ = 0;
-  if (state_ != State::kOpen || delay > kLastNudge) return;
+  if (delay > kLastNudge) return;
   nudge_timer_ = loop_->After(delay, [this, delay] {
+    if (state_ != State::kOpen) return;
     queue_pair_->sends().Nudge();
     NudgeAfter(2 * delay);
     (void)CheckPosted();

@@ -137,7 +137,8 @@ void SendQueue::Nudge() {
   wr.wr_id = posted_.next_number();
   wr.opcode = IBV_WR_RDMA_WRITE;
   ++used_wr_;
-  posted_.Push({.ring_block = ring_.current(), .wr_count = 1});  // ended by the next SEND with a signal
+  // Ended by the next SEND with a signal.
+  posted_.Push({.ring_block = ring_.current(), .wr_count = 1});
   PostChain(&wr);
 }
 

@@ -27,7 +27,7 @@ class SendQueue {
     uint32_t queue_limit = 0;  // messages, and reads, that may wait beyond that
     bool signal_all = false;     // every SEND
     bool signal_writes = false;  // every RDMA_WRITE, too
-    bool bind_alone = false;     // a BIND_MW behind nothing that may have to be sent again; with signal_all
+    bool bind_alone = false;     // a BIND_MW behind nothing that may be sent again; with signal_all
     uint32_t permits = UINT32_MAX;  // see AddPermit()
   };
   // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE, or a
@@ -61,7 +61,8 @@ class SendQueue {
   // Reads now, or when earlier reads are done. ENOBUFS beyond queue_limit; `read` is left alone
   // then.
   Errno Fetch(Read& read);
-  // An RDMA_WRITE of no bytes, if there is room: the peer's program sees nothing of it, its device does.
+  // An RDMA_WRITE of no bytes, if there is room: the peer's program sees nothing of it, its device
+  // does.
   void Nudge();
   // One more message may be sent: on a client there must be a receive for each reply to come, as
   // iWARP ends a connection that has none, and InfiniBand makes the server wait.

@@ -149,8 +149,8 @@ absl::Status TrialPair::HastenRetries(Side side) {
   ibv_qp_attr attributes{};
   attributes.min_rnr_timer = kRetryAfter640Us;
   const int error = ibv_modify_qp(ends_[side].id->qp, &attributes, IBV_QP_MIN_RNR_TIMER);
-  if (error != 0) return absl::UnavailableError(absl::StrCat("ibv_modify_qp: ", Errno(error).ToString()));
-  return absl::OkStatus();
+  if (error == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("ibv_modify_qp: ", Errno(error).ToString()));
 }
 
 ibv_send_wr TrialPair::Message(Side side, ibv_sge& sge) const {
@@ -168,7 +168,8 @@ absl::Status TrialPair::Submit(Side side, ibv_send_wr& first) {
   ibv_send_wr* bad = nullptr;
   const int error = ibv_post_send(ends_[side].id->qp, &first, &bad);
   if (error == 0) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("ibv_post_send: ", Errno(error > 0 ? error : EIO).ToString()));
+  const Errno reason(error > 0 ? error : EIO);
+  return absl::UnavailableError(absl::StrCat("ibv_post_send: ", reason.ToString()));
 }
 
 absl::StatusOr<ibv_wc> TrialPair::Completed(Side side, Nanoseconds deadline) {
@@ -181,7 +182,9 @@ absl::StatusOr<ibv_wc> TrialPair::Post(Side side, ibv_send_wr& first) {
   return Completed(side, deadline_);
 }
 
-absl::StatusOr<ibv_wc> TrialPair::Receive(Side side) { return Await(side, /*receive=*/true, deadline_); }
+absl::StatusOr<ibv_wc> TrialPair::Receive(Side side) {
+  return Await(side, /*receive=*/true, deadline_);
+}
 
 absl::StatusOr<ibv_wc> TrialPair::Await(Side side, bool receive, Nanoseconds deadline) {
   while (true) {
@@ -190,7 +193,9 @@ absl::StatusOr<ibv_wc> TrialPair::Await(Side side, bool receive, Nanoseconds dea
     if (count < 0) return absl::UnavailableError("the completion queue failed");
     if (count == 1 && (completion.wr_id == kReceiveId) == receive) return completion;
     if (count == 1) continue;
-    if (clock_.Now() > deadline) return absl::DeadlineExceededError("a work request did not complete in time");
+    if (clock_.Now() > deadline) {
+      return absl::DeadlineExceededError("a work request did not complete in time");
+    }
     const timespec pause{.tv_sec = 0, .tv_nsec = kPollPauseNs};
     (void)nanosleep(&pause, nullptr);
   }

@@ -28,8 +28,8 @@ class TrialPair {
 
   // Posts `first` and what follows it, of which the last must have a signal.
   absl::Status Submit(Side side, ibv_send_wr& first);
-  // Waits until that last one has completed, or one of them failed: the completion says which. A status
-  // when neither came before `deadline`.
+  // Waits until that last one has completed, or one of them failed: the completion says which. A
+  // status when neither came before `deadline`.
   absl::StatusOr<ibv_wc> Completed(Side side, Nanoseconds deadline);
   // The one after the other, in the time that there is for all.
   absl::StatusOr<ibv_wc> Post(Side side, ibv_send_wr& first);

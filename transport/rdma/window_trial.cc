@@ -42,7 +42,8 @@ class Trial {
   absl::Status UseAndInvalidate(unsigned& invalidated_flag);
   // Whether the peer gets its way with `rkey` at `offset` of the region.
   absl::StatusOr<bool> Reaches(ibv_wr_opcode opcode, size_t offset, uint32_t rkey);
-  // Whether the device fails when it sends again what it sent before a bind: the peer has no room at first.
+  // Whether the device fails when it sends again what it sent before a bind: the peer has no room at
+  // first.
   absl::StatusOr<bool> RepeatsBinds();
 
   uint32_t window_rkey() const { return window_->rkey; }
@@ -206,12 +207,14 @@ absl::StatusOr<bool> ReachesAnew(Trial& trial, ibv_wr_opcode opcode, size_t offs
 std::vector<std::string> Limits(const WindowSupport& support) {
   std::vector<std::string> limits;
   if (!support.keeps_range) {
-    limits.push_back("the device does not keep accesses to their range: a call's reach ends with its reply, but is "
-                     "the whole registration in its direction");
+    limits.push_back(
+        "the device does not keep accesses to their range: a call's reach ends with its reply, but is "
+        "the whole registration in its direction");
   }
   if (support.repeats_binds) {
-    limits.push_back("a retransmission repeats their binding: a call that exposes memory waits until what was sent "
-                     "before it is acknowledged");
+    limits.push_back(
+        "a retransmission repeats their binding: a call that exposes memory waits until what was sent "
+        "before it is acknowledged");
   }
   return limits;
 }
@@ -219,7 +222,8 @@ std::vector<std::string> Limits(const WindowSupport& support) {
 absl::Status TryAll(rdma_cm_id& id, ibv_pd& domain, const Clock& clock, WindowSupport& support) {
   const Nanoseconds deadline = clock.Now() + kWindowTrialTime;
   Trial use(id, domain, clock, deadline), direction(id, domain, clock, deadline),
-      region(id, domain, clock, deadline), range(id, domain, clock, deadline), retry(id, domain, clock, deadline);
+      region(id, domain, clock, deadline), range(id, domain, clock, deadline),
+      retry(id, domain, clock, deadline);
   absl::Status status = use.Begin();
   for (int i = 0; i < 2 && status.ok(); ++i) {
     status = use.Expose();
@@ -266,7 +270,8 @@ WindowSupport WindowTrials::Of(rdma_cm_id& id) {
     Log(LogLevel::kNotice, "rdma: ", device, ": memory windows cannot be used (", support.fault,
         "): memory is exposed by registrations, as with mr=cache");
   } else if (!support.keeps_range || support.repeats_binds) {
-    Log(LogLevel::kNotice, "rdma: ", device, ": memory windows work, but ", absl::StrJoin(Limits(support), "; "));
+    Log(LogLevel::kNotice, "rdma: ", device, ": memory windows work, but ",
+        absl::StrJoin(Limits(support), "; "));
   }
   // A device that is being removed says nothing about what it, or its successor, can do.
   if (!DeviceWatch::IsGone(id.verbs->cmd_fd)) by_device_[device] = support;

@@ -21,16 +21,18 @@ struct WindowSupport {
   // Whether an access beyond a window, but within the registration below it, is refused (Soft-RoCE, as of
   // Linux 7.2, looks at the registration's range only).
   bool keeps_range = false;
-  // Whether a retransmission fails at a bind that was behind what is sent again: it is carried out once more,
-  // which a window that is bound refuses, and the connection is lost. Soft-RoCE retransmits now and then
-  // although nothing was lost, as its timer is not set anew by an acknowledgement (Linux 6.1 to 7.2).
+  // Whether a retransmission fails at a bind that was behind what is sent again: it is carried out
+  // once more, which a window that is bound refuses, and the connection is lost. Soft-RoCE retransmits
+  // now and then although nothing was lost, as its timer is not set anew by an acknowledgement (Linux
+  // 6.1 to 7.2).
   bool repeats_binds = false;
   bool ok() const { return fault.empty(); }
 };
 
 // Two QPs on the device and address of `id` try each other: a bound window is written through, and is dead
 // after a SEND with invalidate, twice; it is not read through; what it is bound to cannot be reached by its
-// own rkey; and whether its range is kept, and a bind not repeated. Blocks, for kWindowTrialTime at most.
+// own rkey; and whether its range is kept, and a bind not repeated. Blocks, for kWindowTrialTime at
+// most.
 WindowSupport TryWindows(rdma_cm_id& id, const Clock& clock);
 inline constexpr Nanoseconds kWindowTrialTime = 3 * kSecond;
 

@@ -27,7 +27,8 @@ class RawServer {
   static constexpr uint64_t kMaxReceives = 8;
 
   // `flags`: of its answer to the client's hello. `receives`: how many messages it has room for.
-  explicit RawServer(uint32_t flags, uint64_t receives = kMaxReceives) : flags_(flags), receives_(receives) {
+  explicit RawServer(uint32_t flags, uint64_t receives = kMaxReceives)
+      : flags_(flags), receives_(receives) {
     EXPECT_TRUE(rdma::OpenEventChannel(channel_).ok());
     rdma_cm_id* id = nullptr;
     EXPECT_EQ(rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP), 0);
@@ -45,7 +46,7 @@ class RawServer {
 
   Endpoint endpoint() const { return {TestAddress(), ntohs(rdma_get_src_port(listener_.get()))}; }
 
-  // Room for all that there can be, in the connection that was made last; once, where there is none.
+  // Room for all that there can be, in the connection made last; once, where there is none.
   void PostReceives() { PostReceives(*peers_.back(), kMaxReceives); }
   // The next call of the connection that was made last.
   wire::MessageHeader NextCall() {
@@ -118,7 +119,8 @@ class RawServer {
     ibv_qp_init_attr attributes{};
     attributes.qp_type = IBV_QPT_RC;
     attributes.send_cq = attributes.recv_cq = peer->cq.get();
-    attributes.cap = {.max_send_wr = 8, .max_recv_wr = kMaxReceives, .max_send_sge = 1, .max_recv_sge = 1};
+    attributes.cap = {
+        .max_send_wr = 8, .max_recv_wr = kMaxReceives, .max_send_sge = 1, .max_recv_sge = 1};
     EXPECT_EQ(rdma_create_qp(id, peer->domain.get(), &attributes), 0);
     PostReceives(*peer, receives_);
     const rdma::Hello hello{.credits = 4, .flags = flags_};

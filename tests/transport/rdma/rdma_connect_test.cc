@@ -92,13 +92,15 @@ TEST_F(RdmaTest, SignalsDoNotDisturbAConnect) {
   ASSERT_EQ(::sigaction(SIGALRM, &action_before, nullptr), 0);
 }
 
-// Soft-iWARP can miss what a client sends at once: without a nudge, one in some hundred such connections is never
-// answered where a server's thread has to wait for a CPU.
+// Soft-iWARP can miss what a client sends at once: without a nudge, one in some hundred such
+// connections is never answered where a server's thread has to wait for a CPU.
 TEST_F(RdmaTest, ACallRightAfterTheConnectionIsHeard) {
   char shell[] = "/bin/sh", option[] = "-c", forever[] = "while :; do :; done";
   char* const arguments[] = {shell, option, forever, nullptr};
   std::array<pid_t, 2> load{};
-  for (pid_t& pid : load) ASSERT_EQ(posix_spawn(&pid, shell, nullptr, nullptr, arguments, environ), 0);
+  for (pid_t& pid : load) {
+    ASSERT_EQ(posix_spawn(&pid, shell, nullptr, nullptr, arguments, environ), 0);
+  }
   {
     TestServer server(server_side_);
     for (int i = 0; i < 200; ++i) {
