@@ -1,10 +1,6 @@
 // The data path: reads and writes of every size, at once, on a worker, and when the pool is empty.
 #include <fcntl.h>
-#include <liburing.h>
 #include <sys/mman.h>
-
-#include <atomic>
-#include <thread>
 
 #include "tests/server/server_fixture.h"
 
@@ -170,111 +166,6 @@ TEST_F(ReadWriteTest, WhatWouldWaitIsDoneByTheRingWhereThereIsOne) {
   EXPECT_EQ(Write(5, 170000, "tail"), 4u);
   EXPECT_EQ(Read(5, 0, 1 << 20), content + more + "tail");
   store_->gate.Open();
-}
-
-struct Pipe {
-  Pipe() { CHECK(pipe2(ends, O_CLOEXEC) == 0); }
-  ~Pipe() {
-    close(ends[0]);
-    close(ends[1]);
-  }
-  void Put(int count) const { CHECK(write(ends[1], std::string(256, 'x').data(), static_cast<size_t>(count)) == count); }
-  void TakeAway(int count) const {
-    char bytes[256];
-    CHECK(read(ends[0], bytes, static_cast<size_t>(count)) == count);
-  }
-  int ends[2];
-};
-
-// One system call works off so many of a ring's completions, and no more. Where those have to wait again, nothing
-// else says that there are others.
-TEST_F(ReadWriteTest, ReadsThatCanEndAreNotForgottenBehindThoseThatCannot) {
-  constexpr int kBarren = 45, kFull = 15;
-  const Pipe barren, full;
-  store_->no_wait_would_wait = true;
-  store_->descriptor = barren.ends[0];
-  OpenFile("barren", "x", 5);
-  store_->descriptor = full.ends[0];
-  OpenFile("full", "x", 6);
-  for (uint16_t slot = 0; slot < kBarren; ++slot) client_->Send(wire::ReadRequest{5, 0, 1}, slot);
-  for (uint16_t slot = kBarren; slot < kBarren + kFull; ++slot) client_->Send(wire::ReadRequest{6, 0, 1}, slot);
-  ASSERT_EQ(client_->Ask(wire::PingRequest{}, {}, kBarren + kFull).status(), kOk);
-  store_->no_wait_would_wait = false;
-  store_->shard_gate.Close();
-  client_->Send(wire::ReadRequest{5, 0, 1}, kBarren + kFull);
-  store_->shard_gate.AwaitWaiting(1);  // all the others wait in the ring, and their shard does nothing
-  barren.Put(kBarren);
-  full.Put(kFull);
-  barren.TakeAway(kBarren);
-  store_->shard_gate.Open();
-  for (uint16_t slot = kBarren; slot < kBarren + kFull; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
-  barren.Put(kBarren);
-  for (uint16_t slot = 0; slot < kBarren; ++slot) EXPECT_EQ(client_->Wait(slot).inline_payload, "x");
-  EXPECT_EQ(client_->Wait(kBarren + kFull).inline_payload, "x");
-}
-
-// Sets, in every ring of this process and all the time, the flag by which the kernel says that
-// something is to be worked off. The kernel sets it after it has made that known, so that it can be
-// left over.
-class RingsThatSeemToHaveMore {
- public:
-  RingsThatSeemToHaveMore() {
-    io_uring ring{};
-    io_uring_params parameters{};
-    if (io_uring_queue_init_params(1, &ring, &parameters) != 0) return;
-    io_uring_queue_exit(&ring);
-    const size_t at = parameters.sq_off.flags;
-    for (int fd = 0; fd < 1024; ++fd) {
-      char name[64] = "";
-      if (readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), name, sizeof name - 1) < 0) continue;
-      if (std::string_view(name) != "anon_inode:[io_uring]") continue;
-      void* mapped = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                          IORING_OFF_SQ_RING);
-      CHECK(mapped != MAP_FAILED);
-      rings_.push_back(static_cast<std::byte*>(mapped));
-    }
-    thread_ = std::thread([this, at] {
-      while (!stop_) {
-        for (std::byte* rings : rings_) {
-          std::atomic_ref(*reinterpret_cast<uint32_t*>(rings + at)) |= IORING_SQ_TASKRUN;
-        }
-        begun_.store(true);
-      }
-    });
-    while (!begun_) std::this_thread::yield();
-  }
-  ~RingsThatSeemToHaveMore() {
-    stop_ = true;
-    if (thread_.joinable()) thread_.join();
-    for (std::byte* rings : rings_) munmap(rings, kMappedBytes);
-  }
-  size_t count() const { return rings_.size(); }
-
- private:
-  static constexpr size_t kMappedBytes = 4096;
-  std::vector<std::byte*> rings_;  // mappings of their own
-  std::atomic<bool> begun_{false}, stop_{false};
-  std::thread thread_;
-};
-
-TEST_F(ReadWriteTest, AShardGoesOnWhereItsRingSeemsToHaveMore) {
-  const Pipe waits, ends;
-  store_->no_wait_would_wait = true;
-  store_->descriptor = waits.ends[0];
-  OpenFile("waits", "x", 5);
-  store_->descriptor = ends.ends[0];
-  OpenFile("ends", "x", 6);
-  client_->Send(wire::ReadRequest{5, 0, 1}, 0);
-  client_->Send(wire::ReadRequest{6, 0, 1}, 1);
-  ASSERT_EQ(client_->Ask(wire::PingRequest{}, {}, 2).status(), kOk);
-  {
-    const RingsThatSeemToHaveMore rings;
-    ASSERT_EQ(rings.count() != 0, IoRing::FindObstacle().empty());
-    ends.Put(1);
-    EXPECT_EQ(client_->Wait(1).inline_payload, "x");
-  }
-  waits.Put(1);
-  EXPECT_EQ(client_->Wait(0).inline_payload, "x");
 }
 
 TEST_F(ReadWriteTest, AnErrorOfTheRingIsTheSystemCallsToReport) {

@@ -59,7 +59,7 @@ class TrialPair {
   absl::Status OnEvent(const CmEvent& event);
   absl::Status OnRequest(const CmEvent& event);
   absl::Status MakeQueues(End& end);
-  absl::Status HastenRetries(Side side);
+  void HastenRetries(Side side);
   absl::StatusOr<ibv_wc> Await(Side side, bool receive, Nanoseconds deadline);
   absl::Status Failed(const char* what) const;
 

@@ -22,7 +22,8 @@ constexpr size_t kRegionBytes = 256, kWindowBegin = 64, kWindowBytes = 64;
 constexpr std::byte kBefore{0x11}, kWritten{0x77};
 // Until a message that there is no room for has been refused, on a device that is slow.
 constexpr timespec kRefusalTime{.tv_sec = 0, .tv_nsec = 2'000'000};
-// For what was refused to come again. Soft-RoCE of Linux 6.1 lets it hang, without an error.
+// For what was refused to come again. Soft-RoCE of Linux 6.1 lets it hang, without an error; and of a
+// device that takes longer nothing is known, so that it is not trusted.
 constexpr Nanoseconds kRetryTime = 100 * kMillisecond;
 
 // One pair of QPs and one window.

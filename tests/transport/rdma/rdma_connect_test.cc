@@ -95,8 +95,8 @@ TEST_F(RdmaTest, SignalsDoNotDisturbAConnect) {
 // Soft-iWARP can miss what a client sends at once: without a nudge, one in some hundred such
 // connections is never answered where a server's thread has to wait for a CPU.
 TEST_F(RdmaTest, ACallRightAfterTheConnectionIsHeard) {
-  char shell[] = "/bin/sh", option[] = "-c", forever[] = "while :; do :; done";
-  char* const arguments[] = {shell, option, forever, nullptr};
+  char shell[] = "/bin/sh", option[] = "-c", busy[] = "ulimit -t 120; while :; do :; done";
+  char* const arguments[] = {shell, option, busy, nullptr};
   std::array<pid_t, 2> load{};
   for (pid_t& pid : load) {
     ASSERT_EQ(posix_spawn(&pid, shell, nullptr, nullptr, arguments, environ), 0);
