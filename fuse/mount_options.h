@@ -47,6 +47,11 @@ struct MountOptions {
   bool soft = false;  // give up after `timeout`; otherwise wait for the server
   Nanoseconds timeout = 60 * kSecond;
   LogLevel log_level = LogLevel::kNotice;
+
+  // Whether no connection over RDMA follows one over TCP: only to another server there is a way back.
+  bool NeverLeavesTcp() const {
+    return hosts.size() == 1 || transport == TransportChoice::kTcp || tls.on;
+  }
 };
 
 // `arguments` without the program's name. An error says in one sentence what is wrong.

@@ -235,6 +235,9 @@ struct TransportResources {
   const Clock& clock;
   // What Connect() aims at. Where a device or a server cannot, calls are exposed by kCache.
   MemoryExposure exposure = MemoryExposure::kCache;
+  // Whether tcp may lend pages of the arena's blocks to a socket instead of having them copied (vmsplice(2)):
+  // where SIGPIPE is ignored, and nothing registers the arena while a call over tcp is in flight.
+  bool lends_pages = false;
 };
 
 class Transport {

@@ -141,6 +141,16 @@ TEST(MountOptions, TlsThatCouldNotBeIsRefusedBeforeAnythingIsDone) {
   EXPECT_THAT(ErrorOf(WithOptions("xprtsec=some")), HasSubstr("none, tls, mtls"));
 }
 
+TEST(MountOptions, OnlyAmongSeveralServersDoesAMountGoFromTcpToRdma) {
+  auto never = [](const char* source, const char* list) {
+    return Parse({source, "/mnt", "-o", list}).value().NeverLeavesTcp();
+  };
+  EXPECT_TRUE(never("a:/x", "transport=auto"));
+  EXPECT_TRUE(never("a,b:/x", "transport=tcp"));
+  EXPECT_TRUE(never("a,b:/x", "tls,ca=/ca.pem"));
+  EXPECT_FALSE(never("a,b:/x", "transport=auto"));
+}
+
 TEST(MountOptions, TheLastOfTwoContradictingOptionsCounts) {
   EXPECT_FALSE(WithOptions("ro,rw")->read_only);
   EXPECT_TRUE(WithOptions("rw,ro")->read_only);

@@ -3,39 +3,54 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
+
+#include "transport/base/check.h"
 
 namespace rdmafs {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 
-// mmap(2) aligned to a huge page: maps one more and cuts the ends off.
-std::byte* MapAligned(size_t size_bytes) {
-  void* huge = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-  if (huge != MAP_FAILED) return static_cast<std::byte*>(huge);
+// nullptr when there is none.
+void* Map(size_t size_bytes, int flags) {
+  void* start =
+      mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  return start == MAP_FAILED ? nullptr : start;
+}
+
+void Advise(void* start, size_t size_bytes) {
+  // Where transparent ones are for those who ask. Without any it is as good, only slower.
+  madvise(start, size_bytes, MADV_HUGEPAGE);
+  // fork(2) would make registered pages copy-on-write under the device's feet.
+  madvise(start, size_bytes, MADV_DONTFORK);
+}
+
+// Aligned to a huge page: maps one more and cuts the ends off.
+void* MapAligned(size_t size_bytes) {
   const size_t mapped = size_bytes + kHugePageBytes;
-  void* raw = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (raw == MAP_FAILED) return nullptr;
+  void* raw = Map(mapped, 0);
+  if (raw == nullptr) return nullptr;
   auto start = reinterpret_cast<uintptr_t>(raw);
   uintptr_t aligned = (start + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
   if (aligned != start) munmap(raw, aligned - start);
   const size_t tail = start + mapped - (aligned + size_bytes);
   if (tail != 0) munmap(reinterpret_cast<void*>(aligned + size_bytes), tail);
-  // Where transparent ones are for those who ask. Without any it is as good, only slower.
-  madvise(reinterpret_cast<void*>(aligned), size_bytes, MADV_HUGEPAGE);
-  return reinterpret_cast<std::byte*>(aligned);
+  return reinterpret_cast<void*>(aligned);
 }
 
 }  // namespace
 
 Arena::Slab Arena::Add(size_t size_bytes) {
   size_bytes = (size_bytes + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
-  std::byte* start = MapAligned(size_bytes);
-  if (start == nullptr) return {};
-  // fork(2) would make registered pages copy-on-write under the device's feet.
-  madvise(start, size_bytes, MADV_DONTFORK);
-  Slab slab(start, size_bytes);
+  void* start = Map(size_bytes, MAP_HUGETLB);
+  if (start != nullptr) {
+    lasting_.fetch_add(1, std::memory_order_release);
+  } else if (start = MapAligned(size_bytes); start == nullptr) {
+    return {};
+  }
+  Advise(start, size_bytes);
+  Slab slab(static_cast<std::byte*>(start), size_bytes);
   absl::MutexLock lock(&mutex_);
   slabs_.push_back(slab);
   for (auto& [id, observer] : observers_) observer(slab);
@@ -48,6 +63,7 @@ Arena::~Arena() {
 
 int Arena::AddObserver(Observer observer) {
   absl::MutexLock lock(&mutex_);
+  lasting_.fetch_add(1, std::memory_order_release);
   for (Slab slab : slabs_) observer(slab);
   observers_.emplace_back(next_observer_, std::move(observer));
   return next_observer_++;
@@ -55,7 +71,18 @@ int Arena::AddObserver(Observer observer) {
 
 void Arena::RemoveObserver(int id) {
   absl::MutexLock lock(&mutex_);
-  std::erase_if(observers_, [id](const auto& entry) { return entry.first == id; });
+  const size_t removed = std::erase_if(observers_, [id](const auto& entry) { return entry.first == id; });
+  lasting_.fetch_sub(static_cast<int>(removed), std::memory_order_release);
+}
+
+// mremap(2) puts the copy in the place of the pages in one step, whatever they are locked by (mlockall(2)).
+void Arena::Renew(absl::Span<std::byte> pages) {
+  CHECK(renewable());
+  void* copy = Map(pages.size(), 0);
+  CHECK(copy != nullptr);
+  std::memcpy(copy, pages.data(), pages.size());
+  Advise(copy, pages.size());
+  CHECK(mremap(copy, pages.size(), pages.size(), MREMAP_MAYMOVE | MREMAP_FIXED, pages.data()) == pages.data());
 }
 
 size_t Arena::size_bytes() const {

@@ -1,6 +1,7 @@
 // Arena: slabs of page-aligned memory that live as long as the process's transport does.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <vector>
@@ -32,6 +33,13 @@ class Arena {
   int AddObserver(Observer observer);
   void RemoveObserver(int id);
 
+  // Whether Renew() can be used: nobody observes the slabs, and none is of reserved huge pages. Any thread.
+  bool renewable() const { return lasting_.load(std::memory_order_acquire) == 0; }
+  // Gives `pages`, whole ones of a slab that only the caller uses now, others with the same bytes. What the
+  // kernel still refers to (vmsplice(2)) are the old ones, and nothing changes those any more. Where
+  // renewable(). Copies; blocks on the kernel only.
+  void Renew(absl::Span<std::byte> pages);
+
   size_t size_bytes() const;
 
  private:
@@ -39,6 +47,7 @@ class Arena {
   std::vector<Slab> slabs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int, Observer>> observers_ ABSL_GUARDED_BY(mutex_);
   int next_observer_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::atomic<int> lasting_{0};  // reasons for which pages must stay where they are
 };
 
 }  // namespace rdmafs

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "transport/base/channel_security.h"
 
 namespace rdmafs {
@@ -54,6 +55,14 @@ class ByteStream {
     return -1;
   }
   virtual bool sends_files() const { return false; }
+  // The same for the parts and, behind them, bytes of this program's memory without a copy, where
+  // sends_pages(). The kernel refers to their pages until the peer's program has taken them, and that may be
+  // long after this socket was closed. SIGPIPE as above.
+  virtual ssize_t WritePages(const iovec* parts, int count, absl::Span<const std::byte> bytes) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  virtual bool sends_pages() const { return false; }
   // Whether bytes that Write() took are still here; Write() without parts sends them on.
   virtual bool holds_output() const { return false; }
   // Tells the peer that no more comes, as far as that can be done at once.
@@ -91,6 +100,8 @@ class SocketStream final : public ByteStream {
   }
   ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) override;
   bool sends_files() const override { return true; }
+  ssize_t WritePages(const iovec* parts, int count, absl::Span<const std::byte> bytes) override;
+  bool sends_pages() const override { return true; }
   const absl::Status& failure() const override { return none_; }
 
  private:
@@ -100,6 +111,10 @@ class SocketStream final : public ByteStream {
     message.msg_iovlen = static_cast<size_t>(count);
     return sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
   }
+  // The parts, as far as the socket takes them now, before `more`, whose result it is given: what went
+  // in all, or the error of what went first.
+  template <typename Function>
+  ssize_t SendBefore(const iovec* parts, int count, Function more);
   static size_t BytesOf(const iovec* parts, int count) {
     size_t bytes = 0;
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;

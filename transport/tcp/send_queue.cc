@@ -40,18 +40,19 @@ void SendQueue::Push(Message message) {
   }
   size_bytes_ += head_bytes + message.inline_payload.size() + message.payload.size() + message.file.size;
   entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold), message.slot,
-                      std::move(message.file)});
+                      std::move(message.file), message.lent});
 }
 
 SendQueue::Progress SendQueue::Flush(ByteStream& stream,
                                      absl::FunctionRef<void(int slot)> on_sent) {
   while (size_bytes_ != 0 || stream.holds_output()) {
     iovec parts[kMaxParts];
-    const FileRange* file = nullptr;
-    const int count = Gather(parts, file);
-    const ssize_t sent = file == nullptr
-                             ? stream.Write(parts, count)
-                             : stream.WriteFile(parts, count, file->fd, file->offset, file->size);
+    const Entry* last = nullptr;
+    const int count = Gather(parts, last);
+    const ssize_t sent = last == nullptr ? stream.Write(parts, count)
+                         : last->lent    ? stream.WritePages(parts, count, last->payload)
+                                         : stream.WriteFile(parts, count, last->file.fd, last->file.offset,
+                                                            last->file.size);
     if (sent >= 0) {
       Advance(static_cast<size_t>(sent), on_sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -64,16 +65,16 @@ SendQueue::Progress SendQueue::Flush(ByteStream& stream,
   return Progress::kEmpty;
 }
 
-// Up to a file, if there is one.
-int SendQueue::Gather(iovec* parts, const FileRange*& file) const {
+// Up to what is not sent from a gather, if there is any: a file, or lent pages, of `last`.
+int SendQueue::Gather(iovec* parts, const Entry*& last) const {
   int count = 0;
   const std::byte* head = heads_.data() + heads_first_;
   auto add = [&](const std::byte* data, size_t size) {
     if (size == 0) return;
     if (count != 0) {
-      iovec& last = parts[count - 1];
-      if (static_cast<const std::byte*>(last.iov_base) + last.iov_len == data) {
-        last.iov_len += size;  // heads of messages without payload stand side by side
+      iovec& before = parts[count - 1];
+      if (static_cast<const std::byte*>(before.iov_base) + before.iov_len == data) {
+        before.iov_len += size;  // heads of messages without payload stand side by side
         return;
       }
     }
@@ -84,9 +85,10 @@ int SendQueue::Gather(iovec* parts, const FileRange*& file) const {
     add(head, entry.head_bytes);
     head += entry.head_bytes;
     add(entry.inline_payload.data(), entry.inline_payload.size());
-    add(entry.payload.data(), entry.payload.size());
-    if (entry.file.size != 0) {
-      file = &entry.file;
+    const bool lent = entry.lent && entry.payload.size() >= kMinLentBytes;
+    if (!lent) add(entry.payload.data(), entry.payload.size());
+    if (lent || entry.file.size != 0) {
+      last = &entry;
       break;
     }
   }

@@ -23,6 +23,8 @@ class SendQueue {
  public:
   enum class Progress { kEmpty, kBlocked, kError };
   static constexpr int kNoSlot = -1;
+  // Less is copied faster than its pages are lent.
+  static constexpr size_t kMinLentBytes = 256 << 10;
 
   struct Message {
     const wire::MessageHeader& header;
@@ -31,6 +33,7 @@ class SendQueue {
     Buffer hold;
     int slot = kNoSlot;  // given to `on_sent`, when it is one
     FileRange file;      // behind the message, instead of payload; for streams that send files
+    bool lent = false;   // payload's pages may go without a copy; for streams that send pages
   };
   void Push(Message message);
 
@@ -52,9 +55,10 @@ class SendQueue {
     Buffer hold;
     int slot;
     FileRange file;
+    bool lent;
   };
 
-  int Gather(iovec* parts, const FileRange*& file) const;
+  int Gather(iovec* parts, const Entry*& last) const;
   void Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent);
   void Compact();
 

@@ -62,11 +62,6 @@ SocketAddress PeerAddress(int fd) {
   return SocketAddress(reinterpret_cast<const sockaddr*>(&storage));
 }
 
-bool StaysOnThisHost(int fd) {
-  const SocketAddress peer = PeerAddress(fd);
-  return peer.IsLoopback() || (peer.size() != 0 && peer.host() == LocalAddress(fd).host());
-}
-
 }  // namespace
 
 absl::StatusOr<UniqueFd> ConnectStream(const Endpoint& peer, const Clock& clock,
@@ -129,6 +124,11 @@ void ConfigureStream(int fd) {
     // reno is built into every kernel.
     [[maybe_unused]] int result = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
   }
+}
+
+bool StaysOnThisHost(int fd) {
+  const SocketAddress peer = PeerAddress(fd);
+  return peer.IsLoopback() || (peer.size() != 0 && peer.host() == LocalAddress(fd).host());
 }
 
 SocketAddress LocalAddress(int fd) {

@@ -22,6 +22,9 @@ absl::StatusOr<UniqueFd> ListenStream(const Endpoint& endpoint, Nanoseconds time
 // No Nagle delay, and a peer that vanished is found out while idle as well as while sending.
 void ConfigureStream(int fd);
 
+// Whether a connected socket's peer is on this host: by its address.
+bool StaysOnThisHost(int fd);
+
 // getsockname(2).
 SocketAddress LocalAddress(int fd);
 

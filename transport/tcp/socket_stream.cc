@@ -44,6 +44,16 @@ class Pipe {
     return in_.get();
   }
   int out() const { return out_.get(); }
+  // Takes out what is left, which nobody needs.
+  void Drop(size_t size) {
+    if (!null_.valid()) null_.reset(open("/dev/null", O_WRONLY | O_CLOEXEC));
+    while (size != 0) {
+      const ssize_t moved = splice(out_.get(), nullptr, null_.get(), nullptr, size, 0);
+      if (moved < 0 && errno == EINTR) continue;
+      if (moved <= 0) return Close();
+      size -= static_cast<size_t>(moved);
+    }
+  }
   // Takes out what is left. False when that failed; then there will be another pipe.
   bool Empty(std::byte* into, size_t size) {
     while (size != 0) {
@@ -54,8 +64,7 @@ class Pipe {
       size -= static_cast<size_t>(got);
     }
     if (size == 0) return true;
-    in_.reset();
-    out_.reset();
+    Close();
     return false;
   }
 
@@ -68,9 +77,36 @@ class Pipe {
     fcntl(ends[0], F_SETPIPE_SZ, kPipeBytes);  // smaller ones do, too
   }
 
+  void Close() {
+    in_.reset();
+    out_.reset();
+  }
+
   static constexpr int kPipeBytes = 1 << 20;  // the most that anyone may have
-  UniqueFd in_, out_;
+  UniqueFd in_, out_, null_;
 };
+
+// By way of the thread's pipe, whose slots refer to the pages until the socket's queue does.
+ssize_t SendPages(int socket, absl::Span<const std::byte> bytes) {
+  Pipe& pipe = Pipe::OfThisThread();
+  const int in = pipe.in();
+  const iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  const ssize_t lent = in < 0 ? -1 : vmsplice(in, &part, 1, SPLICE_F_NONBLOCK);
+  if (lent <= 0) return Send(socket, bytes.data(), bytes.size());
+  ssize_t sent = 0;
+  while (sent < lent) {
+    const ssize_t moved = splice(pipe.out(), nullptr, socket, nullptr, static_cast<size_t>(lent - sent),
+                                 SPLICE_F_NONBLOCK);
+    if (moved <= 0) {
+      const int error = errno;
+      pipe.Drop(static_cast<size_t>(lent - sent));
+      errno = error;
+      return sent != 0 ? sent : moved;
+    }
+    sent += moved;
+  }
+  return sent;
+}
 
 }  // namespace
 
@@ -97,20 +133,30 @@ ssize_t SocketStream::ReadThrough(int fd, uint64_t offset, const iovec& part, si
   return -1;
 }
 
-ssize_t SocketStream::WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
-  size_t done = 0;
+template <typename Function>
+ssize_t SocketStream::SendBefore(const iovec* parts, int count, Function more) {
+  ssize_t done = 0;
   if (count != 0) {
-    const ssize_t sent = Send(parts, count, MSG_MORE);
-    if (sent < 0) return sent;
-    done = static_cast<size_t>(sent);
-    if (done < BytesOf(parts, count)) return sent;
+    done = Send(parts, count, MSG_MORE);
+    if (done < 0 || static_cast<size_t>(done) < BytesOf(parts, count)) return done;
   }
-  off_t from = static_cast<off_t>(offset);
-  ssize_t sent = sendfile(fd_, fd, &from, size);
-  if (sent == 0) sent = SendZeros(fd_, size);
-  if (sent < 0 && errno == EINVAL) sent = SendCopy(fd_, fd, offset, size);
-  if (sent < 0) return done != 0 ? static_cast<ssize_t>(done) : sent;
-  return static_cast<ssize_t>(done) + sent;
+  const ssize_t sent = more();
+  if (sent < 0) return done != 0 ? done : sent;
+  return done + sent;
+}
+
+ssize_t SocketStream::WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
+  return SendBefore(parts, count, [&] {
+    off_t from = static_cast<off_t>(offset);
+    ssize_t sent = sendfile(fd_, fd, &from, size);
+    if (sent == 0) sent = SendZeros(fd_, size);
+    if (sent < 0 && errno == EINVAL) sent = SendCopy(fd_, fd, offset, size);
+    return sent;
+  });
+}
+
+ssize_t SocketStream::WritePages(const iovec* parts, int count, absl::Span<const std::byte> bytes) {
+  return SendBefore(parts, count, [&] { return SendPages(fd_, bytes); });
 }
 
 }  // namespace rdmafs

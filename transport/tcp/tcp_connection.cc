@@ -21,15 +21,18 @@ constexpr uint64_t kRoundBytes = 1 << 20;
 // Writes come in runs: after one, so many messages are read without what may be the next one's
 // payload.
 constexpr int kExactMessages = 16;
+constexpr size_t kPageBytes = 4096;
 constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
 
 }  // namespace
 
 TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
-                             std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream)
+                             std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream,
+                             Arena* lender)
     : role_(role),
       peer_(std::move(peer)),
       pool_(std::move(pool)),
+      lender_(lender),
       socket_(std::move(socket)),
       stream_(std::move(stream)),
       reader_(*pool_, role == Role::kClient) {
@@ -177,13 +180,27 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   } else {
     header.remote_size = 0;
   }
-  if (source) queued.slot = header.slot;
+  if (source) {
+    queued.slot = header.slot;
+    if (queued.lent = MayLend(message); queued.lent) call.lent = message.exposed;
+  }
   if (sink) {
     call.sink = message.exposed;
     ++sinks_in_flight_;
     ChooseReadMode();
   }
   return true;
+}
+
+// Whole pages of a block, of which TakeBackLent() can make others.
+bool TcpConnection::MayLend(const Outgoing& message) const {
+  if (lender_ == nullptr || message.exposed.size() < SendQueue::kMinLentBytes || !message.hold) return false;
+  const absl::Span<std::byte> block = message.hold.payload();
+  const auto begin = reinterpret_cast<uintptr_t>(message.exposed.data());
+  const auto first = reinterpret_cast<uintptr_t>(block.data());
+  return begin >= first && begin + message.exposed.size() <= first + block.size() &&
+         (begin | message.exposed.size()) % kPageBytes == 0 && stream_open_ && stream_->sends_pages() &&
+         lender_->renewable();
 }
 
 // An answer to a call whose payload nobody asked for: that payload is not wanted.

@@ -24,9 +24,11 @@ class TcpConnection final : public Connection {
   enum class Role { kClient, kServer };
 
   // `socket` is connected and non-blocking. `credits` is what this side offers; the first call
-  // agrees. `stream`: over that socket; nullptr: the socket's own bytes.
+  // agrees. `stream`: over that socket; nullptr: the socket's own bytes. `lender`: pages of its blocks may be
+  // lent to the socket while it is renewable(), which it stays while one is; outlives the connection.
   TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
-                std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream = nullptr);
+                std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream = nullptr,
+                Arena* lender = nullptr);
   ~TcpConnection() override;
 
   std::string_view transport_name() const override { return "tcp"; }
@@ -52,6 +54,7 @@ class TcpConnection final : public Connection {
     bool source_queued = false;  // the kernel has not taken all of the source yet
     uint32_t sequence = 0;
     absl::Span<std::byte> sink;
+    absl::Span<std::byte> lent;  // what the socket, or the peer's, may refer to
     Buffer hold;
   };
   // Server: the payload that stands next in the stream.
@@ -77,6 +80,7 @@ class TcpConnection final : public Connection {
   bool WaitsForOwner() const;
 
   bool PrepareCall(Outgoing& message, SendQueue::Message& queued);
+  bool MayLend(const Outgoing& message) const;
   void PrepareReply(const Outgoing& message);
   void OnMessage(ReceivedMessage message);
   void OnRequest(ReceivedMessage request);
@@ -90,10 +94,12 @@ class TcpConnection final : public Connection {
   void FailAtFault();
   void FailAtEnd();
   void Finish();
+  void TakeBackLent();
 
   const Role role_;
   const std::string peer_;
   const std::shared_ptr<StagingPool> pool_;
+  Arena* const lender_;
 
   // Shard thread only.
   UniqueFd socket_;

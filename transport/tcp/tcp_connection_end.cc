@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "transport/base/counter.h"
 #include "transport/tcp/tcp_connection.h"
 
 namespace rdmafs {
@@ -60,6 +61,7 @@ void TcpConnection::Finish() {
   if (stream_open_) stream_->End();
   socket_.reset();
   queue_.Clear();
+  TakeBackLent();
   calls_.clear();
   current_ = ReceivedMessage();
   Incoming incoming = std::move(incoming_);
@@ -67,6 +69,16 @@ void TcpConnection::Finish() {
   if (incoming.reply) incoming.reply.Complete(Errno(ENOTCONN));
   incoming.hold = Buffer();
   handler_->OnClosed(*this, reason_);
+}
+
+// The peer may yet read what was sent, however late; and the owner of a call's memory may change it as soon as we
+// have ended. A call that was answered needs nothing: its payload has been read, or is never going to be looked at.
+void TcpConnection::TakeBackLent() {
+  for (const Call& call : calls_) {
+    if (call.lent.empty()) continue;
+    lender_->Renew(call.lent);
+    AddAsOnlyWriter(counters_.copied_bytes, call.lent.size());
+  }
 }
 
 }  // namespace rdmafs

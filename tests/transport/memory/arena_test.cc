@@ -1,7 +1,9 @@
 // Arena: aligned slabs that every observer is told of.
 #include "transport/memory/arena.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -62,6 +64,38 @@ TEST(Arena, AnObserverIsToldOfAllSlabsUntilItIsRemoved) {
   arena.RemoveObserver(id);
   arena.Add(kMiB);
   EXPECT_EQ(seen.size(), 2u);
+}
+
+TEST(Arena, PagesCanBeRenewedWhileNobodyHasToKnowOfThem) {
+  Arena arena;
+  const std::string flags = MappingFlags(arena.Add(kMiB).data());
+  const bool reserved = flags.find(" ht ") != std::string::npos;
+  EXPECT_EQ(arena.renewable(), !reserved) << flags;
+  const int id = arena.AddObserver([](Arena::Slab) {});
+  EXPECT_FALSE(arena.renewable());
+  arena.RemoveObserver(id);
+  EXPECT_EQ(arena.renewable(), !reserved);
+}
+
+TEST(Arena, RenewedPagesHaveTheSameBytesAndLeaveTheOldOnesToTheKernel) {
+  Arena arena;
+  Arena::Slab slab = arena.Add(4 * kMiB);
+  ASSERT_TRUE(arena.renewable()) << "this host has free pages in /proc/sys/vm/nr_hugepages";
+  std::memset(slab.data(), 'a', slab.size());
+  const absl::Span<std::byte> pages = slab.subspan(kMiB, 8192);
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const iovec part{pages.data(), pages.size()};
+  ASSERT_EQ(vmsplice(pipe_ends[1], &part, 1, 0), 8192);
+  arena.Renew(pages);
+  for (size_t i = 0; i < slab.size(); ++i) ASSERT_EQ(slab[i], std::byte{'a'}) << i;
+  std::memset(slab.data(), 'b', slab.size());
+  std::string referred_to(pages.size(), '\0');
+  ASSERT_EQ(read(pipe_ends[0], referred_to.data(), referred_to.size()), 8192);
+  EXPECT_EQ(referred_to, std::string(pages.size(), 'a'));
+  EXPECT_NE(MappingFlags(pages.data()).find(" dc "), std::string::npos);  // MADV_DONTFORK
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
 }
 
 TEST(Arena, WithoutMemoryTheSlabIsEmpty) {

@@ -113,6 +113,86 @@ TEST_F(SendQueueTest, AHoldIsDroppedWhenTheKernelHasTakenItsLastByte) {
   EXPECT_EQ(pool.statistics().used_count, 0u);
 }
 
+class SendQueueLentTest : public SendQueueTest {
+ protected:
+  SendQueueLentTest() { signal(SIGPIPE, SIG_IGN); }
+
+  Buffer Block(char fill) {
+    Buffer block = pool.Take();
+    std::memset(block.data(), fill, block.size());
+    return block;
+  }
+  void PushLent(const Buffer& block, size_t size) {
+    queue.Push({.header = header, .payload = block.payload().first(size), .hold = block, .lent = true});
+  }
+
+  wire::MessageHeader header{};
+};
+
+TEST_F(SendQueueLentTest, PagesArriveInOrderWithEverythingElse) {
+  std::string expected, received;
+  for (uint32_t i = 0; i < 40; ++i) {
+    header.sequence = i;
+    const char fill = static_cast<char>('a' + i % 26);
+    const size_t size = (i + 1) * 26'000;
+    PushLent(Block(fill), size);
+    expected += Head(header, "") + std::string(size, fill);
+    queue.Push({header, Bytes("body"), Bytes("inline"), Bytes("payload"), Buffer()});
+    expected += Head(header, "body") + "inlinepayload";
+  }
+  EXPECT_EQ(queue.size_bytes(), expected.size());
+  std::thread reader([&] { received = ReadExactly(pair.raw, expected.size()); });
+  FlushAll();
+  reader.join();
+  EXPECT_TRUE(received == expected);
+  EXPECT_GT(blocked, 0);
+  EXPECT_EQ(queue.bytes_sent(), expected.size());
+  EXPECT_EQ(pool.statistics().used_count, 0u);
+}
+
+// Large buffers, so that the socket takes all at once; what was copied does not change any more.
+TEST_F(SendQueueLentTest, OnlyLargePayloadIsReferredTo) {
+  pair = MakeTcpPair(4 << 20);
+  SocketStream wide(pair.ours.get());
+  for (const size_t size : {SendQueue::kMinLentBytes, SendQueue::kMinLentBytes - 4096}) {
+    Buffer block = Block('a');
+    PushLent(block, size);
+    ASSERT_EQ(queue.Flush(wide, [](int) {}), Progress::kEmpty);
+    std::memset(block.data(), 'b', block.size());
+    const std::string received = ReadExactly(pair.raw, sizeof header + size).substr(sizeof header);
+    EXPECT_EQ(received.find_first_not_of(size == SendQueue::kMinLentBytes ? 'b' : 'a'), std::string::npos);
+  }
+}
+
+TEST_F(SendQueueLentTest, WhatOneSocketDoesNotTakeDoesNotGoToTheNext) {
+  PushLent(Block('a'), 1 << 20);
+  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
+  TcpPair next_pair = MakeTcpPair();
+  SocketStream next_stream(next_pair.ours.get());
+  SendQueue next;
+  next.Push({.header = header, .payload = Block('b').payload().first(SendQueue::kMinLentBytes), .lent = true});
+  std::string received;
+  std::thread reader(
+      [&] { received = ReadExactly(next_pair.raw, sizeof header + SendQueue::kMinLentBytes); });
+  while (next.Flush(next_stream, [](int) {}) == Progress::kBlocked) std::this_thread::yield();
+  reader.join();
+  EXPECT_TRUE(received == Head(header, "") + std::string(SendQueue::kMinLentBytes, 'b'));
+  std::string rest;
+  std::thread rest_reader([&] { rest = ReadExactly(pair.raw, sizeof header + (1 << 20)); });
+  FlushAll();
+  rest_reader.join();
+  EXPECT_TRUE(rest == Head(header, "") + std::string(1 << 20, 'a'));
+}
+
+TEST_F(SendQueueLentTest, ABrokenSocketIsAnErrorInTheMiddleOfPages) {
+  PushLent(Block('a'), 1 << 20);
+  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
+  Reset(pair.raw);
+  Progress progress = Progress::kBlocked;
+  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i) progress = queue.Flush(stream, [](int) {});
+  EXPECT_EQ(progress, Progress::kError);
+}
+
 class SendQueueFileTest : public SendQueueTest {
  protected:
   SendQueueFileTest() {

@@ -1,6 +1,10 @@
 // The client's end of a TcpConnection against servers that lie.
+#include <algorithm>
+#include <csignal>
+#include <cstring>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/transport/tcp/tcp_connection_rig.h"
 
@@ -97,6 +101,96 @@ TEST_F(TcpConnectionTest, ARefusalWaitsUntilThePayloadOfItsCallHasBeenSent) {
   reader.join();
   EXPECT_EQ(sent.substr(sizeof(wire::MessageHeader)), Pattern(1 << 20, 4));
   EXPECT_EQ(host.blocks_used(), 0u);
+}
+
+// A client that lends pages, and a peer that has them in its socket yet.
+class LendingClientTest : public TcpConnectionTest {
+ protected:
+  static constexpr size_t kSize = 1 << 20;
+
+  void SetUp() override {
+    signal(SIGPIPE, SIG_IGN);
+    Start(TcpConnection::Role::kClient, 4 << 20, &host.arena);
+  }
+  // A call of slot 0 whose source is in the sockets.
+  void Send(size_t offset, size_t size) {
+    block = host.Filled(kSize, 4);
+    Outgoing call;
+    call.header = Request(0);
+    call.header.flags = wire::kFlagSource;
+    call.exposed = block.payload().subspan(offset, size);
+    call.hold = block;
+    ASSERT_EQ(end.Post(std::move(call)), kOk);
+    const uint64_t all = sizeof(wire::MessageHeader) + size;
+    ASSERT_TRUE(Until([&] { return end.connection->counters().bytes_sent.load() == all; }));
+  }
+  std::string Received(size_t size) {
+    std::string bytes(sizeof(wire::MessageHeader) + size, '\0');
+    EXPECT_EQ(recv(raw.get(), bytes.data(), bytes.size(), MSG_WAITALL), static_cast<ssize_t>(bytes.size()));
+    return bytes.substr(sizeof(wire::MessageHeader));
+  }
+  void Overwrite() { std::memset(block.data(), 'x', block.size()); }
+
+  Buffer block;
+};
+
+TEST_F(LendingClientTest, ASourceIsNotCopiedWhileItsCallIsInFlight) {
+  Send(0, kSize);
+  Overwrite();
+  EXPECT_EQ(Received(kSize), std::string(kSize, 'x'));
+}
+
+// By then the block may have been used for something else.
+TEST_F(LendingClientTest, WhatALostConnectionHasSentStaysWhatItWas) {
+  Send(0, kSize);
+  end.Close();
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_TRUE(HasPattern(block.payload().first(kSize), 4));  // for the next connection
+  EXPECT_EQ(end.connection->counters().copied_bytes.load(), kSize);
+  Overwrite();
+  EXPECT_EQ(Received(kSize), Pattern(kSize, 4));
+}
+
+TEST_F(LendingClientTest, AnAnsweredCallLeavesItsPagesWhereTheyAre) {
+  Send(0, kSize);
+  EXPECT_EQ(Received(kSize), Pattern(kSize, 4));
+  SendAll(raw, MessageBytes(ReplyTo(0)));
+  ASSERT_TRUE(Until([&] { return end.message_count == 1; }));
+  end.Close();
+  ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
+  EXPECT_EQ(end.connection->counters().copied_bytes.load(), 0u);
+}
+
+TEST_F(LendingClientTest, ASourceThatBeginsInsideAPageIsCopied) {
+  Send(8, kSize - 4096);
+  Overwrite();
+  EXPECT_EQ(Received(kSize - 4096), Pattern(kSize, 4).substr(8, kSize - 4096));
+}
+
+TEST_F(LendingClientTest, ASourceThatEndsInsideAPageIsCopied) {
+  Send(4096, kSize - 5000);
+  Overwrite();
+  EXPECT_EQ(Received(kSize - 5000), Pattern(kSize, 4).substr(4096, kSize - 5000));
+}
+
+TEST_F(LendingClientTest, MemoryThatMayBeRegisteredIsCopied) {
+  const int observer = host.arena.AddObserver([](Arena::Slab) {});
+  Send(0, kSize);
+  Overwrite();
+  EXPECT_EQ(Received(kSize), Pattern(kSize, 4));
+  host.arena.RemoveObserver(observer);
+}
+
+TEST_F(LendingClientTest, MemoryOfOthersIsCopied) {
+  std::vector<std::byte> foreign(kSize, std::byte{'a'});
+  Outgoing call;
+  call.header = Request(0);
+  call.header.flags = wire::kFlagSource;
+  call.exposed = absl::MakeSpan(foreign);
+  ASSERT_EQ(end.Post(std::move(call)), kOk);
+  Rounds(3);
+  std::fill(foreign.begin(), foreign.end(), std::byte{'b'});
+  EXPECT_EQ(Received(kSize), std::string(kSize, 'a'));
 }
 
 }  // namespace

@@ -60,10 +60,11 @@ class TcpConnectionTest : public testing::Test {
     EXPECT_EQ(pool->used_count(), 0u);
   }
 
-  void Start(TcpConnection::Role role, int buffer_bytes = 0) {
+  void Start(TcpConnection::Role role, int buffer_bytes = 0, Arena* lender = nullptr) {
     TcpPair pair = MakeTcpPair(buffer_bytes);
     raw = std::move(pair.raw);
-    end.connection = std::make_unique<TcpConnection>(std::move(pair.ours), role, "raw", 64, pool);
+    end.connection =
+        std::make_unique<TcpConnection>(std::move(pair.ours), role, "raw", 64, pool, nullptr, lender);
     end.connection->Start(loop, end);
   }
   void StartServer() { Start(TcpConnection::Role::kServer); }

@@ -9,6 +9,11 @@ std::unique_ptr<Transport> MakeTcp(TransportResources resources) {
   return std::make_unique<TcpTransport>(resources);
 }
 
+std::unique_ptr<Transport> MakeLendingTcp(TransportResources resources) {
+  resources.lends_pages = true;
+  return MakeTcp(resources);
+}
+
 }  // namespace
 
 INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract,
@@ -16,7 +21,8 @@ INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract,
                                          ContractTransport{.name = "IPv6",
                                                            .make = MakeTcp,
                                                            .listen = {"::1", 0},
-                                                           .connect_host = "::1"}),
+                                                           .connect_host = "::1"},
+                                         ContractTransport{.name = "LentPages", .make = MakeLendingTcp}),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace rdmafs
