@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "transport/base/check.h"
@@ -19,13 +20,6 @@ void* Map(size_t size_bytes, int flags) {
   return start == MAP_FAILED ? nullptr : start;
 }
 
-void Advise(void* start, size_t size_bytes) {
-  // Where transparent ones are for those who ask. Without any it is as good, only slower.
-  madvise(start, size_bytes, MADV_HUGEPAGE);
-  // fork(2) would make registered pages copy-on-write under the device's feet.
-  madvise(start, size_bytes, MADV_DONTFORK);
-}
-
 // Aligned to a huge page: maps one more and cuts the ends off.
 void* MapAligned(size_t size_bytes) {
   const size_t mapped = size_bytes + kHugePageBytes;
@@ -36,6 +30,8 @@ void* MapAligned(size_t size_bytes) {
   if (aligned != start) munmap(raw, aligned - start);
   const size_t tail = start + mapped - (aligned + size_bytes);
   if (tail != 0) munmap(reinterpret_cast<void*>(aligned + size_bytes), tail);
+  // Where transparent ones are for those who ask. Without any it is as good, only slower.
+  madvise(reinterpret_cast<void*>(aligned), size_bytes, MADV_HUGEPAGE);
   return reinterpret_cast<void*>(aligned);
 }
 
@@ -49,7 +45,8 @@ Arena::Slab Arena::Add(size_t size_bytes) {
   } else if (start = MapAligned(size_bytes); start == nullptr) {
     return {};
   }
-  Advise(start, size_bytes);
+  // fork(2) would make registered pages copy-on-write under the device's feet.
+  madvise(start, size_bytes, MADV_DONTFORK);
   Slab slab(static_cast<std::byte*>(start), size_bytes);
   absl::MutexLock lock(&mutex_);
   slabs_.push_back(slab);
@@ -71,18 +68,24 @@ int Arena::AddObserver(Observer observer) {
 
 void Arena::RemoveObserver(int id) {
   absl::MutexLock lock(&mutex_);
-  const size_t removed = std::erase_if(observers_, [id](const auto& entry) { return entry.first == id; });
+  const size_t removed =
+      std::erase_if(observers_, [id](const auto& entry) { return entry.first == id; });
   lasting_.fetch_sub(static_cast<int>(removed), std::memory_order_release);
 }
 
-// mremap(2) puts the copy in the place of the pages in one step, whatever they are locked by (mlockall(2)).
+// By pieces and in place: needs no memory but what the slab had, when there may be none left.
 void Arena::Renew(absl::Span<std::byte> pages) {
-  CHECK(renewable());
-  void* copy = Map(pages.size(), 0);
-  CHECK(copy != nullptr);
-  std::memcpy(copy, pages.data(), pages.size());
-  Advise(copy, pages.size());
-  CHECK(mremap(copy, pages.size(), pages.size(), MREMAP_MAYMOVE | MREMAP_FIXED, pages.data()) == pages.data());
+  {
+    absl::MutexLock lock(&mutex_);
+    CHECK(observers_.empty());
+  }
+  std::array<std::byte, 16 << 10> kept;
+  for (; !pages.empty(); pages.remove_prefix(std::min(pages.size(), kept.size()))) {
+    const absl::Span<std::byte> piece = pages.first(std::min(pages.size(), kept.size()));
+    std::memcpy(kept.data(), piece.data(), piece.size());
+    CHECK(madvise(piece.data(), piece.size(), MADV_DONTNEED) == 0);
+    std::memcpy(piece.data(), kept.data(), piece.size());
+  }
 }
 
 size_t Arena::size_bytes() const {

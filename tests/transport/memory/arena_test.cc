@@ -80,20 +80,20 @@ TEST(Arena, PagesCanBeRenewedWhileNobodyHasToKnowOfThem) {
 TEST(Arena, RenewedPagesHaveTheSameBytesAndLeaveTheOldOnesToTheKernel) {
   Arena arena;
   Arena::Slab slab = arena.Add(4 * kMiB);
+  constexpr ssize_t kSize = 40'960;  // no multiple of what is renewed at a time
   ASSERT_TRUE(arena.renewable()) << "this host has free pages in /proc/sys/vm/nr_hugepages";
   std::memset(slab.data(), 'a', slab.size());
-  const absl::Span<std::byte> pages = slab.subspan(kMiB, 8192);
+  const absl::Span<std::byte> pages = slab.subspan(kMiB, kSize);
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const iovec part{pages.data(), pages.size()};
-  ASSERT_EQ(vmsplice(pipe_ends[1], &part, 1, 0), 8192);
+  ASSERT_EQ(vmsplice(pipe_ends[1], &part, 1, 0), kSize);
   arena.Renew(pages);
   for (size_t i = 0; i < slab.size(); ++i) ASSERT_EQ(slab[i], std::byte{'a'}) << i;
   std::memset(slab.data(), 'b', slab.size());
   std::string referred_to(pages.size(), '\0');
-  ASSERT_EQ(read(pipe_ends[0], referred_to.data(), referred_to.size()), 8192);
+  ASSERT_EQ(read(pipe_ends[0], referred_to.data(), referred_to.size()), kSize);
   EXPECT_EQ(referred_to, std::string(pages.size(), 'a'));
-  EXPECT_NE(MappingFlags(pages.data()).find(" dc "), std::string::npos);  // MADV_DONTFORK
   close(pipe_ends[0]);
   close(pipe_ends[1]);
 }
