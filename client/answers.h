@@ -29,7 +29,8 @@ inline Result<Payload> TakePayload(Answer answer) {
 }
 
 inline AnswerFunction ToUnit(Reply<Unit> reply) {
-  return [reply = std::move(reply)](Answer answer) mutable { reply.Complete(ToResult(answer.error)); };
+  return
+      [reply = std::move(reply)](Answer answer) mutable { reply.Complete(ToResult(answer.error)); };
 }
 
 inline AnswerFunction ToCount(Reply<uint64_t> reply) {

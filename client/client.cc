@@ -11,7 +11,8 @@
 namespace rdmafs {
 namespace {
 
-// Of one connection, when the server is to be reached again: a SYN that was lost is sent again within it.
+// Of one connection, when the server is to be reached again: a SYN that was lost is sent again
+// within it.
 constexpr Nanoseconds kReconnectTimeout = 3 * kSecond;
 constexpr Nanoseconds kFarewellPatience = kSecond;
 constexpr Nanoseconds kBusyPause = 200 * kMillisecond;
@@ -62,17 +63,18 @@ Client::Client(Connector& connector, BufferPool& messages, const ClientOptions& 
   for (size_t i = 0; i < loops.size(); ++i) {
     Shard& shard = shards_[i];
     shard.loop = loops[i];
-    shard.file_system = std::make_unique<RemoteFileSystem>(*loops[i], static_cast<CallChannel::Owner&>(*this),
-                                                           messages, open_table_, per_shard);
+    shard.file_system = std::make_unique<RemoteFileSystem>(
+        *loops[i], static_cast<CallChannel::Owner&>(*this), messages, open_table_, per_shard);
     shard.file_system->set_sync(options.sync);
     shard.answers_seen.resize(per_shard);
     shard.alive.resize(per_shard);
     shard.pinged.resize(per_shard);
   }
-  // Each shard's first, then each one's second: a server hands connections to its shards in turn, so
-  // what the second ones carry (bulk data) is not all at one of them.
+  // Each shard's first, then each one's second: a server hands connections to its shards in turn,
+  // so what the second ones carry (bulk data) is not all at one of them.
   for (int k = 0; k < per_shard; ++k) {
-    for (size_t i = 0; i < loops.size(); ++i) channels_.push_back({&shards_[i].file_system->channel(k), i});
+    for (size_t i = 0; i < loops.size(); ++i)
+      channels_.push_back({&shards_[i].file_system->channel(k), i});
   }
 }
 
@@ -163,14 +165,19 @@ absl::Status Client::AttachRoot(Nanoseconds deadline) {
               absl::StrCat(what, ": the server demands a key: mount with sec=psk,key=FILE"));
         }
         if (error == Errno(EOPNOTSUPP)) {
-          return absl::PermissionDeniedError(absl::StrCat(what, ": it is not exported with sec=psk"));
+          return absl::PermissionDeniedError(
+              absl::StrCat(what, ": it is not exported with sec=psk"));
         }
         if (error == Errno(EPROTOTYPE)) {
-          return absl::PermissionDeniedError(absl::StrCat(
-              what, ": it is exported over TLS only (option tls), or to who has a certificate or a key for it"));
+          return absl::PermissionDeniedError(
+              absl::StrCat(what,
+                           ": it is exported over TLS only (option tls), or to who has a "
+                           "certificate or a key for it"));
         }
-        if (error == Errno(ENOENT)) return absl::NotFoundError(absl::StrCat(what, ": no such export"));
-        if (error == Errno(ENOTDIR)) return absl::NotFoundError(absl::StrCat(what, ": not a directory"));
+        if (error == Errno(ENOENT))
+          return absl::NotFoundError(absl::StrCat(what, ": no such export"));
+        if (error == Errno(ENOTDIR))
+          return absl::NotFoundError(absl::StrCat(what, ": not a directory"));
         if (error == Errno(ENOTCONN)) {
           return absl::UnavailableError(absl::StrCat(host, " ended the connection"));
         }
@@ -183,7 +190,8 @@ absl::Status Client::AttachRoot(Nanoseconds deadline) {
     wants_forget_ = (reply->flags & wire::kAttachWantsForget) != 0;
     attached_once_ = true;
   } else if (!(reply->handle == root_.handle)) {
-    Log(LogLevel::kWarning, host, ":", *path, " is another directory than before: handles are stale");
+    Log(LogLevel::kWarning, host, ":", *path,
+        " is another directory than before: handles are stale");
   }
   return absl::OkStatus();
 }
@@ -196,10 +204,12 @@ absl::Status Client::ReopenFiles(Nanoseconds deadline) {
     auto error = std::make_shared<Errno>();
     auto take = [error](const Answer& answer) {
       *error = answer.error;
-      return answer.error == Errno(ENOTCONN) ? absl::UnavailableError("lost again") : absl::OkStatus();
+      return answer.error == Errno(ENOTCONN) ? absl::UnavailableError("lost again")
+                                             : absl::OkStatus();
     };
-    if (absl::Status status = CallFirst(0, wire::OpenRequest{caller, row.handle, row.open_id, row.flags, wire::kOpenAgain},
-                                        {}, deadline, take);
+    if (absl::Status status = CallFirst(
+            0, wire::OpenRequest{caller, row.handle, row.open_id, row.flags, wire::kOpenAgain}, {},
+            deadline, take);
         !status.ok()) {
       return status;
     }
@@ -209,12 +219,13 @@ absl::Status Client::ReopenFiles(Nanoseconds deadline) {
       continue;
     }
     for (const OpenTable::Lock& lock : row.locks) {
-      if (absl::Status status = CallFirst(0, wire::SetLockRequest{row.open_id, lock.range, lock.flags}, {},
-                                          deadline, take);
+      if (absl::Status status = CallFirst(
+              0, wire::SetLockRequest{row.open_id, lock.range, lock.flags}, {}, deadline, take);
           !status.ok()) {
         return status;
       }
-      if (!error->ok()) Log(LogLevel::kWarning, "a lock was lost with the server: ", error->ToString());
+      if (!error->ok())
+        Log(LogLevel::kWarning, "a lock was lost with the server: ", error->ToString());
     }
   }
   return absl::OkStatus();
@@ -231,12 +242,15 @@ absl::Status Client::Establish() {
   const SessionName asked = newest_session_;
   SessionName session = asked;
   std::vector<uint16_t> credits(channels_.size());
-  if (absl::Status status = OpenChannel(0, session, &credits[0], deadline); !status.ok()) return status;
+  if (absl::Status status = OpenChannel(0, session, &credits[0], deadline); !status.ok())
+    return status;
   newest_session_ = session;
   if (session != served_session_) {
     // The last attempt opened files and took locks in it, nobody knows how many: it must go.
     if (session == asked) {
-      CallFirst(0, wire::EndRequest{}, {}, deadline, [](const Answer&) { return absl::OkStatus(); }).IgnoreError();
+      CallFirst(0, wire::EndRequest{}, {}, deadline, [](const Answer&) {
+        return absl::OkStatus();
+      }).IgnoreError();
       return absl::AbortedError("a session that was set up by half has to end first");
     }
     const bool again = attached_once_;
@@ -245,7 +259,8 @@ absl::Status Client::Establish() {
       absl::Status status = ReopenFiles(After(6 * options_.set_up_timeout));
       if (!status.ok()) return status;
       // Others need not wait any longer for what this client takes again.
-      status = CallFirst(0, wire::PingRequest{}, {}, deadline, [](const Answer&) { return absl::OkStatus(); });
+      status = CallFirst(0, wire::PingRequest{}, {}, deadline,
+                         [](const Answer&) { return absl::OkStatus(); });
       if (!status.ok()) return status;
     }
   }

@@ -1,5 +1,5 @@
-// Client: a mount's (or a library user's) tie to one server: connections for every shard, the session,
-// and coming back after a loss.
+// Client: a mount's (or a library user's) tie to one server: connections for every shard, the
+// session, and coming back after a loss.
 #pragma once
 
 #include <array>
@@ -23,13 +23,14 @@ namespace rdmafs {
 
 struct ClientOptions {
   std::string path;            // the directory at the server
-  int connection_count = 4;    // of the session; at least one for each shard. RDMA: one for each shard
+  // Of the session; at least one for each shard. RDMA: one for each shard.
+  int connection_count = 4;
   Nanoseconds set_up_timeout = 10 * kSecond;
-  // soft: an operation that waited this long for a server that is not there fails with ETIMEDOUT. 0 (hard):
-  // it waits.
+  // soft: an operation that waited this long for a server that is not there fails with ETIMEDOUT. 0
+  // (hard): it waits.
   Nanoseconds soft_timeout = 0;
-  // A server that has said nothing for so long while it owed an answer, a ping's included, is taken for
-  // dead: the connection is closed and made anew.
+  // A server that has said nothing for so long while it owed an answer, a ping's included, is taken
+  // for dead: the connection is closed and made anew.
   Nanoseconds silence_timeout = 30 * kSecond;
   Nanoseconds max_backoff = 5 * kSecond;
   bool sync = false;           // every write is on the server's disk before it is acknowledged
@@ -48,14 +49,15 @@ class Client final : private CallChannel::Owner {
     uint64_t reconnect_count = 0;
     uint64_t calls = 0, answers = 0, repeated_count = 0, failed_by_loss_count = 0;
     uint32_t in_flight = 0, waiting = 0, credits = 0;
-    uint64_t messages_sent = 0, messages_received = 0, bytes_sent = 0, bytes_received = 0, copied_bytes = 0;
+    uint64_t messages_sent = 0, messages_received = 0, bytes_sent = 0, bytes_received = 0,
+             copied_bytes = 0;
     size_t connection_count = 0;
   };
 
-  // `messages`: registered memory for small payload of the client's own (the path, targets of symlinks),
-  // blocks of at least wire::kMaxInlineBytes; outlives the client.
-  // Connects, says hello, attaches `options.path`; blocks. One clear sentence when it fails: who could
-  // not be reached and why, or that the server has no such export or does not let us in.
+  // `messages`: registered memory for small payload of the client's own (the path, targets of
+  // symlinks), blocks of at least wire::kMaxInlineBytes; outlives the client. Connects, says hello,
+  // attaches `options.path`; blocks. One clear sentence when it fails: who could not be reached and
+  // why, or that the server has no such export or does not let us in.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(Connector& connector, BufferPool& messages,
                                                          const ClientOptions& options,
                                                          std::vector<EventLoop*> loops);
@@ -73,9 +75,9 @@ class Client final : private CallChannel::Owner {
   // set_up_timeout at most, 0 when no call was answered. Not on a shard's thread.
   Nanoseconds MeasureRoundTrip();
 
-  // Ends the session and all connections; a server that does not answer is waited for no longer than
-  // kFarewellPatience. Calls in flight answer ENOTCONN. Not on a shard's thread. Afterwards file_system()
-  // is gone.
+  // Ends the session and all connections; a server that does not answer is waited for no longer
+  // than kFarewellPatience. Calls in flight answer ENOTCONN. Not on a shard's thread. Afterwards
+  // file_system() is gone.
   void Shutdown();
 
  private:
@@ -95,7 +97,8 @@ class Client final : private CallChannel::Owner {
 
   // The set-up thread's (the caller of Connect, then the supervisor).
   absl::Status Establish();
-  absl::Status OpenChannel(size_t index, SessionName& session, uint16_t* credits, Nanoseconds deadline);
+  absl::Status OpenChannel(size_t index, SessionName& session, uint16_t* credits,
+                           Nanoseconds deadline);
   struct Granted {
     wire::HelloReply hello;
     uint16_t credits = 0;
@@ -119,8 +122,8 @@ class Client final : private CallChannel::Owner {
 
   size_t channel_count() const { return channels_.size(); }
   template <typename Message, typename Take>
-  absl::Status CallFirst(size_t index, const Message& message, CallPayload payload, Nanoseconds deadline,
-                         Take take);
+  absl::Status CallFirst(size_t index, const Message& message, CallPayload payload,
+                         Nanoseconds deadline, Take take);
   // Runs `task` on the loop's thread and waits for it.
   template <typename Task>
   void RunOn(EventLoop& loop, Task task);
@@ -162,7 +165,8 @@ class Client final : private CallChannel::Owner {
   absl::Status loss_reason_ ABSL_GUARDED_BY(mutex_);
   std::string device_ ABSL_GUARDED_BY(mutex_), exposure_ ABSL_GUARDED_BY(mutex_);
   std::string peer_ ABSL_GUARDED_BY(mutex_);
-  std::optional<ChannelSecurity> security_ ABSL_GUARDED_BY(mutex_);  // of the session's first connection
+  // Of the session's first connection.
+  std::optional<ChannelSecurity> security_ ABSL_GUARDED_BY(mutex_);
   std::thread supervisor_;
 };
 

@@ -28,7 +28,8 @@ absl::Status Client::CallFirst(size_t index, const Message& message, CallPayload
     bool done = false;
     absl::Status status;
   };
-  auto outcome = std::make_shared<Outcome>();  // guarded by mutex_; the answer may come after the deadline
+  // Guarded by mutex_; the answer may come after the deadline.
+  auto outcome = std::make_shared<Outcome>();
   CallChannel* channel = channels_[index].channel;
   RunOn(*shards_[channels_[index].shard].loop, [&] {
     channel->StartFirst(message, std::move(payload), [this, outcome, take](Answer answer) {

@@ -4,9 +4,14 @@
 
 namespace rdmafs {
 
-Connector::Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp, Transport* rdma,
-                     uint16_t credits, bool tls)
-    : servers_(std::move(servers)), choice_(choice), tcp_(tcp), rdma_(rdma), credits_(credits), tls_(tls) {
+Connector::Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp,
+                     Transport* rdma, uint16_t credits, bool tls)
+    : servers_(std::move(servers)),
+      choice_(choice),
+      tcp_(tcp),
+      rdma_(rdma),
+      credits_(credits),
+      tls_(tls) {
   CHECK(!servers_.empty());
 }
 
@@ -80,7 +85,8 @@ Endpoint Connector::server() const {
   return servers_[current_];
 }
 
-absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(const Endpoint& server, Nanoseconds timeout) {
+absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(const Endpoint& server,
+                                                              Nanoseconds timeout) {
   const ConnectionOptions options{.credits = credits_, .timeout = timeout};
   auto settle = [this](Transport* transport, std::string why) {
     absl::MutexLock lock(&mutex_);
@@ -90,10 +96,12 @@ absl::StatusOr<std::unique_ptr<Connection>> Connector::Choose(const Endpoint& se
   if (choice_ == TransportChoice::kTcp || tls_) {
     auto connection = tcp_->Connect(server, options);
     const bool asked = choice_ == TransportChoice::kTcp;
-    if (connection.ok()) settle(tcp_, asked ? "asked for with transport=tcp" : "TLS is spoken over TCP only");
+    if (connection.ok())
+      settle(tcp_, asked ? "asked for with transport=tcp" : "TLS is spoken over TCP only");
     return connection;
   }
-  absl::Status no_rdma = rdma_ != nullptr ? rdma_->Available() : absl::UnavailableError("it is not built in");
+  absl::Status no_rdma =
+      rdma_ != nullptr ? rdma_->Available() : absl::UnavailableError("it is not built in");
   if (no_rdma.ok()) {
     ConnectionOptions attempt = options;
     // In auto the way over TCP must still fit into the time.

@@ -17,19 +17,21 @@ enum class TransportChoice { kAuto, kRdma, kTcp };
 // Thread-safe; Connect blocks.
 class Connector {
  public:
-  // With the pauses between attempts (reconnect_pauses.h) 10 seconds: a server that starts has that long.
+  // With the pauses between attempts (reconnect_pauses.h) 10 seconds: a server that starts has that
+  // long.
   static constexpr int kRefusalsToLeave = 26;
 
-  // `servers`: addresses of one server, or of several that serve the same session and handles; at least one.
-  // The transports outlive the connector; `rdma` may be null where it is not built or not wanted.
-  // `tls`: `tcp` goes through it, and kAuto is kTcp then.
+  // `servers`: addresses of one server, or of several that serve the same session and handles; at
+  // least one. The transports outlive the connector; `rdma` may be null where it is not built or
+  // not wanted. `tls`: `tcp` goes through it, and kAuto is kTcp then.
   Connector(std::vector<Endpoint> servers, TransportChoice choice, Transport* tcp, Transport* rdma,
             uint16_t credits, bool tls = false);
 
-  // The first connection of a session, or of another attempt to get it back: to the address that was used
-  // last, or the next one that can be reached. kAuto tries RDMA first and falls back to TCP, once for each
-  // address; and leaves RDMA for TCP when this host has no device any more, or when kRefusalsToLeave times
-  // in a row only TCP led to the server. The status is the last address's.
+  // The first connection of a session, or of another attempt to get it back: to the address that
+  // was used last, or the next one that can be reached. kAuto tries RDMA first and falls back to
+  // TCP, once for each address; and leaves RDMA for TCP when this host has no device any more, or
+  // when kRefusalsToLeave times in a row only TCP led to the server. The status is the last
+  // address's.
   absl::StatusOr<std::unique_ptr<Connection>> ConnectFirst(Nanoseconds timeout);
   // Further ones, to the same address by the same transport.
   absl::StatusOr<std::unique_ptr<Connection>> Connect(Nanoseconds timeout);
@@ -47,7 +49,8 @@ class Connector {
  private:
   absl::StatusOr<std::unique_ptr<Connection>> Choose(const Endpoint& server, Nanoseconds timeout);
   absl::StatusOr<std::unique_ptr<Connection>> ConnectAgain(Nanoseconds timeout);
-  absl::StatusOr<std::unique_ptr<Connection>> LeaveRdma(const absl::Status& why, Nanoseconds timeout);
+  absl::StatusOr<std::unique_ptr<Connection>> LeaveRdma(const absl::Status& why,
+                                                        Nanoseconds timeout);
 
   const std::vector<Endpoint> servers_;
   const TransportChoice choice_;

@@ -37,7 +37,8 @@ struct PayloadMemory {
 };
 
 // Bytes that came back, and what keeps them: at the asker's memory, in a receive buffer (small
-// payload), or in a layer's buffer. `bytes` is valid as long as this object is, on its shard's thread.
+// payload), or in a layer's buffer. `bytes` is valid as long as this object is, on its shard's
+// thread.
 struct Payload {
   absl::Span<const std::byte> bytes;
   Buffer hold;
@@ -48,8 +49,8 @@ struct ReadRequest {
   OpenId open_id = 0;
   uint64_t offset = 0;
   uint32_t size = 0;           // <= wire::kMaxPayloadBytes
-  // At least `size` bytes; where the data lands unless it is small or cached. May be empty for a size of
-  // at most wire::kMaxInlineBytes: then the data comes in the Payload's own memory.
+  // At least `size` bytes; where the data lands unless it is small or cached. May be empty for a
+  // size of at most wire::kMaxInlineBytes: then the data comes in the Payload's own memory.
   PayloadMemory destination;
 };
 struct WriteRequest {
@@ -76,30 +77,34 @@ struct CopyFileRangeRequest {
 // Lets a waiting SetLock be given up. 0: none.
 using CancelToken = uint64_t;
 
-// Owned by one shard thread: every method is called on it, never blocks, and its Reply completes on it,
-// exactly once, sometimes before the method returns. References and views among the arguments are used
-// before the method returns; Buffers are kept as long as they are needed. Errors are those the server's
-// file system gave (the man page of the system call of the same name), and EIO, ETIMEDOUT, ESTALE,
-// ENOTCONN of the way there. `caller` is whose permissions count; the open_id of an open file stands for
-// the permissions it was opened with. All offsets and sizes are bytes.
+// Owned by one shard thread: every method is called on it, never blocks, and its Reply completes on
+// it, exactly once, sometimes before the method returns. References and views among the arguments
+// are used before the method returns; Buffers are kept as long as they are needed. Errors are those
+// the server's file system gave (the man page of the system call of the same name), and EIO,
+// ETIMEDOUT, ESTALE, ENOTCONN of the way there. `caller` is whose permissions count; the open_id of
+// an open file stands for the permissions it was opened with. All offsets and sizes are bytes.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  virtual void Lookup(const Caller&, const FileHandle& parent, std::string_view name, Reply<Entry>) = 0;
+  virtual void Lookup(const Caller&, const FileHandle& parent, std::string_view name,
+                      Reply<Entry>) = 0;
   // The object is no longer remembered by anyone on this side. A hint without an answer.
   virtual void Forget(const FileHandle&) = 0;
   // open_id: any open file of the object, or 0.
   virtual void GetAttr(const Caller&, const FileHandle&, OpenId, Reply<Attributes>) = 0;
-  virtual void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&, Reply<Attributes>) = 0;
+  virtual void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&,
+                       Reply<Attributes>) = 0;
   virtual void ReadLink(const Caller&, const FileHandle&, Reply<Payload>) = 0;
   // mode with file type; Caller::umask and default ACLs are applied by the server.
   virtual void MkNod(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
                      uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry>) = 0;
   virtual void MkDir(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
                      Reply<Entry>) = 0;
-  virtual void Unlink(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) = 0;
-  virtual void RmDir(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) = 0;
+  virtual void Unlink(const Caller&, const FileHandle& parent, std::string_view name,
+                      Reply<Unit>) = 0;
+  virtual void RmDir(const Caller&, const FileHandle& parent, std::string_view name,
+                     Reply<Unit>) = 0;
   virtual void SymLink(const Caller&, const FileHandle& parent, std::string_view name,
                        std::string_view target, Reply<Entry>) = 0;
   // flags: RENAME_NOREPLACE, RENAME_EXCHANGE of rename(2).
@@ -112,15 +117,15 @@ class FileSystem {
   virtual void StatFs(const Caller&, const FileHandle&, Reply<FileSystemStatistics>) = 0;
   virtual void SyncFs(const Caller&, const FileHandle&, Reply<Unit>) = 0;
 
-  // Open, Create and TmpFile make `open_id` (see NewOpenId) name the open file until Release. flags: O_*.
-  // Open's reply are the attributes after the open (and truncation).
+  // Open, Create and TmpFile make `open_id` (see NewOpenId) name the open file until Release.
+  // flags: O_*. Open's reply are the attributes after the open (and truncation).
   virtual OpenId NewOpenId() = 0;
   virtual void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
                     Reply<Attributes>) = 0;
   virtual void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
                       uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) = 0;
-  virtual void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags, uint32_t mode,
-                       Reply<Entry>) = 0;
+  virtual void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags,
+                       uint32_t mode, Reply<Entry>) = 0;
   // The last reference to the open file is gone; its locks go with it.
   virtual void Release(OpenId, Reply<Unit>) = 0;
   // Fewer bytes than asked for only at the end of the file.
@@ -147,24 +152,25 @@ class FileSystem {
                         PayloadMemory destination, Reply<XattrValue>) = 0;
   virtual void ListXattr(const Caller&, const FileHandle&, uint32_t size, PayloadMemory destination,
                          Reply<XattrValue>) = 0;
-  virtual void SetXattr(const Caller&, const FileHandle&, std::string_view name, PayloadMemory value,
-                        uint32_t flags, uint32_t options, Reply<Unit>) = 0;
-  virtual void RemoveXattr(const Caller&, const FileHandle&, std::string_view name, Reply<Unit>) = 0;
+  virtual void SetXattr(const Caller&, const FileHandle&, std::string_view name,
+                        PayloadMemory value, uint32_t flags, uint32_t options, Reply<Unit>) = 0;
+  virtual void RemoveXattr(const Caller&, const FileHandle&, std::string_view name,
+                           Reply<Unit>) = 0;
 
   // flags: wire::LockFlags. The reply of GetLock has type kUnlock when the lock could be had.
   virtual void GetLock(OpenId, const LockRange&, uint32_t flags, Reply<LockRange>) = 0;
-  // With kLockWait it may take for ever; CancelLock(token) makes it answer EINTR (or its success, when
-  // that was under way). EAGAIN without kLockWait; EDEADLK for a cycle of fcntl locks. Returns the token
-  // (0 when it completed already or cannot be cancelled).
+  // With kLockWait it may take for ever; CancelLock(token) makes it answer EINTR (or its success,
+  // when that was under way). EAGAIN without kLockWait; EDEADLK for a cycle of fcntl locks. Returns
+  // the token (0 when it completed already or cannot be cancelled).
   virtual CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) = 0;
   virtual void CancelLock(CancelToken) = 0;
-  // An operation whose payload lies in `memory` and which waits for a lost server answers EINTR. One that
-  // the server has is answered as ever.
+  // An operation whose payload lies in `memory` and which waits for a lost server answers EINTR.
+  // One that the server has is answered as ever.
   virtual void GiveUp(absl::Span<const std::byte> memory) = 0;
   // A process closed a descriptor of the file: its fcntl locks on it go.
   virtual void ReleaseOwner(OpenId, uint64_t owner, Reply<Unit>) = 0;
-  // Whether ReleaseOwner() has something to say even when there are no locks: that acknowledged writes were
-  // lost with the server's host.
+  // Whether ReleaseOwner() has something to say even when there are no locks: that acknowledged
+  // writes were lost with the server's host.
   virtual bool HasLostWrites(OpenId) const { return false; }
 };
 

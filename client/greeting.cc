@@ -19,16 +19,17 @@ absl::Status Refused(const std::string& host, const std::string& key, Errno erro
     case EACCES:
       return absl::PermissionDeniedError(absl::StrCat(host, " does not let this host in"));
     case EPROTOTYPE:
-      return absl::PermissionDeniedError(absl::StrCat(host, " demands TLS: mount with the option tls"));
+      return absl::PermissionDeniedError(
+          absl::StrCat(host, " demands TLS: mount with the option tls"));
     case ENOKEY:
       return absl::PermissionDeniedError(
           absl::StrCat(host, " demands a key: mount with sec=psk,key=FILE"));
     case EOPNOTSUPP:
-      return absl::PermissionDeniedError(
-          absl::StrCat(host, " does not ask for a key (sec=psk), so it cannot show that it has one"));
+      return absl::PermissionDeniedError(absl::StrCat(
+          host, " does not ask for a key (sec=psk), so it cannot show that it has one"));
     case EKEYREJECTED:
-      return absl::PermissionDeniedError(
-          absl::StrCat(host, " refused the key '", key, "': it has none of that name, or another secret"));
+      return absl::PermissionDeniedError(absl::StrCat(
+          host, " refused the key '", key, "': it has none of that name, or another secret"));
     case EAGAIN:
       return absl::ResourceExhaustedError(
           absl::StrCat(host, " has too many handshakes under way at once"));
@@ -36,7 +37,8 @@ absl::Status Refused(const std::string& host, const std::string& key, Errno erro
       return absl::UnavailableError(absl::StrCat(host, " does not know the session any more"));
     default:
       return absl::UnavailableError(absl::StrCat(
-          host, " ended the connection at the handshake (is it an rdmafsd that lets this host in?)"));
+          host,
+          " ended the connection at the handshake (is it an rdmafsd that lets this host in?)"));
   }
 }
 
@@ -45,8 +47,8 @@ absl::Status Refused(const std::string& host, const std::string& key, Errno erro
 absl::Status Client::Greet(size_t index, SessionName& session, uint16_t* credits,
                            Nanoseconds deadline) {
   wire::HelloRequest hello;
-  hello.fixed = {wire::kMagic, wire::kVersion, static_cast<uint16_t>(index), wire::kMaxPayloadBytes, epoch_,
-                 {session[0], session[1]}};
+  hello.fixed = {wire::kMagic,           wire::kVersion, static_cast<uint16_t>(index),
+                 wire::kMaxPayloadBytes, epoch_,         {session[0], session[1]}};
   auto granted = std::make_shared<Granted>();
   if (options_.key) {
     absl::Status status = ProveKey(index, hello, granted,
@@ -54,13 +56,14 @@ absl::Status Client::Greet(size_t index, SessionName& session, uint16_t* credits
     if (!status.ok()) return status;
   } else {
     const std::string host = connector_.server().host;
-    absl::Status status = CallFirst(index, hello, {}, deadline, [granted, host](const Answer& answer) {
-      auto decoded = DecodeAnswer<wire::HelloReply>(answer);
-      if (!decoded.ok()) return Refused(host, "", decoded.error());
-      granted->hello = *decoded;
-      granted->credits = answer.message.header().credits;
-      return absl::OkStatus();
-    });
+    absl::Status status =
+        CallFirst(index, hello, {}, deadline, [granted, host](const Answer& answer) {
+          auto decoded = DecodeAnswer<wire::HelloReply>(answer);
+          if (!decoded.ok()) return Refused(host, "", decoded.error());
+          granted->hello = *decoded;
+          granted->credits = answer.message.header().credits;
+          return absl::OkStatus();
+        });
     if (!status.ok()) return status;
   }
   if (index == 0) {
@@ -117,8 +120,8 @@ absl::Status Client::ProveKey(size_t index, const wire::HelloRequest& hello,
                      });
   if (!status.ok()) return status;
   if (!handshake->Verify(*answered)) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(host, " could not prove that it has the key: it is not the server that it says it is"));
+    return absl::PermissionDeniedError(absl::StrCat(
+        host, " could not prove that it has the key: it is not the server that it says it is"));
   }
   granted->hello = answered->hello;
   // A session keeps the secret that it began with.

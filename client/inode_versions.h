@@ -45,8 +45,8 @@ struct OpenInode {
   OpenInode(const FileHandle& name, ContentVersion& version) : handle(name), content(version) {}
 
   const FileHandle handle;
-  ContentVersion&
-      content;  // may be shared with other inodes: then there are more versions than changes
+  // May be shared with other inodes: then there are more versions than changes.
+  ContentVersion& content;
   // Bytes, as far as anyone here knows; a hint.
   std::atomic<uint64_t> size{0};
   // There are bytes up to `end`. Thread-safe.

@@ -12,7 +12,8 @@ KeySource KeyOfFile(std::string file, std::string name) {
     for (auth::Key& key : *keys) {
       if (name.empty() || key.name == name) return std::move(key);
     }
-    return absl::FailedPreconditionError(absl::StrCat(file, ": there is no key '", name, "' in it"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(file, ": there is no key '", name, "' in it"));
   };
 }
 

@@ -48,7 +48,8 @@ void OpenTable::Remove(OpenId id) {
   absl::MutexLock lock(&mutex_);
   auto found = rows_.find(id);
   if (found != rows_.end()) {
-    if ((found->second.flags & O_APPEND) != 0) append_count_.fetch_sub(1, std::memory_order_relaxed);
+    if ((found->second.flags & O_APPEND) != 0)
+      append_count_.fetch_sub(1, std::memory_order_relaxed);
     if (found->second.state != nullptr) {
       found->second.state.reset();
       auto state = states_.find(std::string(found->second.handle.view()));

@@ -1,4 +1,5 @@
-// OpenTable: what a mount has open, so that it can be opened again at a server that has forgotten it.
+// OpenTable: what a mount has open, so that it can be opened again at a server that has forgotten
+// it.
 #pragma once
 
 #include <atomic>
@@ -15,12 +16,13 @@
 
 namespace rdmafs {
 
-// Whether all that was written to a file is known to be on the server's disk. Lock-free; shared by all that
-// have the file open.
+// Whether all that was written to a file is known to be on the server's disk. Lock-free; shared by
+// all that have the file open.
 struct WriteState {
   std::atomic<uint64_t> written{0};  // writes that the server has acknowledged
   std::atomic<uint64_t> synced{0};   // how many of them an fsync(2) has covered
-  std::atomic<uint32_t> losses{0};   // restarts of the server's host that came before the others were
+  // Restarts of the server's host that came before the others were.
+  std::atomic<uint32_t> losses{0};
 
   void NoteSynced(uint64_t count) {
     uint64_t before = synced.load(std::memory_order_relaxed);
@@ -59,7 +61,8 @@ class OpenTable {
   bool IsAppend(OpenId id) const;
   // nullptr: it is not open, or every write to it is durable anyway.
   std::shared_ptr<WriteState> StateOf(OpenId id) const;
-  // The server's host has restarted: what was written and not synced may be gone. How many files that concerns.
+  // The server's host has restarted: what was written and not synced may be gone. How many files
+  // that concerns.
   size_t MarkLosses();
   // Whether TakeLoss() would be true. Costs an atomic load while nothing was ever lost.
   bool HasLoss(OpenId id) const;
@@ -77,7 +80,8 @@ class OpenTable {
   mutable absl::Mutex mutex_;
   std::unordered_map<OpenId, Row> rows_ ABSL_GUARDED_BY(mutex_);
   std::unordered_set<OpenId> stale_ ABSL_GUARDED_BY(mutex_);
-  std::unordered_map<std::string, std::weak_ptr<WriteState>> states_ ABSL_GUARDED_BY(mutex_);  // by handle
+  // By handle.
+  std::unordered_map<std::string, std::weak_ptr<WriteState>> states_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace rdmafs

@@ -16,8 +16,8 @@ namespace rdmafs {
 
 // The kernel hands one reader's requests to whichever shard is awake, so what is known of a reader
 // and what was fetched for it cannot be a shard's own: the layers of all shards work on this, each
-// under `mutex`, for as long as it takes to look and to take down. Nothing is sent, copied or answered
-// meanwhile. Lock order: `mutex`, then InodeVersions', then a pool's.
+// under `mutex`, for as long as it takes to look and to take down. Nothing is sent, copied or
+// answered meanwhile. Lock order: `mutex`, then InodeVersions', then a pool's.
 //
 // Outlives the layers; outlived by `versions` and by the pools that the layers fetch into.
 class ReadAheadFiles {

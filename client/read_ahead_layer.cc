@@ -242,7 +242,8 @@ WaitingRead* ReadAheadLayer::FindWaiting(absl::Span<const std::byte> memory) {
     for (FetchedChunk* chunk : file->chunks) {
       for (WaitingRead** at = &chunk->waiting; *at != nullptr; at = &(*at)->next) {
         WaitingRead* const read = *at;
-        if (read->asked != this || read->request.destination.bytes.data() != memory.data()) continue;
+        if (read->asked != this || read->request.destination.bytes.data() != memory.data())
+          continue;
         *at = read->next;
         return read;
       }

@@ -29,12 +29,12 @@ struct ReadAheadStatistics {
   std::atomic<uint32_t> in_flight{0};      // now
 };
 
-// Owned by one shard thread; the layers of a mount's shards share `files`. The VersionLayer is below
-// it. docs/read-ahead.md has the rules that it keeps.
+// Owned by one shard thread; the layers of a mount's shards share `files`. The VersionLayer is
+// below it. docs/read-ahead.md has the rules that it keeps.
 //
-// Read and OnFetched look and decide with the lock of `files`; what is to be answered is collected in
-// resumed_ (asked on this shard) and abroad_ (asked on others), and what is to be sent is sent, after
-// it was given up.
+// Read and OnFetched look and decide with the lock of `files`; what is to be answered is collected
+// in resumed_ (asked on this shard) and abroad_ (asked on others), and what is to be sent is sent,
+// after it was given up.
 class ReadAheadLayer final : public Layer {
  public:
   // A file that was not read for so long gives way when memory is short.

@@ -31,9 +31,9 @@ class ReadAheadMemory {
   // limit_bytes: of blocks, payload counted.
   explicit ReadAheadMemory(uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
-  // A Slice without block when there is no room. A new block comes out of `pool`, which outlives the
-  // slices; the pools that are given may be different ones, with blocks of one size. size_bytes: at
-  // most a block's payload.
+  // A Slice without block when there is no room. A new block comes out of `pool`, which outlives
+  // the slices; the pools that are given may be different ones, with blocks of one size.
+  // size_bytes: at most a block's payload.
   Slice Take(BufferPool& pool, Cursor& cursor, size_t size_bytes);
   void Return(const Slice& slice) { Unuse(slice.block); }
   void Close(Cursor& cursor);

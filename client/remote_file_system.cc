@@ -22,7 +22,8 @@ RemoteFileSystem::RemoteFileSystem(EventLoop& loop, CallChannel::Owner& owner, B
                                    OpenTable& open_table, int channel_count)
     : messages_(messages), open_table_(open_table) {
   CHECK(channel_count > 0);
-  for (int i = 0; i < channel_count; ++i) channels_.push_back(std::make_unique<CallChannel>(loop, owner));
+  for (int i = 0; i < channel_count; ++i)
+    channels_.push_back(std::make_unique<CallChannel>(loop, owner));
 }
 
 RemoteFileSystem::~RemoteFileSystem() = default;
@@ -53,7 +54,8 @@ CallPayload RemoteFileSystem::Source(PayloadMemory source) {
 
 void RemoteFileSystem::Lookup(const Caller& caller, const FileHandle& parent, std::string_view name,
                               Reply<Entry> reply) {
-  Small().Start(wire::LookupRequest{caller, parent, name}, {}, OnLoss::kRepeat, ToEntry(std::move(reply)));
+  Small().Start(wire::LookupRequest{caller, parent, name}, {}, OnLoss::kRepeat,
+                ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::Forget(const FileHandle& handle) {
@@ -75,33 +77,39 @@ void RemoteFileSystem::SetAttr(const Caller& caller, const FileHandle& handle, O
                 ToAttributes(std::move(reply)));
 }
 
-void RemoteFileSystem::ReadLink(const Caller& caller, const FileHandle& handle, Reply<Payload> reply) {
-  Small().Start(wire::ReadLinkRequest{caller, handle}, {}, OnLoss::kRepeat, ToPayload(std::move(reply)));
+void RemoteFileSystem::ReadLink(const Caller& caller, const FileHandle& handle,
+                                Reply<Payload> reply) {
+  Small().Start(wire::ReadLinkRequest{caller, handle}, {}, OnLoss::kRepeat,
+                ToPayload(std::move(reply)));
 }
 
 void RemoteFileSystem::MkNod(const Caller& caller, const FileHandle& parent, std::string_view name,
-                             uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry> reply) {
-  Small().Start(wire::MkNodRequest{caller, parent, name, mode, rdev_major, rdev_minor}, {}, OnLoss::kAsk,
-                ToEntry(std::move(reply)));
+                             uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor,
+                             Reply<Entry> reply) {
+  Small().Start(wire::MkNodRequest{caller, parent, name, mode, rdev_major, rdev_minor}, {},
+                OnLoss::kAsk, ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::MkDir(const Caller& caller, const FileHandle& parent, std::string_view name,
                              uint32_t mode, Reply<Entry> reply) {
-  Small().Start(wire::MkDirRequest{caller, parent, name, mode}, {}, OnLoss::kAsk, ToEntry(std::move(reply)));
+  Small().Start(wire::MkDirRequest{caller, parent, name, mode}, {}, OnLoss::kAsk,
+                ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::Unlink(const Caller& caller, const FileHandle& parent, std::string_view name,
                               Reply<Unit> reply) {
-  Small().Start(wire::UnlinkRequest{caller, parent, name}, {}, OnLoss::kAsk, ToUnit(std::move(reply)));
+  Small().Start(wire::UnlinkRequest{caller, parent, name}, {}, OnLoss::kAsk,
+                ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::RmDir(const Caller& caller, const FileHandle& parent, std::string_view name,
                              Reply<Unit> reply) {
-  Small().Start(wire::RmDirRequest{caller, parent, name}, {}, OnLoss::kAsk, ToUnit(std::move(reply)));
+  Small().Start(wire::RmDirRequest{caller, parent, name}, {}, OnLoss::kAsk,
+                ToUnit(std::move(reply)));
 }
 
-void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent, std::string_view name,
-                               std::string_view target, Reply<Entry> reply) {
+void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent,
+                               std::string_view name, std::string_view target, Reply<Entry> reply) {
   if (target.empty()) return reply.Complete(Errno(ENOENT));
   if (target.size() > wire::kMaxPathBytes) return reply.Complete(Errno(ENAMETOOLONG));
   CallPayload payload = InlineText(messages_, target);
@@ -111,21 +119,23 @@ void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent, s
 }
 
 void RemoteFileSystem::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,
-                              const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
-                              Reply<Unit> reply) {
-  Small().Start(wire::RenameRequest{caller, parent, name, new_parent, new_name, flags}, {}, OnLoss::kAsk,
-                ToUnit(std::move(reply)));
+                              const FileHandle& new_parent, std::string_view new_name,
+                              uint32_t flags, Reply<Unit> reply) {
+  Small().Start(wire::RenameRequest{caller, parent, name, new_parent, new_name, flags}, {},
+                OnLoss::kAsk, ToUnit(std::move(reply)));
 }
 
-void RemoteFileSystem::Link(const Caller& caller, const FileHandle& handle, const FileHandle& new_parent,
-                            std::string_view new_name, Reply<Entry> reply) {
+void RemoteFileSystem::Link(const Caller& caller, const FileHandle& handle,
+                            const FileHandle& new_parent, std::string_view new_name,
+                            Reply<Entry> reply) {
   Small().Start(wire::LinkRequest{caller, handle, new_parent, new_name}, {}, OnLoss::kAsk,
                 ToEntry(std::move(reply)));
 }
 
 void RemoteFileSystem::Access(const Caller& caller, const FileHandle& handle, uint32_t mask,
                               Reply<Unit> reply) {
-  Small().Start(wire::AccessRequest{caller, handle, mask}, {}, OnLoss::kRepeat, ToUnit(std::move(reply)));
+  Small().Start(wire::AccessRequest{caller, handle, mask}, {}, OnLoss::kRepeat,
+                ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::StatFs(const Caller& caller, const FileHandle& handle,
@@ -162,11 +172,13 @@ AnswerFunction ToXattrValue(uint32_t size, Reply<FileSystem::XattrValue> reply) 
 
 }  // namespace
 
-void RemoteFileSystem::GetXattr(const Caller& caller, const FileHandle& handle, std::string_view name,
-                                uint32_t size, PayloadMemory destination, Reply<XattrValue> reply) {
+void RemoteFileSystem::GetXattr(const Caller& caller, const FileHandle& handle,
+                                std::string_view name, uint32_t size, PayloadMemory destination,
+                                Reply<XattrValue> reply) {
   size = std::min(size, wire::kMaxXattrBytes);
-  Small().Start(wire::GetXattrRequest{caller, handle, name, size}, Sink(size, std::move(destination)),
-                OnLoss::kRepeat, ToXattrValue(size, std::move(reply)));
+  Small().Start(wire::GetXattrRequest{caller, handle, name, size},
+                Sink(size, std::move(destination)), OnLoss::kRepeat,
+                ToXattrValue(size, std::move(reply)));
 }
 
 void RemoteFileSystem::ListXattr(const Caller& caller, const FileHandle& handle, uint32_t size,
@@ -176,16 +188,18 @@ void RemoteFileSystem::ListXattr(const Caller& caller, const FileHandle& handle,
                 OnLoss::kRepeat, ToXattrValue(size, std::move(reply)));
 }
 
-void RemoteFileSystem::SetXattr(const Caller& caller, const FileHandle& handle, std::string_view name,
-                                PayloadMemory value, uint32_t flags, uint32_t options, Reply<Unit> reply) {
+void RemoteFileSystem::SetXattr(const Caller& caller, const FileHandle& handle,
+                                std::string_view name, PayloadMemory value, uint32_t flags,
+                                uint32_t options, Reply<Unit> reply) {
   const OnLoss on_loss = (flags & XATTR_CREATE) == 0 ? OnLoss::kRepeat : OnLoss::kAsk;
-  Small().Start(wire::SetXattrRequest{caller, handle, name, flags, options}, Source(std::move(value)),
-                on_loss, ToUnit(std::move(reply)));
+  Small().Start(wire::SetXattrRequest{caller, handle, name, flags, options},
+                Source(std::move(value)), on_loss, ToUnit(std::move(reply)));
 }
 
-void RemoteFileSystem::RemoveXattr(const Caller& caller, const FileHandle& handle, std::string_view name,
-                                   Reply<Unit> reply) {
-  Small().Start(wire::RemoveXattrRequest{caller, handle, name}, {}, OnLoss::kAsk, ToUnit(std::move(reply)));
+void RemoteFileSystem::RemoveXattr(const Caller& caller, const FileHandle& handle,
+                                   std::string_view name, Reply<Unit> reply) {
+  Small().Start(wire::RemoveXattrRequest{caller, handle, name}, {}, OnLoss::kAsk,
+                ToUnit(std::move(reply)));
 }
 
 }  // namespace rdmafs

@@ -10,16 +10,16 @@
 
 namespace rdmafs {
 
-// `text` as inline payload, in a block of `messages`: a device only sends out of registered memory, and the
-// text need not stay. No `hold` when there is no block.
+// `text` as inline payload, in a block of `messages`: a device only sends out of registered memory,
+// and the text need not stay. No `hold` when there is no block.
 CallPayload InlineText(BufferPool& messages, std::string_view text);
 
 // Owned by one shard thread (see FileSystem). Its channels are connected and resumed by Client.
 class RemoteFileSystem final : public FileSystem {
  public:
   // `open_table` is shared by the shards of a mount and outlives them. At least one channel; with
-  // several, payload over wire::kMaxInlineBytes goes over all but the first, so that small messages do
-  // not queue behind it.
+  // several, payload over wire::kMaxInlineBytes goes over all but the first, so that small messages
+  // do not queue behind it.
   RemoteFileSystem(EventLoop& loop, CallChannel::Owner& owner, BufferPool& messages,
                    OpenTable& open_table, int channel_count);
   ~RemoteFileSystem() override;
@@ -31,10 +31,12 @@ class RemoteFileSystem final : public FileSystem {
   // Whether every file is opened as with O_SYNC. Before it is used.
   void set_sync(bool sync) { sync_ = sync; }
 
-  void Lookup(const Caller&, const FileHandle& parent, std::string_view name, Reply<Entry>) override;
+  void Lookup(const Caller&, const FileHandle& parent, std::string_view name,
+              Reply<Entry>) override;
   void Forget(const FileHandle&) override;
   void GetAttr(const Caller&, const FileHandle&, OpenId, Reply<Attributes>) override;
-  void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&, Reply<Attributes>) override;
+  void SetAttr(const Caller&, const FileHandle&, OpenId, const SetAttributes&,
+               Reply<Attributes>) override;
   void ReadLink(const Caller&, const FileHandle&, Reply<Payload>) override;
   void MkNod(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
              uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry>) override;
@@ -42,12 +44,13 @@ class RemoteFileSystem final : public FileSystem {
              Reply<Entry>) override;
   void Unlink(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
   void RmDir(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
-  void SymLink(const Caller&, const FileHandle& parent, std::string_view name, std::string_view target,
-               Reply<Entry>) override;
-  void Rename(const Caller&, const FileHandle& parent, std::string_view name, const FileHandle& new_parent,
-              std::string_view new_name, uint32_t flags, Reply<Unit>) override;
-  void Link(const Caller&, const FileHandle&, const FileHandle& new_parent, std::string_view new_name,
-            Reply<Entry>) override;
+  void SymLink(const Caller&, const FileHandle& parent, std::string_view name,
+               std::string_view target, Reply<Entry>) override;
+  void Rename(const Caller&, const FileHandle& parent, std::string_view name,
+              const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
+              Reply<Unit>) override;
+  void Link(const Caller&, const FileHandle&, const FileHandle& new_parent,
+            std::string_view new_name, Reply<Entry>) override;
   void Access(const Caller&, const FileHandle&, uint32_t mask, Reply<Unit>) override;
   void StatFs(const Caller&, const FileHandle&, Reply<FileSystemStatistics>) override;
   void SyncFs(const Caller&, const FileHandle&, Reply<Unit>) override;
@@ -55,15 +58,16 @@ class RemoteFileSystem final : public FileSystem {
   OpenId NewOpenId() override { return open_table_.NewId(); }
   void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
             Reply<Attributes>) override;
-  void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId, uint32_t flags,
-              uint32_t mode, uint32_t options, Reply<Entry>) override;
+  void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
+              uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) override;
   void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags, uint32_t mode,
                Reply<Entry>) override;
   void Release(OpenId, Reply<Unit>) override;
   void Read(ReadRequest, Reply<Payload>) override;
   void Write(WriteRequest, Reply<uint64_t>) override;
   void Fsync(OpenId, bool data_only, Reply<Unit>) override;
-  void Fallocate(const Caller&, OpenId, uint64_t offset, uint64_t length, uint32_t mode, Reply<Unit>) override;
+  void Fallocate(const Caller&, OpenId, uint64_t offset, uint64_t length, uint32_t mode,
+                 Reply<Unit>) override;
   void Seek(OpenId, uint64_t offset, uint32_t whence, Reply<uint64_t>) override;
   void CopyFileRange(const Caller&, const CopyFileRangeRequest&, Reply<uint64_t>) override;
   void ReadDir(const Caller&, ReadDirRequest, Reply<Payload>) override;
@@ -72,8 +76,8 @@ class RemoteFileSystem final : public FileSystem {
                 PayloadMemory destination, Reply<XattrValue>) override;
   void ListXattr(const Caller&, const FileHandle&, uint32_t size, PayloadMemory destination,
                  Reply<XattrValue>) override;
-  void SetXattr(const Caller&, const FileHandle&, std::string_view name, PayloadMemory value, uint32_t flags,
-                uint32_t options, Reply<Unit>) override;
+  void SetXattr(const Caller&, const FileHandle&, std::string_view name, PayloadMemory value,
+                uint32_t flags, uint32_t options, Reply<Unit>) override;
   void RemoveXattr(const Caller&, const FileHandle&, std::string_view name, Reply<Unit>) override;
 
   void GetLock(OpenId, const LockRange&, uint32_t flags, Reply<LockRange>) override;

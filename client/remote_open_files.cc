@@ -7,10 +7,11 @@
 
 namespace rdmafs {
 
-void RemoteFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenId open_id, uint32_t flags,
-                            uint32_t options, Reply<Attributes> reply) {
+void RemoteFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenId open_id,
+                            uint32_t flags, uint32_t options, Reply<Attributes> reply) {
   flags = WithSync(flags);
-  auto row = std::make_unique<OpenTable::Row>(OpenTable::Row{open_id, handle, flags, caller.uid, caller.gid, {}});
+  auto row = std::make_unique<OpenTable::Row>(
+      OpenTable::Row{open_id, handle, flags, caller.uid, caller.gid, {}});
   Small().Start(wire::OpenRequest{caller, handle, open_id, flags, options}, {}, OnLoss::kRepeat,
                 [this, row = std::move(row), reply = std::move(reply)](Answer answer) mutable {
                   if (answer.error.ok()) open_table_.Add(std::move(*row));
@@ -40,8 +41,10 @@ void RemoteFileSystem::Create(const Caller& caller, const FileHandle& parent, st
   flags = WithSync(flags);
   // Without O_EXCL it opens what the first one has made.
   const OnLoss on_loss = (flags & O_EXCL) != 0 ? OnLoss::kAsk : OnLoss::kRepeat;
-  Small().Start(wire::CreateRequest{caller, parent, name, open_id, flags, mode, options}, {}, on_loss,
-                ToOpenedEntry(open_table_, {open_id, {}, flags, caller.uid, caller.gid, {}}, std::move(reply)));
+  Small().Start(wire::CreateRequest{caller, parent, name, open_id, flags, mode, options}, {},
+                on_loss,
+                ToOpenedEntry(open_table_, {open_id, {}, flags, caller.uid, caller.gid, {}},
+                              std::move(reply)));
 }
 
 void RemoteFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, OpenId open_id,
@@ -50,7 +53,8 @@ void RemoteFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, O
   const uint32_t again = flags & ~static_cast<uint32_t>(O_TMPFILE);  // it is re-opened by handle
   // A file without a name went with the session that made it.
   Small().Start(wire::TmpFileRequest{caller, parent, open_id, flags, mode}, {}, OnLoss::kRepeat,
-                ToOpenedEntry(open_table_, {open_id, {}, again, caller.uid, caller.gid, {}}, std::move(reply)));
+                ToOpenedEntry(open_table_, {open_id, {}, again, caller.uid, caller.gid, {}},
+                              std::move(reply)));
 }
 
 void RemoteFileSystem::Release(OpenId open_id, Reply<Unit> reply) {
@@ -75,13 +79,13 @@ void RemoteFileSystem::Write(WriteRequest request, Reply<uint64_t> reply) {
   const OnLoss on_loss = append ? OnLoss::kAsk : OnLoss::kRepeat;
   // Appends have no offsets that would put them in order: one channel does.
   CallChannel& channel = append ? Small() : For(size);
-  channel.Start(wire::WriteRequest{request.open_id, request.offset, size, request.options, request.uid,
-                                     request.gid},
-                  Source(std::move(request.source)), on_loss,
-                  [this, id = request.open_id, reply = std::move(reply)](Answer answer) mutable {
-                    if (answer.error.ok()) NoteWritten(id);
-                    ToCount(std::move(reply))(std::move(answer));
-                  });
+  channel.Start(wire::WriteRequest{request.open_id, request.offset, size, request.options,
+                                   request.uid, request.gid},
+                Source(std::move(request.source)), on_loss,
+                [this, id = request.open_id, reply = std::move(reply)](Answer answer) mutable {
+                  if (answer.error.ok()) NoteWritten(id);
+                  ToCount(std::move(reply))(std::move(answer));
+                });
 }
 
 void RemoteFileSystem::Fsync(OpenId open_id, bool data_only, Reply<Unit> reply) {
@@ -96,17 +100,19 @@ void RemoteFileSystem::Fsync(OpenId open_id, bool data_only, Reply<Unit> reply) 
                 });
 }
 
-void RemoteFileSystem::Fallocate(const Caller& caller, OpenId open_id, uint64_t offset, uint64_t length,
-                                 uint32_t mode, Reply<Unit> reply) {
+void RemoteFileSystem::Fallocate(const Caller& caller, OpenId open_id, uint64_t offset,
+                                 uint64_t length, uint32_t mode, Reply<Unit> reply) {
   if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
   const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
   Small().Start(wire::FallocateRequest{caller, open_id, offset, length, mode}, {},
                 moves ? OnLoss::kAsk : OnLoss::kRepeat, ToUnit(std::move(reply)));
 }
 
-void RemoteFileSystem::Seek(OpenId open_id, uint64_t offset, uint32_t whence, Reply<uint64_t> reply) {
+void RemoteFileSystem::Seek(OpenId open_id, uint64_t offset, uint32_t whence,
+                            Reply<uint64_t> reply) {
   if (open_table_.IsStale(open_id)) return reply.Complete(Errno(ESTALE));
-  Small().Start(wire::SeekRequest{open_id, offset, whence}, {}, OnLoss::kRepeat, ToCount(std::move(reply)));
+  Small().Start(wire::SeekRequest{open_id, offset, whence}, {}, OnLoss::kRepeat,
+                ToCount(std::move(reply)));
 }
 
 void RemoteFileSystem::CopyFileRange(const Caller& caller, const CopyFileRangeRequest& request,
@@ -121,14 +127,15 @@ void RemoteFileSystem::CopyFileRange(const Caller& caller, const CopyFileRangeRe
 
 void RemoteFileSystem::ReadDir(const Caller& caller, ReadDirRequest request, Reply<Payload> reply) {
   if (open_table_.IsStale(request.open_id)) return reply.Complete(Errno(ESTALE));
-  const uint32_t size =
-      static_cast<uint32_t>(std::min<size_t>(request.destination.bytes.size(), wire::kMaxPayloadBytes));
+  const uint32_t size = static_cast<uint32_t>(
+      std::min<size_t>(request.destination.bytes.size(), wire::kMaxPayloadBytes));
   CallPayload payload{.exposed = request.destination.bytes.first(size),
                       .server_writes = true,
                       .foreign = request.destination.foreign,
                       .hold = std::move(request.destination.hold)};
-  For(size).Start(wire::ReadDirRequest{caller, request.open_id, request.cookie, size, request.options},
-                  std::move(payload), OnLoss::kRepeat, ToPayload(std::move(reply)));
+  For(size).Start(
+      wire::ReadDirRequest{caller, request.open_id, request.cookie, size, request.options},
+      std::move(payload), OnLoss::kRepeat, ToPayload(std::move(reply)));
 }
 
 // --- Locks ---

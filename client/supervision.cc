@@ -28,7 +28,8 @@ void Client::CloseChannels() {
   for (Shard& shard : shards_) {
     RunOn(*shard.loop, [&shard] {
       for (size_t k = 0; k < shard.file_system->channel_count(); ++k) {
-        shard.file_system->channel(k).Disconnect(absl::CancelledError("the session is being set up anew"));
+        shard.file_system->channel(k).Disconnect(
+            absl::CancelledError("the session is being set up anew"));
       }
     });
   }
@@ -54,8 +55,10 @@ void Client::Supervise() {
       reason = std::string(loss_reason_.message());
     }
     lost_.store(true, std::memory_order_relaxed);
-    Log(LogLevel::kWarning, "server ", connector_.server().host, " is not answering (", reason, "); ",
-        options_.soft_timeout > 0 ? "operations fail after their timeout" : "operations wait for it");
+    Log(LogLevel::kWarning, "server ", connector_.server().host, " is not answering (", reason,
+        "); ",
+        options_.soft_timeout > 0 ? "operations fail after their timeout"
+                                  : "operations wait for it");
     const Nanoseconds lost_at = waiting_.Now();
     ReconnectPauses pauses(options_.max_backoff);
     std::string refusal;  // that was told of
@@ -75,7 +78,8 @@ void Client::Supervise() {
     }
     lost_.store(false, std::memory_order_relaxed);
     reconnects_.fetch_add(1, std::memory_order_relaxed);
-    Log(LogLevel::kNotice, "server ", connector_.server().host, " is back, over ", connector_.chosen());
+    Log(LogLevel::kNotice, "server ", connector_.server().host, " is back, over ",
+        connector_.chosen());
   }
 }
 
@@ -103,7 +107,8 @@ void Client::Watch(Shard& shard, size_t index) {
   CallChannel& channel = shard.file_system->channel(index);
   const Nanoseconds now = shard.loop->clock().Now();
   const uint64_t answers = channel.counters().answers.load(std::memory_order_relaxed);
-  if (!channel.IsConnected() || channel.in_flight_count() == 0 || answers != shard.answers_seen[index]) {
+  if (!channel.IsConnected() || channel.in_flight_count() == 0 ||
+      answers != shard.answers_seen[index]) {
     shard.answers_seen[index] = answers;
     shard.alive[index] = now;
     shard.pinged[index] = false;

@@ -22,20 +22,24 @@ void LoadAgain(TlsFiles& files) {
 
 absl::Status TlsOptions::Check(bool psk) const {
   if (!on && (!ca_file.empty() || !certificate_file.empty() || !private_key_file.empty())) {
-    return absl::InvalidArgumentError("ca=, cert= and cert_key= are for tls, which is not among the options");
+    return absl::InvalidArgumentError(
+        "ca=, cert= and cert_key= are for tls, which is not among the options");
   }
   if (certificate_file.empty() != private_key_file.empty()) {
-    return absl::InvalidArgumentError("cert= and cert_key= belong together: one of them is missing");
+    return absl::InvalidArgumentError(
+        "cert= and cert_key= belong together: one of them is missing");
   }
   if (!certificate_file.empty() && ca_file.empty()) {
-    return absl::InvalidArgumentError("cert= needs ca=FILE, by which the server's certificate is known");
+    return absl::InvalidArgumentError(
+        "cert= needs ca=FILE, by which the server's certificate is known");
   }
   if (on && ca_file.empty() && !psk) {
     return absl::InvalidArgumentError(
         "tls needs ca=FILE, by which the server's certificate is known, or a key (sec=psk)");
   }
   if (mutual && certificate_file.empty() && !(psk && ca_file.empty())) {
-    return absl::InvalidArgumentError("xprtsec=mtls needs cert=FILE and cert_key=FILE, or a key (sec=psk)");
+    return absl::InvalidArgumentError(
+        "xprtsec=mtls needs cert=FILE and cert_key=FILE, or a key (sec=psk)");
   }
   return absl::OkStatus();
 }

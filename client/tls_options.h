@@ -20,8 +20,9 @@ struct TlsOptions {
   absl::Status Check(bool psk) const;
 };
 
-// Nothing where it is off. `key`: the client's, if it has one. Reads the files, and again for a connection when they have
-// changed: with a fault in them all stays as it was, and the log says so once. Paths should be absolute.
+// Nothing where it is off. `key`: the client's, if it has one. Reads the files, and again for a
+// connection when they have changed: with a fault in them all stays as it was, and the log says so
+// once. Paths should be absolute.
 absl::StatusOr<TlsSource> MakeTlsSource(const TlsOptions& options, const KeySource& key);
 
 }  // namespace rdmafs

@@ -40,7 +40,8 @@ absl::Status CheckTogether(const CommandLine& line) {
   if (doctor && (line.server || !line.target.empty())) {
     return Wrong("doctor looks at this host and takes no target");
   }
-  if (!doctor && (line.require_rdma || !line.root.empty())) return Wrong("--rdma belongs to doctor");
+  if (!doctor && (line.require_rdma || !line.root.empty()))
+    return Wrong("--rdma belongs to doctor");
   if (line.server && !line.target.empty()) return Wrong("give either --server or a target");
   return absl::OkStatus();
 }

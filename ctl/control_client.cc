@@ -22,7 +22,8 @@ constexpr size_t kMaxAnswerBytes = size_t{16} << 20;
 
 absl::Status Failure(const std::string& path, int error) {
   const std::string text = absl::StrCat(path, ": ", Errno(error).ToString());
-  if (error == ENOENT || error == ECONNREFUSED || error == ENOTSOCK) return absl::NotFoundError(text);
+  if (error == ENOENT || error == ECONNREFUSED || error == ENOTSOCK)
+    return absl::NotFoundError(text);
   return absl::UnavailableError(text);
 }
 
@@ -41,7 +42,8 @@ absl::StatusOr<UniqueFd> ConnectTo(const std::string& path) {
 }
 
 // Reads to the end of the stream.
-absl::StatusOr<std::string> ReadAnswer(const UniqueFd& fd, const std::string& path, Nanoseconds deadline) {
+absl::StatusOr<std::string> ReadAnswer(const UniqueFd& fd, const std::string& path,
+                                       Nanoseconds deadline) {
   const MonotonicClock clock;
   std::string answer;
   char bytes[16384];
@@ -65,7 +67,8 @@ absl::StatusOr<std::string> ReadAnswer(const UniqueFd& fd, const std::string& pa
 std::vector<std::string> ControlDirectories() {
   std::vector<std::string> directories{std::string(kSystemRunDirectory)};
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  if (runtime != nullptr && *runtime == '/') directories.push_back(absl::StrCat(runtime, "/rdmafs"));
+  if (runtime != nullptr && *runtime == '/')
+    directories.push_back(absl::StrCat(runtime, "/rdmafs"));
   return directories;
 }
 
@@ -90,7 +93,8 @@ absl::StatusOr<std::string> AskControlSocket(const std::string& path, const std:
   if (!fd.ok()) return fd.status();
   const std::string line = command + "\n";
   // A fresh socket's buffer has room for a line; a partial send would be a kernel out of memory.
-  if (::send(fd->get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
+  if (::send(fd->get(), line.data(), line.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(line.size())) {
     return Failure(path, errno == 0 ? EIO : errno);
   }
   return ReadAnswer(*fd, path, deadline);

@@ -16,8 +16,8 @@ std::vector<std::string> FindControlSockets(const std::vector<std::string>& dire
 // /run/rdmafs, and $XDG_RUNTIME_DIR/rdmafs where that is set.
 std::vector<std::string> ControlDirectories();
 
-// Sends `command` to the socket at `path` and returns the answer (at most 16 MiB). Blocks for `patience`
-// at most. kNotFound: nobody listens there; kDeadlineExceeded: no answer in time.
+// Sends `command` to the socket at `path` and returns the answer (at most 16 MiB). Blocks for
+// `patience` at most. kNotFound: nobody listens there; kDeadlineExceeded: no answer in time.
 absl::StatusOr<std::string> AskControlSocket(const std::string& path, const std::string& command,
                                              Nanoseconds patience);
 

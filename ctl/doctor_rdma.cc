@@ -23,9 +23,10 @@ Devices FindDevices(const Host& host) {
     for (const std::string& port : host.List(ports)) {
       const std::string path = absl::StrCat(ports, "/", port, "/");
       const std::string state = host.Read(path + "state").value_or("unknown");
-      const std::string text = absl::StrCat(device, " port ", port, " (",
-                                            host.Read(path + "link_layer").value_or("unknown link layer"), ", ",
-                                            host.Read(path + "rate").value_or("unknown rate"), ", ", state, ")");
+      const std::string text =
+          absl::StrCat(device, " port ", port, " (",
+                       host.Read(path + "link_layer").value_or("unknown link layer"), ", ",
+                       host.Read(path + "rate").value_or("unknown rate"), ", ", state, ")");
       (state.rfind("4:", 0) == 0 ? devices.active : devices.inactive).push_back(text);
     }
   }
@@ -41,7 +42,8 @@ std::string Joined(const std::vector<std::string>& parts) {
 Finding ExamineDevices(const Devices& devices, Level absent) {
   if (!devices.active.empty()) return {Level::kFine, "rdma-device", Joined(devices.active), ""};
   if (!devices.inactive.empty()) {
-    return {Level::kMissing, "rdma-device", absl::StrCat("no port is active: ", Joined(devices.inactive)),
+    return {Level::kMissing, "rdma-device",
+            absl::StrCat("no port is active: ", Joined(devices.inactive)),
             "check cable, switch and (InfiniBand) subnet manager; ip link set IFACE up (Ethernet)"};
   }
   return {absent, "rdma-device", "no RDMA device: mounts run over TCP",
@@ -75,11 +77,15 @@ Finding ExamineLockedMemory(const Host& host, Level absent) {
   }
   if (!limit) return {absent, "memlock", "RLIMIT_MEMLOCK is unknown", "mount /proc"};
   if (limit->soft >= kLockedBytes) {
-    return {Level::kFine, "memlock", limit->soft == UINT64_MAX
-                                         ? "RLIMIT_MEMLOCK is unlimited"
-                                         : absl::StrCat("RLIMIT_MEMLOCK is ", limit->soft >> 20, " MiB"), ""};
+    return {Level::kFine, "memlock",
+            limit->soft == UINT64_MAX
+                ? "RLIMIT_MEMLOCK is unlimited"
+                : absl::StrCat("RLIMIT_MEMLOCK is ", limit->soft >> 20, " MiB"),
+            ""};
   }
-  return {absent, "memlock", absl::StrCat("RLIMIT_MEMLOCK is ", limit->soft >> 10, " KiB: too little to register the pools"),
+  return {absent, "memlock",
+          absl::StrCat("RLIMIT_MEMLOCK is ", limit->soft >> 10,
+                       " KiB: too little to register the pools"),
           "\"* - memlock unlimited\" in /etc/security/limits.d/rdmafs.conf and log in again; "
           "LimitMEMLOCK=infinity in a systemd unit"};
 }
@@ -87,8 +93,8 @@ Finding ExamineLockedMemory(const Host& host, Level absent) {
 // The unit's own limit and what a drop-in may have made of it.
 Finding ExamineUnit(const Host& host, Level absent) {
   std::string unit;
-  for (const char* directory : {"/etc/systemd/system/", "/run/systemd/system/", "/usr/lib/systemd/system/",
-                                "/lib/systemd/system/"}) {
+  for (const char* directory : {"/etc/systemd/system/", "/run/systemd/system/",
+                                "/usr/lib/systemd/system/", "/lib/systemd/system/"}) {
     if (auto text = host.Read(absl::StrCat(directory, "rdmafsd.service"))) {
       unit = *text;
       break;
@@ -100,10 +106,14 @@ Finding ExamineUnit(const Host& host, Level absent) {
     absl::StrAppend(&unit, "\n", host.Read(absl::StrCat(drop_ins, "/", name)).value_or(""));
   }
   const size_t last = unit.rfind("\nLimitMEMLOCK=");
-  const std::string value = last == std::string::npos ? "" : unit.substr(last + 14, unit.find('\n', last + 1) - last - 14);
-  if (value == "infinity") return {Level::kFine, "memlock-unit", "rdmafsd.service has LimitMEMLOCK=infinity", ""};
+  const std::string value = last == std::string::npos
+                                ? ""
+                                : unit.substr(last + 14, unit.find('\n', last + 1) - last - 14);
+  if (value == "infinity")
+    return {Level::kFine, "memlock-unit", "rdmafsd.service has LimitMEMLOCK=infinity", ""};
   return {absent, "memlock-unit",
-          absl::StrCat("rdmafsd.service has ", value.empty() ? "no LimitMEMLOCK" : absl::StrCat("LimitMEMLOCK=", value)),
+          absl::StrCat("rdmafsd.service has ",
+                       value.empty() ? "no LimitMEMLOCK" : absl::StrCat("LimitMEMLOCK=", value)),
           "systemctl edit rdmafsd: [Service] LimitMEMLOCK=infinity"};
 }
 
@@ -113,8 +123,8 @@ std::vector<Finding> ExamineRdma(const Host& host, bool require_rdma) {
   const Devices devices = FindDevices(host);
   const bool there = !devices.active.empty() || !devices.inactive.empty();
   const Level absent = there || require_rdma ? Level::kMissing : Level::kAdvice;
-  return {ExamineDevices(devices, absent), ExamineNodes(host, absent), ExamineLockedMemory(host, absent),
-          ExamineUnit(host, absent)};
+  return {ExamineDevices(devices, absent), ExamineNodes(host, absent),
+          ExamineLockedMemory(host, absent), ExamineUnit(host, absent)};
 }
 
 }  // namespace rdmafs

@@ -48,7 +48,9 @@ std::vector<std::string> Host::List(const std::string& path) const {
   return names;
 }
 
-bool Host::Exists(const std::string& path) const { return ::access((root_ + path).c_str(), F_OK) == 0; }
+bool Host::Exists(const std::string& path) const {
+  return ::access((root_ + path).c_str(), F_OK) == 0;
+}
 
 bool Host::Usable(const std::string& path) const {
   return ::access((root_ + path).c_str(), R_OK | W_OK) == 0;

@@ -25,13 +25,15 @@ int RunDoctor(const CommandLine& line) {
   return AllFine(findings) ? 0 : 1;
 }
 
-// The document that `socket` answers with, or why there is none in `complaints`. A socket that nobody listens
-// on is left by a program that was killed: not worth a word unless it was asked for by name.
+// The document that `socket` answers with, or why there is none in `complaints`. A socket that
+// nobody listens on is left by a program that was killed: not worth a word unless it was asked for
+// by name.
 std::optional<Json> Ask(const std::string& socket, const char* command, bool named,
                         std::vector<std::string>& complaints) {
   absl::StatusOr<std::string> answer = AskControlSocket(socket, command, kPatience);
   if (!answer.ok()) {
-    if (named || !absl::IsNotFound(answer.status())) complaints.emplace_back(answer.status().message());
+    if (named || !absl::IsNotFound(answer.status()))
+      complaints.emplace_back(answer.status().message());
     return std::nullopt;
   }
   Json document = Json::parse(*answer, nullptr, false);
@@ -57,8 +59,8 @@ bool IsMountedAt(const Json& document, const std::string& directory) {
   return found != document.end() && found->is_string() && found->get<std::string>() == directory;
 }
 
-// The document of the one mount or socket that the command line names. Others that do not answer are no
-// matter when it does.
+// The document of the one mount or socket that the command line names. Others that do not answer
+// are no matter when it does.
 std::vector<Json> CollectNamed(const std::string& target, const char* command) {
   std::vector<std::string> complaints;
   for (const std::string& socket : FindControlSockets(ControlDirectories())) {
@@ -99,7 +101,8 @@ int RunQuery(const CommandLine& line) {
     }
   }
   if (documents.empty() && line.target.empty()) {
-    Complain(line.server ? "no rdmafsd found on this host" : "no mounts or servers of this user found on this host");
+    Complain(line.server ? "no rdmafsd found on this host"
+                         : "no mounts or servers of this user found on this host");
   }
   return documents.empty() ? 1 : 0;
 }

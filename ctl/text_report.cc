@@ -70,10 +70,11 @@ void Line(std::string& out, const char* name, const std::string& value) {
 }
 
 std::string Head(const Json& document) {
-  std::string head = absl::StrCat(Text(At(document, "program")), " ", Text(At(document, "version")), ", pid ",
-                                  Text(At(document, "pid")));
+  std::string head = absl::StrCat(Text(At(document, "program")), " ", Text(At(document, "version")),
+                                  ", pid ", Text(At(document, "pid")));
   const std::string source = Text(At(document, "source"));
-  if (!source.empty()) absl::StrAppend(&head, ": ", source, " on ", Text(At(document, "mount_point")));
+  if (!source.empty())
+    absl::StrAppend(&head, ": ", source, " on ", Text(At(document, "mount_point")));
   return head + "\n";
 }
 
@@ -81,10 +82,11 @@ void PoolLines(const Json& document, std::string& out) {
   const Json& pools = At(document, "pool");
   if (!pools.is_object()) return;
   for (const auto& [name, pool] : pools.items()) {
-    Line(out, "pool", absl::StrCat(Clean(name), ": ", Text(At(pool, "used")), " of ", Text(At(pool, "blocks")),
-                                   " blocks in use (peak ", Text(At(pool, "peak")), "), ",
-                                   Bytes(At(pool, "size_bytes")), " of at most ", Bytes(At(pool, "cap_bytes")),
-                                   ", found empty ", Text(At(pool, "empty_count")), " times"));
+    Line(out, "pool",
+         absl::StrCat(Clean(name), ": ", Text(At(pool, "used")), " of ", Text(At(pool, "blocks")),
+                      " blocks in use (peak ", Text(At(pool, "peak")), "), ",
+                      Bytes(At(pool, "size_bytes")), " of at most ", Bytes(At(pool, "cap_bytes")),
+                      ", found empty ", Text(At(pool, "empty_count")), " times"));
   }
 }
 
@@ -92,8 +94,8 @@ void OperationLines(const Json& document, std::string& out) {
   const Json& operations = At(document, "operations");
   if (!operations.is_object() || operations.empty()) return;
   char line[160];
-  std::snprintf(line, sizeof line, "  %-16s %12s %8s %10s %10s %10s %10s\n", "operation", "count", "errors",
-                "p50 us", "p90 us", "p99 us", "max us");
+  std::snprintf(line, sizeof line, "  %-16s %12s %8s %10s %10s %10s %10s\n", "operation", "count",
+                "errors", "p50 us", "p90 us", "p99 us", "max us");
   out += line;
   for (const auto& [name, operation] : operations.items()) {
     std::snprintf(line, sizeof line, "  %-16s %12s %8s %10s %10s %10s %10s\n", Clean(name).c_str(),
@@ -118,25 +120,32 @@ const char* LevelName(Finding::Level level) {
 std::string StatusText(const Json& document) {
   const Json& transport = At(document, "transport");
   std::string out = Head(document);
-  Line(out, "state", absl::StrCat(Text(At(document, "state")), ", up ", Duration(At(document, "uptime_s"))));
+  Line(out, "state",
+       absl::StrCat(Text(At(document, "state")), ", up ", Duration(At(document, "uptime_s"))));
   const std::string why = Text(At(transport, "why")), device = Text(At(transport, "device"));
-  Line(out, "transport", absl::StrCat(Text(At(transport, "name")), device.empty() ? "" : " on ", device,
-                                      why.empty() ? "" : absl::StrCat(" (", why, ")")));
+  Line(out, "transport",
+       absl::StrCat(Text(At(transport, "name")), device.empty() ? "" : " on ", device,
+                    why.empty() ? "" : absl::StrCat(" (", why, ")")));
   if (const std::string tls = Text(At(transport, "tls")); !tls.empty()) {
     const std::string count = Text(At(transport, "tls_connections"));
-    Line(out, "tls", absl::StrCat(tls, count.empty() ? "" : absl::StrCat(", ", count, " connections")));
+    Line(out, "tls",
+         absl::StrCat(tls, count.empty() ? "" : absl::StrCat(", ", count, " connections")));
   }
-  Line(out, "connections", absl::StrCat(Text(At(transport, "connections")), " to ", Text(At(transport, "peers"))));
+  Line(out, "connections",
+       absl::StrCat(Text(At(transport, "connections")), " to ", Text(At(transport, "peers"))));
   Line(out, "memory", Text(At(transport, "memory")));
   Line(out, "channel", Text(At(document, "channel")));
   Line(out, "listening", Text(At(document, "listening")));
   for (const Json& directory : At(document, "exports")) {
-    Line(out, "export", absl::StrCat(Text(At(directory, "path")), " ", Text(At(directory, "options"))));
+    Line(out, "export",
+         absl::StrCat(Text(At(directory, "path")), " ", Text(At(directory, "options"))));
   }
   Line(out, "sessions", Text(At(document, "sessions")));
   Line(out, "open files", Text(At(document, "open_files")));
   if (const Json& credits = At(document, "credits"); credits.is_object()) {
-    Line(out, "credits", absl::StrCat(Text(At(credits, "in_flight")), " of ", Text(At(credits, "granted")), " in flight"));
+    Line(out, "credits",
+         absl::StrCat(Text(At(credits, "in_flight")), " of ", Text(At(credits, "granted")),
+                      " in flight"));
   }
   PoolLines(document, out);
   return out;
@@ -146,21 +155,26 @@ std::string StatisticsText(const Json& document) {
   const Json& transport = At(document, "transport");
   std::string out = Head(document);
   Line(out, "uptime", Duration(At(document, "uptime_s")));
-  Line(out, "sent", absl::StrCat(Text(At(transport, "messages_sent")), " messages, ", Bytes(At(transport, "bytes_sent"))));
+  Line(out, "sent",
+       absl::StrCat(Text(At(transport, "messages_sent")), " messages, ",
+                    Bytes(At(transport, "bytes_sent"))));
   Line(out, "received",
-       absl::StrCat(Text(At(transport, "messages_received")), " messages, ", Bytes(At(transport, "bytes_received"))));
+       absl::StrCat(Text(At(transport, "messages_received")), " messages, ",
+                    Bytes(At(transport, "bytes_received"))));
   Line(out, "copied", absl::StrCat(Bytes(At(transport, "copied_bytes")), " of payload"));
   if (const Json& memory = At(document, "memory"); memory.is_object()) {
-    Line(out, "memory", absl::StrCat(Text(At(memory, "lookups")), " lookups, ", Text(At(memory, "hits")), " hits, ",
-                                     Text(At(memory, "registrations")), " registrations, ",
-                                     Text(At(memory, "deregistrations")), " deregistrations"));
+    Line(out, "memory",
+         absl::StrCat(Text(At(memory, "lookups")), " lookups, ", Text(At(memory, "hits")),
+                      " hits, ", Text(At(memory, "registrations")), " registrations, ",
+                      Text(At(memory, "deregistrations")), " deregistrations"));
   }
   Line(out, "retries", Text(At(document, "retries")));
   Line(out, "reconnects", Text(At(document, "reconnects")));
   PoolLines(document, out);
   OperationLines(document, out);
   if (const Json& counters = At(document, "counters"); counters.is_object()) {
-    for (const auto& [name, value] : counters.items()) absl::StrAppend(&out, "  ", Clean(name), " ", Text(value), "\n");
+    for (const auto& [name, value] : counters.items())
+      absl::StrAppend(&out, "  ", Clean(name), " ", Text(value), "\n");
   }
   return out;
 }
@@ -169,9 +183,11 @@ std::string FindingsText(const std::vector<Finding>& findings) {
   std::string out;
   for (const Finding& finding : findings) {
     char label[48];
-    std::snprintf(label, sizeof label, "%-8s %-17s ", LevelName(finding.level), finding.topic.c_str());
+    std::snprintf(label, sizeof label, "%-8s %-17s ", LevelName(finding.level),
+                  finding.topic.c_str());
     absl::StrAppend(&out, label, Clean(finding.text), "\n");
-    if (!finding.remedy.empty()) absl::StrAppend(&out, std::string(26, ' '), "-> ", finding.remedy, "\n");
+    if (!finding.remedy.empty())
+      absl::StrAppend(&out, std::string(26, ' '), "-> ", finding.remedy, "\n");
   }
   return out;
 }

@@ -10,8 +10,8 @@
 
 namespace rdmafs {
 
-// A document may be of any version and of any content: what is not there or not of the expected type
-// is left out. Control characters become '?'.
+// A document may be of any version and of any content: what is not there or not of the expected
+// type is left out. Control characters become '?'.
 std::string StatusText(const nlohmann::ordered_json& document);
 std::string StatisticsText(const nlohmann::ordered_json& document);
 

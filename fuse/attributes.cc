@@ -79,7 +79,9 @@ void InvalidateAttributes(Context& context, const Node& node) {
 
 void InvalidateClearedMode(Context& context, uint64_t node_id) {
   Node* node = context.nodes().Find(node_id);
-  if (node == nullptr || (node->mode_told.load(std::memory_order_relaxed) & (S_ISUID | S_ISGID)) == 0) return;
+  if (node == nullptr ||
+      (node->mode_told.load(std::memory_order_relaxed) & (S_ISUID | S_ISGID)) == 0)
+    return;
   node->mode_told.store(0, std::memory_order_relaxed);
   InvalidateAttributes(context, *node);
 }

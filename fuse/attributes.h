@@ -22,8 +22,9 @@ std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry)
 
 // The kernel's cached attributes of the node are not believed any more; its pages are left alone.
 void InvalidateAttributes(Context& context, const Node& node);
-// Before the answer to a change of a file's data: the kernel takes it that times and size are others now, but shows
-// the mode from its cache, where the server may have cleared suid and sgid bits.
+// Before the answer to a change of a file's data: the kernel takes it that times and size are
+// others now, but shows the mode from its cache, where the server may have cleared suid and sgid
+// bits.
 void InvalidateClearedMode(Context& context, uint64_t node_id);
 
 // Takes back lookups, at the kernel's word or because it never learned of them.

@@ -18,8 +18,9 @@ namespace rdmafs::fuse {
 // /proc, which takes some 10 microseconds; never waits.
 size_t ReadGroups(pid_t tid, absl::Span<uint32_t> groups);
 
-// Whether thread `tid` has a signal to take, or is at its end, as /proc tells: it does not want to wait
-// for an answer any more. False when it is not (or not in our pid namespace) there. Reads /proc twice.
+// Whether thread `tid` has a signal to take, or is at its end, as /proc tells: it does not want to
+// wait for an answer any more. False when it is not (or not in our pid namespace) there. Reads
+// /proc twice.
 bool WantsToLeave(pid_t tid);
 
 // Remembers the groups of threads for a moment, so that a run of requests costs one look into

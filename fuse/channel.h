@@ -32,9 +32,10 @@ class Channel {
   // unmounted.
   virtual Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                       absl::Span<const std::byte> data) = 0;
-  // Answers request `unique` with EINTR although its operation is still under way; `answered` says whether
-  // that was done. It is not when the request is not one of this channel's, and not when its answer has to
-  // come in the memory that the operation may still use: that memory is what is returned.
+  // Answers request `unique` with EINTR although its operation is still under way; `answered` says
+  // whether that was done. It is not when the request is not one of this channel's, and not when
+  // its answer has to come in the memory that the operation may still use: that memory is what is
+  // returned.
   virtual absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) = 0;
   // The requests without an answer that came by a way on which the kernel may lose an INTERRUPT.
   virtual void ForEachThatMayLoseInterrupts(

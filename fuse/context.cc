@@ -57,7 +57,8 @@ void Context::LookForLostInterrupts() {
   const Nanoseconds late = parts_.loop.clock().Now() - kInterruptPatience;
   std::vector<uint64_t> interrupted;  // giving one up changes what is looked through
   const auto see = [&](uint64_t unique, uint32_t tid, Nanoseconds since) {
-    if (since < late && tid != 0 && WantsToLeave(static_cast<pid_t>(tid))) interrupted.push_back(unique);
+    if (since < late && tid != 0 && WantsToLeave(static_cast<pid_t>(tid)))
+      interrupted.push_back(unique);
   };
   parts_.channel.ForEachThatMayLoseInterrupts(see);
   for (const auto& [unique, flush] : flushes_) see(unique, flush.tid, flush.since);

@@ -76,8 +76,8 @@ class Context {
   // Tells the server that an open file is not needed any more; nobody waits for its answer.
   // `locked_node`: the node of a file that may hold locks; 0: it holds none.
   void Release(OpenId open_id, uint64_t locked_node = 0);
-  // Runs `then` when the server has released every file of that node that was closed before this call,
-  // and says whether `ended_count` has become another number meanwhile.
+  // Runs `then` when the server has released every file of that node that was closed before this
+  // call, and says whether `ended_count` has become another number meanwhile.
   void AfterLockReleases(uint64_t node_id, uint64_t ended_count, std::function<void(bool)> then);
   // The same for all that is still open.
   void ReleaseAll();
@@ -89,18 +89,21 @@ class Context {
   // shard's.
   void GiveUp(uint64_t unique);
 
-  // A question about the root, which is answered from what was seen last when the server is lost meanwhile.
+  // A question about the root, which is answered from what was seen last when the server is lost
+  // meanwhile.
   void AddRootQuestion(const Ticket& ticket) { root_questions_[ticket.unique] = ticket; }
   // Those that have no answer yet.
   std::vector<Ticket> TakeRootQuestions();
   // Answers while the operation is under way; what comes of it is dropped.
   void AnswerEarly(const Ticket& ticket, absl::Span<const std::byte> head);
 
-  // A FLUSH that has something to tell waits for the server. Its caller may be at his end, when the kernel
-  // passes no signal on.
-  void AddFlush(const Ticket& ticket, uint32_t tid) { flushes_[ticket.unique] = {tid, ticket.start}; }
-  // Takes those for interrupted who have waited for longer than kInterruptPatience, and want to leave without
-  // the kernel having said so.
+  // A FLUSH that has something to tell waits for the server. Its caller may be at his end, when the
+  // kernel passes no signal on.
+  void AddFlush(const Ticket& ticket, uint32_t tid) {
+    flushes_[ticket.unique] = {tid, ticket.start};
+  }
+  // Takes those for interrupted who have waited for longer than kInterruptPatience, and want to
+  // leave without the kernel having said so.
   void LookForLostInterrupts();
   static constexpr Nanoseconds kInterruptPatience = kSecond;
 

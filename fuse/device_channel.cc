@@ -48,8 +48,8 @@ Errno DeviceChannel::Watch() {
 }
 
 void DeviceChannel::OnReadable() {
-  // Where requests come one at a time, a second look only delays the first on its way: it comes when
-  // that was sent.
+  // Where requests come one at a time, a second look only delays the first on its way: it comes
+  // when that was sent.
   const bool alone = taken_ <= 1;
   taken_ = 0;
   Take(alone ? 1 : kRequestsPerRound);

@@ -57,8 +57,8 @@ fuse_statfs_out StatfsAnswer(const FileSystemStatistics& statistics) {
   return out;
 }
 
-// umount(8) looks at the mount point and its file system first: it does not wait for a server that may never
-// come back, but is shown what was there.
+// umount(8) looks at the mount point and its file system first: it does not wait for a server that
+// may never come back, but is shown what was there.
 fuse_attr_out RootAttributesSeen(Context& context) {
   fuse_attr_out out{};  // valid for no time at all: the next one asks again
   out.attr = ToKernel(context.nodes().root_seen().attributes);

@@ -126,7 +126,8 @@ void HandleCopyFileRange(Context& context, Request& request) {
   context.file_system().CopyFileRange(
       CallerWithoutGroups(request.header),
       {in_id, in.off_in, out_id, in.off_out, std::min<uint64_t>(in.len, kMostBytes)},
-      [context = &context, ticket = request.ticket, node_id = in.nodeid_out](Result<uint64_t> result) {
+      [context = &context, ticket = request.ticket,
+       node_id = in.nodeid_out](Result<uint64_t> result) {
         if (!result.ok()) {
           context->Answer(ticket, result.error());
           return;

@@ -30,8 +30,8 @@ fuse_lk_out ToKernel(const LockRange& range) {
   return out;
 }
 
-// A call that does not wait. When another owner's lock is in the way, he may have closed his file already: then
-// the call is made `again`, once.
+// A call that does not wait. When another owner's lock is in the way, he may have closed his file
+// already: then the call is made `again`, once.
 struct LockCall {
   Context& context;
   Ticket ticket;
@@ -44,11 +44,12 @@ struct LockCall {
   // Behind the releases that came before it; `otherwise` is done when there was none.
   template <typename Function, typename Otherwise>
   void AskAgain(uint64_t ended_count, Function function, Otherwise otherwise) const {
-    context.AfterLockReleases(node_id, ended_count, [call = *this, function, otherwise](bool released) mutable {
-      if (!released) return otherwise();
-      call.again = true;
-      function(call);
-    });
+    context.AfterLockReleases(node_id, ended_count,
+                              [call = *this, function, otherwise](bool released) mutable {
+                                if (!released) return otherwise();
+                                call.again = true;
+                                function(call);
+                              });
   }
 };
 
@@ -57,8 +58,9 @@ void GetLock(const LockCall& call) {
   call.context.file_system().GetLock(
       call.open_id, call.range, call.flags, [call, ended_count](Result<LockRange> result) {
         auto answer = [call, result] {
-          call.context.Answer(call.ticket, result.error(),
-                              result.ok() ? BytesOf(ToKernel(*result)) : absl::Span<const std::byte>());
+          call.context.Answer(
+              call.ticket, result.error(),
+              result.ok() ? BytesOf(ToKernel(*result)) : absl::Span<const std::byte>());
         };
         const bool in_the_way = result.ok() && result->type != wire::LockType::kUnlock;
         in_the_way && !call.again ? call.AskAgain(ended_count, GetLock, answer) : answer();

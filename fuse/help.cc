@@ -24,21 +24,21 @@ Connection:
     -o timeout=60         ... give up after so many seconds
 
 Security:
-    -o sec=sys            sys: the server knows this host by its address; psk: both sides prove a key
+    -o sec=sys            sys: the server knows this host by its address; psk: both ends prove a key
     -o key=/etc/rdmafs/keys  the key file, of mode 0600
     -o key_name=NAME      which key of the file (default: its first)
-    -o mr=cache           how the server reaches memory over RDMA. cache: by registrations that stay;
-                          window: each call's bytes until its reply, where device and server can
+    -o mr=cache           how the server reaches memory over RDMA. cache: by registrations that
+                          stay; window: each call's bytes until its reply, where both ends can
     -o tls                TLS 1.3, over TCP; with sec=psk by the key, else by certificates:
     -o ca=FILE            whose certificates the server may show, for its name or address
-    -o cert=FILE, cert_key=FILE  a certificate of this host to show, and its private key, of mode 0600
+    -o cert=FILE, cert_key=FILE  a certificate of this host to show, and its private key (mode 0600)
     -o xprtsec=tls        as tls, in mount.nfs's words (none, tls, mtls)
 
 Caching (close-to-open unless said otherwise):
     -o cache=auto         auto: an open drops cached pages if the file has changed; none: nothing is
                           cached; always: pages are kept (for files that no one else writes)
     -o direct_io          as cache=none
-    -o sync, -o async     whether writes are on the server's disk before they are acknowledged; async
+    -o sync, -o async     whether writes are on the server's disk before they are answered; async
     -o writeback          the kernel gathers writes (one client writes a file at a time)
     -o attr_timeout=1     seconds that attributes are believed
     -o entry_timeout=1    seconds that names are believed

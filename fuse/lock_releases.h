@@ -13,9 +13,9 @@
 
 namespace rdmafs::fuse {
 
-// close(2) does not wait for its RELEASE, but whoever has closed a file expects its flock(2) and OFD
-// locks to be free. So a lock that is refused is asked for once more behind the releases before it.
-// Thread-safe.
+// close(2) does not wait for its RELEASE, but whoever has closed a file expects its flock(2) and
+// OFD locks to be free. So a lock that is refused is asked for once more behind the releases before
+// it. Thread-safe.
 class LockReleases {
  public:
   // A file of the node `node_id` is being released.

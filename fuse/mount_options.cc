@@ -101,7 +101,8 @@ constexpr ValueOption kValueOptions[] = {
      [](absl::string_view name, Value value, MountOptions& o) {
        enum class Policy { kNone, kTls, kMutual } policy = Policy::kNone;
        absl::Status status = ParseChoice<Policy>(
-           name, value, {{"none", Policy::kNone}, {"tls", Policy::kTls}, {"mtls", Policy::kMutual}}, policy);
+           name, value, {{"none", Policy::kNone}, {"tls", Policy::kTls}, {"mtls", Policy::kMutual}},
+           policy);
        if (!status.ok()) return status;
        o.tls.on = policy != Policy::kNone;
        o.tls.mutual = policy == Policy::kMutual;
@@ -284,7 +285,8 @@ absl::StatusOr<MountOptions> ParseArguments(absl::Span<const std::string> argume
   }
   // Who names a key must not go without it.
   if (!options.psk && (!options.key_file.empty() || !options.key_name.empty())) {
-    return absl::InvalidArgumentError("key= and key_name= are for sec=psk, which is not among the options");
+    return absl::InvalidArgumentError(
+        "key= and key_name= are for sec=psk, which is not among the options");
   }
   if (absl::Status tls = options.tls.Check(options.psk); !tls.ok()) return tls;
   if (options.tls.on && options.transport == TransportChoice::kRdma) {

@@ -48,7 +48,8 @@ struct MountOptions {
   Nanoseconds timeout = 60 * kSecond;
   LogLevel log_level = LogLevel::kNotice;
 
-  // Whether no connection over RDMA follows one over TCP: only to another server there is a way back.
+  // Whether no connection over RDMA follows one over TCP: only to another server there is a way
+  // back.
   bool NeverLeavesTcp() const {
     return hosts.size() == 1 || transport == TransportChoice::kTcp || tls.on;
   }

@@ -161,11 +161,11 @@ size_t MountedFileSystem::ChooseUring() {
                                  UringChannel::QueueCount(), " processors");
   }
   settings_.over_io_uring = why_no_uring_.empty();
-  why_no_uring_ = absl::StrCat(why_no_uring_, settings_.over_io_uring
-                                                  ? "the kernel does not offer it; it is in Linux 6.14 "
-                                                    "and newer, switched on by 'echo Y > "
-                                                    "/sys/module/fuse/parameters/enable_uring'"
-                                                  : "");
+  why_no_uring_ = absl::StrCat(
+      why_no_uring_, settings_.over_io_uring ? "the kernel does not offer it; it is in Linux 6.14 "
+                                               "and newer, switched on by 'echo Y > "
+                                               "/sys/module/fuse/parameters/enable_uring'"
+                                             : "");
   return depth;
 }
 
@@ -208,8 +208,9 @@ void MountedFileSystem::OnInterrupt(uint64_t unique) {
   });
 }
 
-// Goes on from the shard `index`, through `left` more, back to where it began. Between a task and one that it posts, a
-// loop handles what has come: by the ring, a request may have come and not been looked at.
+// Goes on from the shard `index`, through `left` more, back to where it began. Between a task and
+// one that it posts, a loop handles what has come: by the ring, a request may have come and not
+// been looked at.
 void MountedFileSystem::VisitShards(size_t index, size_t left, EventLoop::Task task) {
   if (left == 0) return task();
   const size_t next = (index + 1) % shards_.size();

@@ -58,8 +58,8 @@ class NodeTable {
     Node* node = id == 0 ? nullptr : slots_.Find(id - 1);
     return node != nullptr && node->live.load(std::memory_order_acquire) ? node : nullptr;
   }
-  // The root, and the file system that it is in, as they were last seen: for when there is no server to
-  // ask. Until the latter was, it has no space.
+  // The root, and the file system that it is in, as they were last seen: for when there is no
+  // server to ask. Until the latter was, it has no space.
   struct Root {
     wire::Attributes attributes{};
     wire::FileSystemStatistics statistics{

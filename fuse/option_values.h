@@ -1,4 +1,5 @@
-// How the values of options are read: INVALID_ARGUMENT says which option is wrong, and what is expected.
+// How the values of options are read: INVALID_ARGUMENT says which option is wrong, and what is
+// expected.
 #pragma once
 
 #include <cstdint>

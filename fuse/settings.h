@@ -17,7 +17,7 @@ struct Settings {
   bool direct_io = false;  // as cache=none, by the name other file systems have for it
   bool writeback = false;
   bool direct_io_allows_mmap = false;              // agreed with the kernel
-  bool over_io_uring = false;                      // wanted; then whether it was agreed with the kernel
+  bool over_io_uring = false;  // wanted; then whether it was agreed with the kernel
   bool setxattr_extended = false;                  // agreed with the kernel: SETXATTR has flags
   uint32_t max_io_bytes = wire::kMaxPayloadBytes;  // of one READ or WRITE
 

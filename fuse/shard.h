@@ -50,8 +50,8 @@ class Shard {
     std::function<bool()> server_is_lost;
     // The mount is gone. On this shard's thread.
     std::function<void(Errno)> on_closed;
-    // FUSE over io_uring, as it was agreed with the kernel: how many entries each of the mount's queues
-    // gets, and how many shards share the queues. 0: the device alone.
+    // FUSE over io_uring, as it was agreed with the kernel: how many entries each of the mount's
+    // queues gets, and how many shards share the queues. 0: the device alone.
     size_t uring_depth = 0;
     size_t shard_count = 1;
   };
@@ -61,15 +61,16 @@ class Shard {
   void CancelWait(CancelToken token);
   // See Context::GiveUp(). Any thread, until StopServing().
   void GiveUp(uint64_t unique);
-  // Lets those go who need not wait any more: see Context::LookForLostInterrupts() and AnswerRootQuestions().
-  // Any thread, until StopServing().
+  // Lets those go who need not wait any more: see Context::LookForLostInterrupts() and
+  // AnswerRootQuestions(). Any thread, until StopServing().
   void LookAfterCallers();
   // Takes no more requests. Waits until the server knows what was released, `patience` at most.
   void StopServing(Nanoseconds patience);
 
   const OperationStatistics& statistics() const { return statistics_; }
   BufferPool::Statistics pool_statistics() const { return pool_.statistics(); }
-  // Payload bytes that were copied to hand them to the kernel. Any thread, between Serve() and the end.
+  // Payload bytes that were copied to hand them to the kernel. Any thread, between Serve() and the
+  // end.
   uint64_t copied_bytes() const;
 
  private:

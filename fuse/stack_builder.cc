@@ -22,7 +22,8 @@ RemoteSource::RemoteSource(const MountOptions& options, Arena& arena, const Cloc
                         .tailroom_bytes = 0,
                         .cap_bytes = kMessagePoolBytes,
                         .slab_bytes = size_t{2} << 20}),
-      resources_{arena, messages_, clock, options.exposure, /*lends_pages=*/options.NeverLeavesTcp()} {}
+      resources_{arena, messages_, clock, options.exposure,
+                 /*lends_pages=*/options.NeverLeavesTcp()} {}
 
 RemoteSource::~RemoteSource() { Shutdown(); }
 

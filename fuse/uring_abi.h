@@ -1,9 +1,10 @@
 // The kernel's ABI of FUSE over io_uring (Linux 6.14), which older <linux/fuse.h> do not have.
 //
-// A mount has a queue for each possible CPU, and a queue has entries. An entry is a place for one request:
-// a header and a payload buffer, both ours, made known by REGISTER. The command completes when a request
-// stands in them. The answer is put into the same memory, and COMMIT_AND_FETCH hands it in and waits for
-// the next request. The kernel's documentation: Documentation/filesystems/fuse-io-uring.rst.
+// A mount has a queue for each possible CPU, and a queue has entries. An entry is a place for one
+// request: a header and a payload buffer, both ours, made known by REGISTER. The command completes
+// when a request stands in them. The answer is put into the same memory, and COMMIT_AND_FETCH hands
+// it in and waits for the next request. The kernel's documentation:
+// Documentation/filesystems/fuse-io-uring.rst.
 #pragma once
 
 #include <cstddef>

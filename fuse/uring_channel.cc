@@ -31,9 +31,13 @@ bool IsLockThatWaits(uint32_t opcode) { return opcode == FUSE_SETLKW; }
 }  // namespace
 
 UringChannel::UringChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool, const Options& options)
-    : loop_(loop), pool_(pool), options_(options), fd_(fd.get()), device_(std::move(fd), loop, pool) {
-  CHECK(pool.options().headroom_bytes >=
-        sizeof(UringRequestHeader) + sizeof(fuse_in_header) + sizeof(UringRequestHeader::operation));
+    : loop_(loop),
+      pool_(pool),
+      options_(options),
+      fd_(fd.get()),
+      device_(std::move(fd), loop, pool) {
+  CHECK(pool.options().headroom_bytes >= sizeof(UringRequestHeader) + sizeof(fuse_in_header) +
+                                             sizeof(UringRequestHeader::operation));
 }
 
 UringChannel::~UringChannel() {
@@ -107,8 +111,8 @@ bool UringChannel::Reap() {
 
 void UringChannel::OnCompletion(size_t number, int result) {
   if (result == 0) return Deliver(number);
-  // ENOTCONN, ECONNABORTED: the mount is gone, of which the device tells. Else the entry is lost, and the
-  // kernel goes on with the others.
+  // ENOTCONN, ECONNABORTED: the mount is gone, of which the device tells. Else the entry is lost,
+  // and the kernel goes on with the others.
   if (result != -ENOTCONN && result != -ECONNABORTED && result != -ECANCELED && sink_ != nullptr) {
     Log(LogLevel::kError, "FUSE over io_uring, queue ", entries_[number].queue, ": ",
         Errno(-result).ToString());
@@ -154,7 +158,8 @@ void UringChannel::Deliver(size_t number) {
   sink_->OnRequest(*request);
 }
 
-// A lock that waits keeps its entry: if all did, the unlock that one of them waits for would never come.
+// A lock that waits keeps its entry: if all did, the unlock that one of them waits for would never
+// come.
 bool UringChannel::TakesTooManyLocks(const Entry& given, uint32_t opcode) {
   if (!IsLockThatWaits(opcode)) return false;
   Entry& entry = entries_[static_cast<size_t>(&given - entries_.data())];

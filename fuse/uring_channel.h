@@ -15,17 +15,18 @@
 
 namespace rdmafs::fuse {
 
-// See Channel. The payload of each entry is a block of the pool, held for the channel's life: what a WRITE
-// brings lies in registered memory, and a READ's data that landed in the block is handed over without being
-// touched. Other answers (at most 4 KiB) are copied into it. What the kernel only sends by the device (FORGET,
-// INTERRUPT, and all that comes before every queue has an entry) the DeviceChannel beside it takes.
+// See Channel. The payload of each entry is a block of the pool, held for the channel's life: what
+// a WRITE brings lies in registered memory, and a READ's data that landed in the block is handed
+// over without being touched. Other answers (at most 4 KiB) are copied into it. What the kernel
+// only sends by the device (FORGET, INTERRUPT, and all that comes before every queue has an entry)
+// the DeviceChannel beside it takes.
 //
-// The shard's loop sleeps in the ring: handing in an answer and waiting for the next request is one system
-// call.
+// The shard's loop sleeps in the ring: handing in an answer and waiting for the next request is one
+// system call.
 class UringChannel final : public Channel, private EventSleeper {
  public:
   struct Options {
-    size_t shard = 0;        // serves the queues of the CPUs whose number modulo shard_count is this
+    size_t shard = 0;  // serves the queues of the CPUs whose number modulo shard_count is this
     size_t shard_count = 1;
     size_t queue_count = 1;  // of the mount: QueueCount()
     size_t depth = 1;        // entries of a queue
@@ -33,7 +34,8 @@ class UringChannel final : public Channel, private EventSleeper {
 
   // How many queues the kernel wants: one for each possible CPU.
   static size_t QueueCount();
-  // Entries for each queue out of half of a mount's `pool_bytes`; 0 when that is too little to be useful.
+  // Entries for each queue out of half of a mount's `pool_bytes`; 0 when that is too little to be
+  // useful.
   static size_t Depth(size_t pool_bytes, size_t queue_count);
   // Whether this process may use io_uring as it is needed here; else why not.
   static std::string FindObstacle();

@@ -9,8 +9,8 @@
 
 namespace rdmafs::server {
 
-// Thread-safe. Taken by workers for one write(2), which the kernel lets in one at a time as well. Files may
-// share a lock.
+// Thread-safe. Taken by workers for one write(2), which the kernel lets in one at a time as well.
+// Files may share a lock.
 class AppendLocks {
  public:
   absl::Mutex& Of(const OpenFile::FileId& file) {

@@ -45,8 +45,8 @@ class ExportSource {
     std::string below;  // of the export; "" is the export itself
   };
   virtual ~ExportSource() = default;
-  // ENOENT: no export covers `path`. EACCES, ENOKEY, EOPNOTSUPP: see Exports::Find(). Blocks: worker
-  // threads.
+  // ENOENT: no export covers `path`. EACCES, ENOKEY, EOPNOTSUPP: see Exports::Find(). Blocks:
+  // worker threads.
   virtual Result<Found> Find(const Exports::Peer& peer, std::string_view path) = 0;
   // How any client may say who it is. Does not block.
   virtual SecurityFlavors Offered() const { return {}; }

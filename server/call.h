@@ -76,8 +76,8 @@ class Call final : public WorkItem {
   // change of a read-only export, ESTALE for one that is gone, or the connection closed for a
   // handle that this session has no right to.
   bool Address(const wire::FileHandle& handle, bool changes);
-  // The same for an object that an earlier session had; nothing is finished. ESTALE, too, when its export is not
-  // attached.
+  // The same for an object that an earlier session had; nothing is finished. ESTALE, too, when its
+  // export is not attached.
   Errno AddressAgain(const wire::FileHandle& handle, bool changes);
   // Finds an open file. When false, the call has been finished with EBADF, ESTALE or EROFS.
   bool Address(wire::OpenId id, bool changes);
@@ -104,8 +104,8 @@ class Call final : public WorkItem {
   void WithBuffer(BufferPool& pool, Step next);
   // With what the request carries in pieces(): its inline payload as it lies, or a pulled block.
   void WithPayload(Step next);
-  // The same for a payload in the client's memory, but where the connection can, it writes to the open
-  // file from `offset` on: what it could is `done`, and the pieces are the rest.
+  // The same for a payload in the client's memory, but where the connection can, it writes to the
+  // open file from `offset` on: what it could is `done`, and the pieces are the rest.
   void WithPayloadThroughFile(uint64_t offset, Step next);
   // True when it is this call's turn to append to its open file; else it goes on at `next` when it
   // is. The turn ends with Finish(), and its reply is kept.

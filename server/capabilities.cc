@@ -12,7 +12,8 @@ namespace {
 
 constexpr uint64_t Bit(int capability) { return uint64_t{1} << capability; }
 
-// For callers that are root on an export with no_root_squash; and for handles and other callers' ids.
+// For callers that are root on an export with no_root_squash; and for handles and other callers'
+// ids.
 constexpr uint64_t kForFiles = Bit(CAP_CHOWN) | Bit(CAP_DAC_OVERRIDE) | Bit(CAP_DAC_READ_SEARCH) |
                                Bit(CAP_FOWNER) | Bit(CAP_FSETID) | Bit(CAP_MKNOD) |
                                Bit(CAP_SETFCAP) |       // security.capability
@@ -34,7 +35,8 @@ constexpr uint64_t kForTools = 0;
 
 absl::Status Failed(const char* what) { return absl::ErrnoToStatus(errno, what); }
 
-// What no program that is started later can have. Needs CAP_SETPCAP; who has not that gives up the rest.
+// What no program that is started later can have. Needs CAP_SETPCAP; who has not that gives up the
+// rest.
 absl::Status LimitBoundingSet(uint64_t kept) {
   for (int capability = 0; capability < 64; ++capability) {
     const int present = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
@@ -60,7 +62,8 @@ absl::Status DropUnneededCapabilities(const CapabilityNeeds& needs) {
   if ((data[0].effective & Bit(CAP_SETPCAP)) != 0) {
     if (absl::Status status = LimitBoundingSet(kept); !status.ok()) return status;
   }
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return Failed("PR_CAP_AMBIENT");
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+    return Failed("PR_CAP_AMBIENT");
   for (int half = 0; half < 2; ++half) {
     const auto mask = static_cast<uint32_t>(kept >> (32 * half));
     data[half].permitted &= mask;

@@ -46,13 +46,14 @@ class Channel final : public ConnectionHandler {
   // its slots from the one before. kLater: see Session::Join().
   Session::Joined Enter(std::shared_ptr<Session> session, uint16_t number, uint32_t epoch,
                         UniqueFunction<void()> again);
-  // Its place among those who are proving who they are: the one that its handshake of TLS has, or a new one; nothing
-  // when there is none.
+  // Its place among those who are proving who they are: the one that its handshake of TLS has, or a
+  // new one; nothing when there is none.
   std::optional<HandshakeLimit::Ticket> TakePlace();
   void GiveBackPlace() { place_.reset(); }
   // What it has of a handshake with a key; nullptr before one, and when it belongs to a session.
   std::unique_ptr<Authentication> authentication;
-  // It was refused: nothing that it says counts any more, and it is closed when the answer had time to arrive.
+  // It was refused: nothing that it says counts any more, and it is closed when the answer had time
+  // to arrive.
   void CloseSoon();
   // The hello was answered with an error; how often that happened.
   int CountFailedHello() { return ++failed_hellos_; }

@@ -58,7 +58,8 @@ absl::Status ExportDirectory::Serve(Exports exports) {
     }
   }
   if (next->exports.demands_tls() && configuration_.tls == TlsChoice::kOff) {
-    return absl::FailedPreconditionError("xprtsec= asks for TLS, and tls= is off: tls=accepted or tls=required");
+    return absl::FailedPreconditionError(
+        "xprtsec= asks for TLS, and tls= is off: tls=accepted or tls=required");
   }
   const std::shared_ptr<const Generation> before = current();
   for (const Export& exported : next->exports.all()) {

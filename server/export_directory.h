@@ -24,8 +24,8 @@ namespace rdmafs::server {
 // log, as the others have nothing to do with it; one of the command line is an error.
 class ExportDirectory final : public ExportSource {
  public:
-  // The configuration's directories, or its exports file. Reads the keys, when one asks for them. Blocks.
-  // `clock` and `keys` outlive this.
+  // The configuration's directories, or its exports file. Reads the keys, when one asks for them.
+  // Blocks. `clock` and `keys` outlive this.
   static absl::StatusOr<std::unique_ptr<ExportDirectory>> Open(
       const ServerConfiguration& configuration, const Clock& clock, KeyRing& keys);
   // Reads the file again. When that fails, all stays as it was. Blocks.
@@ -34,7 +34,8 @@ class ExportDirectory final : public ExportSource {
   SecurityFlavors Offered() const override;
   Result<Found> Find(const Exports::Peer& peer, std::string_view path) override;
 
-  // The store that `export_id` is in handles; nullptr: there is none. Lives until the next Reload().
+  // The store that `export_id` is in handles; nullptr: there is none. Lives until the next
+  // Reload().
   Store* StoreOf(uint32_t export_id) const;
 
   // "/srv/data", "/srv/a /srv/b", for the log.

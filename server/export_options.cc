@@ -49,7 +49,8 @@ absl::Status SetId(std::string_view option, std::string_view value, uint32_t& id
 }
 
 // "sys", "psk", or both with a colon between.
-absl::Status SetSecurity(std::string_view option, std::string_view value, SecurityFlavors& flavors) {
+absl::Status SetSecurity(std::string_view option, std::string_view value,
+                         SecurityFlavors& flavors) {
   SecurityFlavors wanted{.sys = false, .psk = false};
   for (absl::string_view flavor :
        absl::StrSplit(absl::string_view(value.data(), value.size()), ':')) {
@@ -69,7 +70,8 @@ absl::Status SetSecurity(std::string_view option, std::string_view value, Securi
 absl::Status SetTransportSecurity(std::string_view option, std::string_view value,
                                   TransportSecurity& security) {
   TransportSecurity wanted{.none = false, .tls = false, .mutual_tls = false};
-  for (absl::string_view policy : absl::StrSplit(absl::string_view(value.data(), value.size()), ':')) {
+  for (absl::string_view policy :
+       absl::StrSplit(absl::string_view(value.data(), value.size()), ':')) {
     if (policy == "none") {
       wanted.none = true;
     } else if (policy == "tls") {

@@ -29,12 +29,14 @@ enum class Protection {
   kMutualTls,  // in which both have, by key or certificate
 };
 
-// What connections must be protected by (xprtsec=): any of these will do. TLS in which the client shows who it is
-// is as good as TLS in which it does not.
+// What connections must be protected by (xprtsec=): any of these will do. TLS in which the client
+// shows who it is is as good as TLS in which it does not.
 struct TransportSecurity {
   bool none = true, tls = true, mutual_tls = true;
   bool Allows(Protection protection) const {
-    return protection == Protection::kNone ? none : tls || (mutual_tls && protection == Protection::kMutualTls);
+    return protection == Protection::kNone
+               ? none
+               : tls || (mutual_tls && protection == Protection::kMutualTls);
   }
   friend bool operator==(const TransportSecurity&, const TransportSecurity&) = default;
 };
@@ -88,9 +90,10 @@ class Exports {
     std::string below;             // of the path asked for, "" for the export itself
   };
   // The longest export that `path` is or lies below decides, and in it the rule that says most
-  // exactly who it is for; of several of them, the first whose sec= and xprtsec= the peer keeps to. ENOENT: nothing
-  // of that path is exported. EACCES: not to this peer. ENOKEY: only to who has proved a key.
-  // EOPNOTSUPP: only without one. EPROTOTYPE: only over TLS, or better TLS. May ask the name service: worker threads only.
+  // exactly who it is for; of several of them, the first whose sec= and xprtsec= the peer keeps to.
+  // ENOENT: nothing of that path is exported. EACCES: not to this peer. ENOKEY: only to who has
+  // proved a key. EOPNOTSUPP: only without one. EPROTOTYPE: only over TLS, or better TLS. May ask
+  // the name service: worker threads only.
   Result<Match> Find(const Peer& peer, std::string_view path, HostNames& names) const;
 
   const std::vector<Export>& all() const { return exports_; }

@@ -88,7 +88,8 @@ void GracePeriod::End() {
 }
 
 size_t GracePeriod::FreeRow() {
-  const auto row = std::find_if(rows_.begin(), rows_.end(), [](const Row& r) { return r.holder.id.none(); });
+  const auto row =
+      std::find_if(rows_.begin(), rows_.end(), [](const Row& r) { return r.holder.id.none(); });
   if (row == rows_.end()) return rows_.emplace_back(), rows_.size() - 1;
   return static_cast<size_t>(row - rows_.begin());
 }

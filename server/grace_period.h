@@ -23,13 +23,13 @@ struct LockHolder {
   SessionId id, before;
 };
 
-// Thread-safe. Over when every client whose session held locks when the process before this one ended
-// has come back and taken again what it knows of (the answer that gave it the last one may be lost, so
-// that may be nothing); or with End(), when the lease of those who did not come is over.
+// Thread-safe. Over when every client whose session held locks when the process before this one
+// ended has come back and taken again what it knows of (the answer that gave it the last one may be
+// lost, so that may be nothing); or with End(), when the lease of those who did not come is over.
 class GracePeriod {
  public:
-  // Told, under the lock, who holds locks, for the next process: one holder in each row, or none (no id). Must not
-  // block.
+  // Told, under the lock, who holds locks, for the next process: one holder in each row, or none
+  // (no id). Must not block.
   using Remember = std::function<void(size_t row, const LockHolder& holder)>;
   GracePeriod(const std::vector<LockHolder>& holders, Remember remember);
 
@@ -54,7 +54,8 @@ class GracePeriod {
   bool StopWaiting(Call& call);
 
  private:
-  // Empty unless its session holds locks, or it is one of those before this process and has not come back.
+  // Empty unless its session holds locks, or it is one of those before this process and has not
+  // come back.
   struct Row {
     LockHolder holder;
     uint64_t session = 0;  // 0: its client has not come back

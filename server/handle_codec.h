@@ -36,8 +36,8 @@ class HandleCodec {
   // Whether OpenSSL here can compute the signature.
   static bool Available();
 
-  // What a handle says, without a signature: to be compared on this side, never given away. parts.object is at
-  // most kMaxObjectBytes.
+  // What a handle says, without a signature: to be compared on this side, never given away.
+  // parts.object is at most kMaxObjectBytes.
   wire::FileHandle Name(const HandleParts& parts) const;
   wire::FileHandle Encode(const HandleParts& parts) const;
   // EBADF when this codec's key did not sign it for this export.

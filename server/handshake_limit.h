@@ -12,10 +12,10 @@
 
 namespace rdmafs::server {
 
-// Thread-safe. A place is taken with a challenge and given back when the proof was right, or when the refusal
-// of a wrong one was sent: so it also bounds how many guesses there are in a second. TLS takes it with its first byte;
-// a challenge inside goes on with that one, any other first message gives it back, and the end of a connection that
-// said none does so kRefusalDelay later.
+// Thread-safe. A place is taken with a challenge and given back when the proof was right, or when
+// the refusal of a wrong one was sent: so it also bounds how many guesses there are in a second.
+// TLS takes it with its first byte; a challenge inside goes on with that one, any other first
+// message gives it back, and the end of a connection that said none does so kRefusalDelay later.
 class HandshakeLimit {
  public:
   // Gives its place back when it goes; the limit outlives it.

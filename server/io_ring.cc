@@ -12,8 +12,8 @@ constexpr unsigned kEntries = 256;
 constexpr unsigned kMaxInFlight =
     2 * kEntries;  // the completion queue's size, so that it never overflows
 
-// The first set of flags that this kernel knows. TASKRUN_FLAG: it shows what is deferred to the next
-// system call.
+// The first set of flags that this kernel knows. TASKRUN_FLAG: it shows what is deferred to the
+// next system call.
 int Initialise(io_uring* ring) {
   int error = -EINVAL;
   for (unsigned flags :
@@ -24,7 +24,8 @@ int Initialise(io_uring* ring) {
     error = io_uring_queue_init_params(kEntries, ring, &params);
     if (error != -EINVAL) break;
   }
-  // A child has no use for it; and User Mode Linux 7.2 loses count of the pages of a ring that was forked.
+  // A child has no use for it; and User Mode Linux 7.2 loses count of the pages of a ring that was
+  // forked.
   if (error == 0) io_uring_ring_dontfork(ring);
   return error;
 }
@@ -113,10 +114,10 @@ void IoRing::Reap() {
   uint64_t count;
   [[maybe_unused]] ssize_t n = ::read(wake_.get(), &count, sizeof count);
   // Peeking enters the kernel when the flag says that something is deferred. That works off 20 at
-  // once (io_uring/tw.c, since Linux 6.13), and if none of these ends, the eventfd is not written for
-  // the rest. But the flag can be left over, as it is set after what it tells of can be seen, and may
-  // have been worked off: it is believed as often as there can be something. For what becomes
-  // deferred meanwhile the eventfd is written.
+  // once (io_uring/tw.c, since Linux 6.13), and if none of these ends, the eventfd is not written
+  // for the rest. But the flag can be left over, as it is set after what it tells of can be seen,
+  // and may have been worked off: it is believed as often as there can be something. For what
+  // becomes deferred meanwhile the eventfd is written.
   unsigned left = in_flight_;
   do {
     io_uring_cqe* completion;

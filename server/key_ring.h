@@ -25,8 +25,9 @@ class KeyRing {
   bool loaded() const;
   size_t count() const;
   const std::string& file() const { return file_; }
-  // Whether the file is another than the one that was read, and was the same at the last two questions: one that
-  // is just being written is not read by half. True once for each change. Blocks on a stat(2).
+  // Whether the file is another than the one that was read, and was the same at the last two
+  // questions: one that is just being written is not read by half. True once for each change.
+  // Blocks on a stat(2).
   bool HasChanged();
 
   struct Found {

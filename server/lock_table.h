@@ -56,8 +56,8 @@ class LockTable {
   // A session ended: all it holds and waits for.
   void ReleaseSession(uint64_t session);
 
-  // `changed` hears, under the table's mutex, that a session has its first lock, or none any more. Before it
-  // is used.
+  // `changed` hears, under the table's mutex, that a session has its first lock, or none any more.
+  // Before it is used.
   void WatchHolders(std::function<void(uint64_t session, bool holds)> changed);
   size_t held_count() const;
   size_t waiting_count() const;

@@ -103,7 +103,8 @@ class Program {
   void WatchKeys();
   void ReloadKeys();
   void ReloadCertificates();
-  static absl::Status ReadAsTheServer(const std::string& file, const std::function<absl::Status()>& read);
+  static absl::Status ReadAsTheServer(const std::string& file,
+                                      const std::function<absl::Status()>& read);
   ProgramStatus Status() const;
 
   const ServerConfiguration& configuration_;
@@ -144,7 +145,8 @@ absl::Status Program::Start() {
   options.lock_holders = lock_holders_->at_start();
   options.keys = &keys_;
   options.tls_required = configuration_.tls == TlsChoice::kRequired;
-  options.remember_lock_holders = [file = lock_holders_.get()](size_t row, const LockHolder& holder) {
+  options.remember_lock_holders = [file = lock_holders_.get()](size_t row,
+                                                               const LockHolder& holder) {
     file->Store(row, holder);
   };
   server_ = std::make_unique<Server>(clock_, messages_, blocks_, *exports_, FillRandom, options);
@@ -160,7 +162,8 @@ absl::Status Program::Start() {
   return absl::OkStatus();
 }
 
-// Without one the server serves all the same: calls that are lost with the process then end with EIO.
+// Without one the server serves all the same: calls that are lost with the process then end with
+// EIO.
 void Program::OpenRecallLog() {
   auto log = RecallLog::Open(state_.calls(), {.boot = ReadBootId()});
   if (!log.ok()) {
@@ -181,7 +184,8 @@ absl::Status Program::MakeTcp() {
   tls_ = *std::move(tls);
   TlsSource source;
   if (tls_ != nullptr) source = [this] { return tls_->context(); };
-  tcp_ = std::make_unique<TcpTransport>(TransportResources{arena_, messages_, clock_}, std::move(source));
+  tcp_ = std::make_unique<TcpTransport>(TransportResources{arena_, messages_, clock_},
+                                        std::move(source));
   return absl::OkStatus();
 }
 
@@ -215,7 +219,8 @@ void Program::ReloadCertificates() {
 }
 
 // The file is the server's user's, and this thread acts as nobody.
-absl::Status Program::ReadAsTheServer(const std::string& file, const std::function<absl::Status()>& read) {
+absl::Status Program::ReadAsTheServer(const std::string& file,
+                                      const std::function<absl::Status()>& read) {
   absl::Status status;
   std::thread([&] {
     Errno restored = ThreadCredentials::OfThisThread().Restore();

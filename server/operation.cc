@@ -225,7 +225,8 @@ std::array<Operation, kOpcodeCount> MakeTable() {
            Row<wire::AccessRequest>(ServeAccess),
            Row<wire::StatFsRequest>(ServeStatFs),
            Once<wire::OpenRequest, FindOpenFault<wire::OpenRequest>>(ServeOpen),
-           Recalled<wire::CreateRequest, IsExclusive, FindOpenFault<wire::CreateRequest>>(ServeCreate),
+           Recalled<wire::CreateRequest, IsExclusive, FindOpenFault<wire::CreateRequest>>(
+               ServeCreate),
            Once<wire::TmpFileRequest, FindOpenFault<wire::TmpFileRequest>>(ServeTmpFile),
            Once<wire::ReleaseRequest>(ServeRelease),
            Row<wire::ReadRequest, FindReadFault>(ServeRead),

@@ -19,7 +19,8 @@ struct Operation {
   // Must not be done twice: its reply is kept for a replay. (Of WRITE only appends: see
   // Call::WaitForAppend.)
   bool once = false;
-  // Whether a client asks after this call when the server was restarted; nullptr: never. (Appends: as above.)
+  // Whether a client asks after this call when the server was restarted; nullptr: never. (Appends:
+  // as above.)
   bool (*recalled)(const Call&) = nullptr;
 };
 

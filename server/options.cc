@@ -173,11 +173,14 @@ absl::Status TakeOption(ServerConfiguration& configuration, Value text) {
 // What contradicts itself in the options for TLS.
 absl::Status CheckTls(const ServerConfiguration& c) {
   if (c.certificate_file.empty() != c.private_key_file.empty())
-    return absl::InvalidArgumentError("cert= and cert_key= belong together: one of them is missing");
+    return absl::InvalidArgumentError(
+        "cert= and cert_key= belong together: one of them is missing");
   if (!c.ca_file.empty() && c.certificate_file.empty())
-    return absl::InvalidArgumentError("ca= asks clients for certificates, and cert= and cert_key= are missing");
+    return absl::InvalidArgumentError(
+        "ca= asks clients for certificates, and cert= and cert_key= are missing");
   if (c.tls == TlsChoice::kOff && !c.certificate_file.empty())
-    return absl::InvalidArgumentError("cert= is for tls=accepted or tls=required, which is not among the options");
+    return absl::InvalidArgumentError(
+        "cert= is for tls=accepted or tls=required, which is not among the options");
   if (c.tls != TlsChoice::kOff && c.transport == TransportChoice::kRdma)
     return absl::InvalidArgumentError("tls= is for TCP, and transport=rdma leaves none");
   return absl::OkStatus();
@@ -233,7 +236,8 @@ absl::StatusOr<ServerConfiguration> ParseOptions(absl::Span<const std::string> a
   }
   configuration.directories.assign(argv.begin() + optind, argv.end() - 1);
   if (absl::Status status = CheckTls(configuration); !status.ok()) return status;
-  // Who names a key file wants it to be asked for. (What is wrong with the options is told where they are used.)
+  // Who names a key file wants it to be asked for. (What is wrong with the options is told where
+  // they are used.)
   ExportOptions options;
   if (!configuration.directories.empty() && !configuration.key_file.empty() &&
       ApplyExportOptions(configuration.export_options, options).ok() && !options.security.psk) {
@@ -263,12 +267,14 @@ std::string_view UsageText() {
          "anongid=GID\n"
          "                     as in rdmafs-exports(5), for DIRECTORY (default: rw, and\n"
          "                     no_root_squash for this host, root_squash for clients=)\n"
-         "  sec=sys|psk        clients are known by their address, or have to prove a key; sys:psk: "
-         "either\n"
+         "  sec=sys|psk        clients are known by their address, or have to prove a key; "
+         "sys:psk: either\n"
          "  key=FILE           the keys, of mode 0600 (default /etc/rdmafs/keys)\n"
-         "  tls=WHICH          TLS 1.3 over TCP: off (default), accepted, or required: nobody without it, no RDMA\n"
+         "  tls=WHICH          TLS 1.3 over TCP: off (default), accepted, or required: nobody "
+         "without it, no RDMA\n"
          "  xprtsec=WHICH      the same for DIRECTORY: none, tls, mtls, or several: tls:mtls\n"
-         "  cert=FILE, cert_key=FILE  the server's certificate and its private key, of mode 0600 (without them\n"
+         "  cert=FILE, cert_key=FILE  the server's certificate and its private key, of mode "
+         "0600 (without them\n"
          "                     clients come to TLS with their key: sec=psk)\n"
          "  ca=FILE            clients without a key must show a certificate of these authorities\n"
          "  shards=COUNT       threads that serve connections (default: one for each core)\n"

@@ -59,8 +59,8 @@ wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device);
 // disk.
 bool IsMemoryFileSystem(int fd);
 
-// Whether the page cache has all of these bytes of a file; some of them may be on their way to it. False, too, where
-// that cannot be known (before Linux 6.5).
+// Whether the page cache has all of these bytes of a file; some of them may be on their way to it.
+// False, too, where that cannot be known (before Linux 6.5).
 bool IsCached(int fd, uint64_t offset, uint64_t size);
 
 }  // namespace rdmafs

@@ -34,8 +34,8 @@ class PosixObjects {
   // Handles of the file system need nothing: the cache is bounded by itself. In a table the object
   // is the first to make room, or goes at once when it has no name any more.
   void Forget(const wire::FileHandle& handle);
-  // What has the name in an open directory, as Store::Identify() says it; on the assumption that it is of the
-  // export's own file system.
+  // What has the name in an open directory, as Store::Identify() says it; on the assumption that it
+  // is of the export's own file system.
   Result<wire::FileHandle> Identify(int parent, const char* name) const;
   // Before `name` goes: what it names should no longer be kept open, or its space would stay in
   // use. A hint that is void when something else has the name by then.

@@ -124,8 +124,8 @@ Result<uint64_t> PosixOpenFile::ReadNoWait(absl::Span<std::byte> into, uint64_t 
 bool PosixOpenFile::InMemory(uint64_t offset, uint64_t size) {
   if (size == 0 || BadRange(offset, size) || (flags_ & O_ACCMODE) == O_WRONLY) return false;
   if (!memory_ && !IsCached(fd_.get(), offset, size)) return false;
-  // The last byte says that the file has them all; and, since pages that are being read count as cached,
-  // and are read in their order, that none of them is.
+  // The last byte says that the file has them all; and, since pages that are being read count as
+  // cached, and are read in their order, that none of them is.
   std::byte last;
   const Result<uint64_t> count = ReadNoWait({&last, 1}, offset + size - 1);
   return count.ok() && *count == 1;

@@ -77,7 +77,8 @@ constexpr State kNeverBegun = RecallRecord::kIdle;
 // Objects that are known to be another call's work.
 using Claims = std::vector<FileHandle>;
 
-// Whether the object came into being, or got its name, with this call, and nobody has touched it since.
+// Whether the object came into being, or got its name, with this call, and nobody has touched it
+// since.
 bool IsOfThisMoment(const RecallRecord& record, const wire::Attributes& now) {
   const auto earlier = [](int64_t a_s, uint32_t a_ns, int64_t b_s, uint32_t b_ns) {
     return a_s != b_s ? a_s < b_s : a_ns < b_ns;
@@ -185,7 +186,8 @@ bool HasAppended(const Doubt& doubt, uint64_t offset, uint64_t count, uint64_t t
   return matches(total - kRecallSampleBytes, sample.substr(kRecallSampleBytes));
 }
 
-// A process that is killed in the middle of a large write leaves a part of it: write(2)'s short count.
+// A process that is killed in the middle of a large write leaves a part of it: write(2)'s short
+// count.
 State DecideAppend(const Doubt& doubt) {
   wire::WriteRequest r;
   if (!doubt.Decode(r) || !doubt.Has(kSizeKnown)) return RecallRecord::kUndecided;
@@ -253,7 +255,8 @@ Claims ClaimsOf(RecallLog& log) {
 
 // The export that the call was about: of its first handle.
 bool ExportOf(const RecallRecord& record, uint32_t& export_id) {
-  if ((record.evidence & kSizeKnown) != 0) return ExportIdOf(Kept(record.first_size, record.first), export_id);
+  if ((record.evidence & kSizeKnown) != 0)
+    return ExportIdOf(Kept(record.first_size, record.first), export_id);
   // Every request that names an object begins with the caller and that object's handle.
   wire::HandleRequest<Opcode::kReadLink> r;
   wire::Decoder decoder(absl::MakeConstSpan(record.arguments).first(record.body_size));

@@ -15,7 +15,8 @@ using wire::Opcode;
 
 const Identity kServer{.umask = 022};
 
-void Keep(const FileHandle& handle, uint16_t& size, std::array<std::byte, wire::kMaxHandleBytes>& bytes) {
+void Keep(const FileHandle& handle, uint16_t& size,
+          std::array<std::byte, wire::kMaxHandleBytes>& bytes) {
   size = handle.size_bytes;
   std::memcpy(bytes.data(), handle.bytes.data(), handle.size_bytes);
 }

@@ -1,5 +1,5 @@
-// What a call that must not be done twice finds before it is done: noted, so that the next process can
-// tell whether it was, when this one ends in the middle of it.
+// What a call that must not be done twice finds before it is done: noted, so that the next process
+// can tell whether it was, when this one ends in the middle of it.
 #pragma once
 
 #include "server/call.h"

@@ -245,7 +245,8 @@ std::vector<RecallRecord*> RecallLog::RecordsIn(RecallRecord::State state) {
   std::vector<RecallRecord*> found;
   for (const auto& [session, known] : sessions_) {
     for (const auto& [place, index] : known.records) {
-      if (record(index).state.load(std::memory_order_acquire) == state) found.push_back(&record(index));
+      if (record(index).state.load(std::memory_order_acquire) == state)
+        found.push_back(&record(index));
     }
   }
   return found;

@@ -57,8 +57,9 @@ struct RecallRecord {
 };
 static_assert(sizeof(RecallRecord) == 1976 && std::atomic<uint32_t>::is_always_lock_free);
 
-// Thread-safe. The memory is a file that is mapped, so a process that is killed loses nothing of it;
-// it is not synced, so after a restart of the host it counts only when the last process ended in order.
+// Thread-safe. The memory is a file that is mapped, so a process that is killed loses nothing of
+// it; it is not synced, so after a restart of the host it counts only when the last process ended
+// in order.
 class RecallLog {
  public:
   struct Options {
@@ -78,13 +79,14 @@ class RecallLog {
   RecallLog(const RecallLog&) = delete;
   RecallLog& operator=(const RecallLog&) = delete;
 
-  // False: there is no room, and nothing will be known of its calls. `key`: the name of the key that
-  // it was begun with, or "".
+  // False: there is no room, and nothing will be known of its calls. `key`: the name of the key
+  // that it was begun with, or "".
   bool AddSession(const SessionId& session, std::string_view key);
   // It is over. What is known of its calls stays until the room is needed.
   void EndSession(const SessionId& session);
 
-  // For the calls of one slot of a session that goes on; stays the slot's. nullptr: there is no room.
+  // For the calls of one slot of a session that goes on; stays the slot's. nullptr: there is no
+  // room.
   RecallRecord* RecordOf(const SessionId& session, uint16_t channel, uint16_t slot);
 
   struct Question {
@@ -109,8 +111,8 @@ class RecallLog {
   // Of former processes, as long as this one has no session.
   std::vector<RecallRecord*> RecordsIn(RecallRecord::State state);
 
-  // All calls are over: what is known of them is as true as any answer, also after a restart of the host.
-  // Waits for the disk.
+  // All calls are over: what is known of them is as true as any answer, also after a restart of the
+  // host. Waits for the disk.
   void EndInOrder();
 
  private:

@@ -27,12 +27,12 @@ struct ServerOptions {
   const KeyRing* keys = nullptr;      // of clients; outlives the server. nullptr: nobody has one
   bool tls_required = false;          // nobody comes in without
   std::function<void()> prepare_worker;
-  // Which sessions held locks when the process before this one ended, and who remembers it for the next:
-  // see GracePeriod.
+  // Which sessions held locks when the process before this one ended, and who remembers it for the
+  // next: see GracePeriod.
   std::vector<LockHolder> lock_holders;
   GracePeriod::Remember remember_lock_holders;
-  // What the next process is told of calls that must not be done twice, and this one was told by those before
-  // it: decided, see DecideCallsInDoubt(). Outlives the server. nullptr: nothing.
+  // What the next process is told of calls that must not be done twice, and this one was told by
+  // those before it: decided, see DecideCallsInDoubt(). Outlives the server. nullptr: nothing.
   RecallLog* recall_log = nullptr;
 };
 

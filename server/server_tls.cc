@@ -18,7 +18,8 @@ absl::StatusOr<std::unique_ptr<TlsFiles>> MakeServerTls(const ServerConfiguratio
                                                         const KeyRing& keys) {
   if (configuration.tls == TlsChoice::kOff) return std::unique_ptr<TlsFiles>();
   if (configuration.certificate_file.empty() && !keys.loaded()) {
-    return absl::FailedPreconditionError("tls= needs a certificate (cert=FILE,cert_key=FILE), or keys (sec=psk)");
+    return absl::FailedPreconditionError(
+        "tls= needs a certificate (cert=FILE,cert_key=FILE), or keys (sec=psk)");
   }
   const TlsContext::ServerOptions options{
       .find_key = [&keys](std::string_view name) { return FindSecret(keys, name); },

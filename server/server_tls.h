@@ -10,7 +10,8 @@
 
 namespace rdmafs::server {
 
-// Reads the files, so that there is a context; nullptr where TLS is off. `keys` outlives what is made.
+// Reads the files, so that there is a context; nullptr where TLS is off. `keys` outlives what is
+// made.
 absl::StatusOr<std::unique_ptr<TlsFiles>> MakeServerTls(const ServerConfiguration& configuration,
                                                         const KeyRing& keys);
 

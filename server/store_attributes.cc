@@ -99,8 +99,8 @@ Result<wire::Attributes> PosixStore::GetAttr(const Identity& identity,
 Result<wire::Attributes> PosixStore::SetAttr(const Identity& identity,
                                              const wire::FileHandle& handle, OpenFile* open,
                                              const wire::SetAttributes& changes) {
-  // For a truncation. A change of owner clears what the caller's rights say, as it does locally; FUSE asks for it there,
-  // too, whoever the caller is.
+  // For a truncation. A change of owner clears what the caller's rights say, as it does locally;
+  // FUSE asks for it there, too, whoever the caller is.
   constexpr uint32_t kTruncation = wire::kSetSize | wire::kSetKillSuidGid;
   const bool kill = (changes.valid & kTruncation) == kTruncation;
   auto object = Enter(identity, handle, kill ? SetIdBits::kClear : SetIdBits::kAsCaller);

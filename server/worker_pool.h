@@ -23,7 +23,8 @@ class WorkerPool {
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   void Queue(WorkItem& item);
-  // Runs what is queued on the caller's thread; false when there is nothing. For a pool without threads.
+  // Runs what is queued on the caller's thread; false when there is nothing. For a pool without
+  // threads.
   bool RunQueued();
 
   struct Statistics {

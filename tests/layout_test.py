@@ -4,13 +4,16 @@
     fuse -> client -> transport <- server        base <- wire, memory <- connection.h <- rpc, rdma, tcp, loopback
                                                  base <- wire <- auth <- tls <- tcp
 
-Usage: tests/layout_test.py [ROOT]. Prints each forbidden include; exit status 1 when there is one."""
+and on a line of C or C++ that is longer than 100 columns.
+
+Usage: tests/layout_test.py [ROOT]. Prints each of them; exit status 1 when there is one."""
 import pathlib
 import re
 import sys
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 SUFFIXES = {".h", ".cc", ".c"}
+MAX_COLUMNS = 100
 CONCRETE = {"transport/rdma", "transport/tcp", "transport/loopback"}
 SEAM = {"transport/base", "transport/wire", "transport/memory", "transport/connection.h"}
 COMMON = SEAM | {"transport/auth", "transport/tls", "transport/rpc", "transport/control"}
@@ -49,13 +52,15 @@ def main():
              if path.suffix in SUFFIXES]
     wrong = [f"{name}:{number}: {why}" for path in files
              for name in [path.relative_to(root).as_posix()]
-             for number, why in forbidden(name, path.read_text(encoding="utf-8"), root)]
-    print("\n".join(wrong + [f"{len(files)} files, {len(wrong)} forbidden includes"]))
+             for number, why in faults(name, path.read_text(encoding="utf-8"), root)]
+    print("\n".join(wrong + [f"{len(files)} files, {len(wrong)} faults"]))
     return 1 if wrong or not files else 0
 
 
-def forbidden(name, text, root):
+def faults(name, text, root):
     for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > MAX_COLUMNS:
+            yield number, f"{len(line)} columns, more than {MAX_COLUMNS}"
         match = INCLUDE.match(line)
         if not match:
             continue

@@ -1,5 +1,5 @@
-/* duplicate: copies a file inside an export by pool buffers: each goes from a read to a write without a copy,
- * eight at a time, in a loop of the program's own (epoll).
+/* duplicate: copies a file inside an export by pool buffers: each goes from a read to a write
+ * without a copy, eight at a time, in a loop of the program's own (epoll).
  *
  *   duplicate HOST:DIR PORT TRANSPORT FROM TO */
 #include <fcntl.h>

@@ -26,7 +26,10 @@ static int Copy(rdmafs_file* from, FILE* to, char* memory) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 6) return fprintf(stderr, "usage: fetch HOST:DIR PORT TRANSPORT FILE LOCAL_FILE\n"), 2;
+  if (argc != 6) {
+    fprintf(stderr, "usage: fetch HOST:DIR PORT TRANSPORT FILE LOCAL_FILE\n");
+    return 2;
+  }
   struct rdmafs_options options;
   rdmafs_options_init(&options);
   options.port = (unsigned)atoi(argv[2]);

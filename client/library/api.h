@@ -34,9 +34,10 @@ inline Reply<Unit> UnitReply(Finish finish) {
 
 // Ends what is open, at the server.
 inline int64_t Release(OpenFile& file) {
-  return file.owner.Run(file.shard, nullptr, [id = file.id](FileSystem& file_system, Finish finish) {
-    file_system.Release(id, UnitReply(finish));
-  });
+  return file.owner.Run(file.shard, nullptr,
+                        [id = file.id](FileSystem& file_system, Finish finish) {
+                          file_system.Release(id, UnitReply(finish));
+                        });
 }
 
 // Starts an operation of an open file; the file cannot be closed before its end.

@@ -13,7 +13,8 @@ absl::Status ParseSource(std::string_view source, Export::Options& options) {
   std::string_view host, rest;
   if (source.starts_with('[')) {
     const size_t end = source.find(']');
-    if (end == std::string_view::npos) return absl::InvalidArgumentError("the bracket is not closed");
+    if (end == std::string_view::npos)
+      return absl::InvalidArgumentError("the bracket is not closed");
     host = source.substr(1, end - 1);
     rest = source.substr(end + 1);
   } else {
@@ -42,7 +43,8 @@ absl::Status ParseOptions(const rdmafs_options& given, Export::Options& options)
     return absl::InvalidArgumentError("mr_cache is not off or uffd");
   options.watches_mappings = mr_cache == "uffd";
   const std::string_view mr = given.mr == nullptr ? "cache" : given.mr;
-  if (mr != "cache" && mr != "window") return absl::InvalidArgumentError("mr is not cache or window");
+  if (mr != "cache" && mr != "window")
+    return absl::InvalidArgumentError("mr is not cache or window");
   options.exposure = mr == "window" ? MemoryExposure::kWindow : MemoryExposure::kCache;
   if (given.port == 0 || given.port > 65535) return absl::InvalidArgumentError("no such port");
   if (given.threads > 64 || given.connections > 64)
@@ -57,8 +59,11 @@ absl::Status ParseOptions(const rdmafs_options& given, Export::Options& options)
   if (given.key_file != nullptr) {
     options.key = KeyOfFile(given.key_file, given.key_name == nullptr ? "" : given.key_name);
   }
-  const auto text = [](const char* given_text) { return std::string(given_text == nullptr ? "" : given_text); };
-  options.tls = {given.tls != 0, false, text(given.ca_file), text(given.cert_file), text(given.cert_key_file)};
+  const auto text = [](const char* given_text) {
+    return std::string(given_text == nullptr ? "" : given_text);
+  };
+  options.tls = {given.tls != 0, false, text(given.ca_file), text(given.cert_file),
+                 text(given.cert_key_file)};
   if (absl::Status tls = options.tls.Check(given.key_file != nullptr); !tls.ok()) return tls;
   if (options.tls.on && options.transport == TransportChoice::kRdma)
     return absl::InvalidArgumentError("tls is spoken over TCP, and transport is rdma");
@@ -124,7 +129,8 @@ int rdmafs_connect(const char* source, const rdmafs_options* options, rdmafs_fs*
                    size_t why_size) {
   int error = 0;
   std::string text;
-  *fs = rdmafs::library::ConnectWith(source, options, rdmafs::library::MakeTransports, &error, &text);
+  *fs =
+      rdmafs::library::ConnectWith(source, options, rdmafs::library::MakeTransports, &error, &text);
   if (*fs != nullptr) return 0;
   if (why != nullptr && why_size != 0) {
     const size_t size = std::min(text.size(), why_size - 1);

@@ -19,8 +19,8 @@ namespace rdmafs::library {
 // Which way data go through it.
 enum class Direction : uint8_t { kReadTo = 1, kWriteFrom = 2 };
 
-// Whether all of `memory` is mapped, and writable when data are to be read into it. EFAULT otherwise.
-// Brings its pages in. Any thread.
+// Whether all of `memory` is mapped, and writable when data are to be read into it. EFAULT
+// otherwise. Brings its pages in. Any thread.
 Errno CheckMapped(absl::Span<std::byte> memory, Direction direction);
 
 // Thread-safe.
@@ -49,8 +49,8 @@ class CallerMemory {
   // The registered range that `memory` lies in, for this direction.
   Use Begin(absl::Span<std::byte> memory, Direction direction);
   void End(const Use& use);
-  // Whether registrations of this plain memory may be kept (see MappingWatch::Stands). If not, there
-  // is none now, and what is registered for a call must be forgotten after it.
+  // Whether registrations of this plain memory may be kept (see MappingWatch::Stands). If not,
+  // there is none now, and what is registered for a call must be forgotten after it.
   bool Keeps(absl::Span<std::byte> memory);
   // A registration for one call has served.
   void Forget(absl::Span<std::byte> memory);

@@ -18,8 +18,8 @@ class Completions {
 
   // Readable while there is something to take.
   int event_fd() const { return event_.get(); }
-  // `call` is ours until its `done` is called. With it an operation has ended that was under way: no
-  // one sees it counted neither here nor there.
+  // `call` is ours until its `done` is called. With it an operation has ended that was under way:
+  // no one sees it counted neither here nor there.
   void Add(rdmafs_call* call, int64_t result) { Add(call, result, nullptr); }
   void Add(rdmafs_call* call, int64_t result, std::atomic<uint64_t>* under_way);
   // Calls `done` of at most `max`; returns how many.

@@ -16,7 +16,8 @@ constexpr size_t kMessagePoolBytes = size_t{64} << 20;
 static_assert(kMessageBytes >= wire::kMaxMessageBytes);
 constexpr size_t kPage = 4096;
 
-// A child finds zeroes there (MADV_WIPEONFORK): no system call is needed to tell it from its parent.
+// A child finds zeroes there (MADV_WIPEONFORK): no system call is needed to tell it from its
+// parent.
 const char* MakeAlivePage() {
   void* page =
       ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -70,9 +71,9 @@ absl::Status Export::Connect(const TransportFactory& make_transports) {
   if (!tls.ok()) return tls.status();
   transports_ = make_transports(options_.transport, {arena_, messages_, clock_, options_.exposure},
                                 *std::move(tls));
-  connector_ = std::make_unique<Connector>(std::vector<Endpoint>{options_.server}, options_.transport,
-                                           transports_.tcp.get(), transports_.rdma.get(),
-                                           wire::kDefaultCredits, options_.tls.on);
+  connector_ = std::make_unique<Connector>(
+      std::vector<Endpoint>{options_.server}, options_.transport, transports_.tcp.get(),
+      transports_.rdma.get(), wire::kDefaultCredits, options_.tls.on);
   memory_ = std::make_unique<CallerMemory>(transports_.tcp.get(), transports_.rdma.get());
   std::vector<EventLoop*> loops;
   for (size_t i = 0; i < options_.threads; ++i) {

@@ -77,12 +77,14 @@ class Export {
   // What must be 0 before it may be destroyed.
   uint64_t PendingCount() const;
 
-  // Starts `operation` on that shard's thread, which calls it with a FileSystem& and a Finish. With a
-  // call: 0 at once. Without: waits, and returns the result.
+  // Starts `operation` on that shard's thread, which calls it with a FileSystem& and a Finish. With
+  // a call: 0 at once. Without: waits, and returns the result.
   template <typename Operation>
   int64_t Run(size_t shard, rdmafs_call* call, Operation operation);
 
-  size_t NextShard() { return next_shard_.fetch_add(1, std::memory_order_relaxed) % shards_.size(); }
+  size_t NextShard() {
+    return next_shard_.fetch_add(1, std::memory_order_relaxed) % shards_.size();
+  }
   BufferPool& pool(size_t shard) { return shards_[shard]->pool; }
   BufferPool& messages() { return messages_; }
   const Entry& root() const { return client_->root(); }

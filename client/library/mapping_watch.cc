@@ -22,7 +22,8 @@ AddressRange PagesOf(absl::Span<const std::byte> memory) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<MappingWatch>> MappingWatch::Create(const Clock& clock, Forget forget) {
+absl::StatusOr<std::unique_ptr<MappingWatch>> MappingWatch::Create(const Clock& clock,
+                                                                   Forget forget) {
   auto userfault = Userfault::Open();
   if (!userfault.ok()) return userfault.status();
   std::unique_ptr<MappingWatch> made(

@@ -1,4 +1,5 @@
-// MappingWatch: knows whether memory of the program is still mapped as it was when it was registered.
+// MappingWatch: knows whether memory of the program is still mapped as it was when it was
+// registered.
 #pragma once
 
 #include <array>
@@ -19,11 +20,12 @@ namespace rdmafs::library {
 
 // Thread-safe. The thread of the program that unmaps watched memory stands still until this class's
 // thread has taken the event. That thread therefore only writes down what happened: it neither
-// allocates nor frees, and the lock it takes is held by no one who does. The consequences (`forget`) are
-// drawn by the next caller of Stands(), before registrations are looked up.
+// allocates nor frees, and the lock it takes is held by no one who does. The consequences
+// (`forget`) are drawn by the next caller of Stands(), before registrations are looked up.
 class MappingWatch {
  public:
-  // No registration that touches this memory may be used any more. Of no address and every size: all.
+  // No registration that touches this memory may be used any more. Of no address and every size:
+  // all.
   using Forget = std::function<void(absl::Span<std::byte>)>;
   struct Statistics {
     uint64_t range_count, range_bytes, change_count;
@@ -37,11 +39,11 @@ class MappingWatch {
   static absl::StatusOr<std::unique_ptr<MappingWatch>> Create(const Clock& clock, Forget forget);
   ~MappingWatch();
 
-  // True: `memory` is watched, and `forget` has been called for every change of its mapping that was
-  // over before this call; so what is registered of it and not forgotten is right, and what is
+  // True: `memory` is watched, and `forget` has been called for every change of its mapping that
+  // was over before this call; so what is registered of it and not forgotten is right, and what is
   // registered from now on may be kept. False: none may be kept, and none that is there be used: it
-  // is not private anonymous memory, there are kMaxRanges already, or it has just been discarded. The
-  // caller answers for the mapping's standing from this call to the end of its use.
+  // is not private anonymous memory, there are kMaxRanges already, or it has just been discarded.
+  // The caller answers for the mapping's standing from this call to the end of its use.
   bool Stands(absl::Span<std::byte> memory);
 
   Statistics statistics() const;

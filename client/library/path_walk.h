@@ -24,9 +24,9 @@ enum class WalkEnd : uint8_t {
   kMake,          // as kObject, but a last name that does not exist is no error
 };
 
-// Looks the path up, component by component, from `root`, which it cannot leave. Destroys itself. The
-// reply comes on the shard's thread, sometimes inside Start(). ENOENT for an empty path, ELOOP after 40
-// links, ENAMETOOLONG, and what Lookup and ReadLink say.
+// Looks the path up, component by component, from `root`, which it cannot leave. Destroys itself.
+// The reply comes on the shard's thread, sometimes inside Start(). ENOENT for an empty path, ELOOP
+// after 40 links, ENAMETOOLONG, and what Lookup and ReadLink say.
 class PathWalk {
  public:
   static constexpr int kMaxLinks = 40;
@@ -38,7 +38,11 @@ class PathWalk {
  private:
   PathWalk(FileSystem& file_system, const Caller& caller, const Entry& root, WalkEnd end,
            Reply<Found> reply)
-      : file_system_(file_system), caller_(caller), end_(end), reply_(std::move(reply)), way_{root} {}
+      : file_system_(file_system),
+        caller_(caller),
+        end_(end),
+        reply_(std::move(reply)),
+        way_{root} {}
 
   Errno Prepend(std::string_view path);
   void Next();

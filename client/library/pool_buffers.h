@@ -32,8 +32,8 @@ class PoolBuffers {
   // consumed.
   Errno Consume(Id id);
 
-  // `length` bytes at `from`, for a write out of it, and what keeps them: until Unuse(). EINVAL: it is
-  // not being consumed, or does not have them.
+  // `length` bytes at `from`, for a write out of it, and what keeps them: until Unuse(). EINVAL: it
+  // is not being consumed, or does not have them.
   struct Bytes {
     absl::Span<std::byte> bytes;
     Buffer hold;

@@ -27,9 +27,9 @@ struct OpenFile {
   }
 };
 
-// Carries pieces of memory to or from a stretch of a file, at most 1 MiB with each call and 16 calls at
-// once. The result is how many bytes were done without a gap, or the first one's error. Lives on the
-// file's shard; destroys itself.
+// Carries pieces of memory to or from a stretch of a file, at most 1 MiB with each call and 16
+// calls at once. The result is how many bytes were done without a gap, or the first one's error.
+// Lives on the file's shard; destroys itself.
 class Transfer {
  public:
   struct Request {

@@ -27,9 +27,9 @@ uintptr_t PageBytes() {
 
 uffdio_range RangeOf(AddressRange pages) { return {pages.begin, pages.end - pages.begin}; }
 
-// From 5.19 on memory that is pinned stays its owner's when that forks, whatever is pinned for: so the
-// event of a fork is not asked for. fork(2) would wait for whoever takes it, with all locks that atfork
-// handlers hold.
+// From 5.19 on memory that is pinned stays its owner's when that forks, whatever is pinned for: so
+// the event of a fork is not asked for. fork(2) would wait for whoever takes it, with all locks
+// that atfork handlers hold.
 absl::Status CheckKernel() {
   utsname names;
   int major = 0, minor = 0;
@@ -74,7 +74,8 @@ absl::Status Userfault::OpenWith(uint64_t mode, int flags, uint64_t features) {
 
 absl::Status Userfault::MakeProbe() {
   if (probe_ == nullptr) {
-    void* page = ::mmap(nullptr, PageBytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* page =
+        ::mmap(nullptr, PageBytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return Failure("mmap(2)");
     probe_ = page;
     (void)::madvise(page, PageBytes(), MADV_DONTFORK);

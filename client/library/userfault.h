@@ -21,12 +21,12 @@ struct MappingChange {
   AddressRange range;
 };
 
-// Watch(), Unwatch() and IsChanging() may be called by any thread, Take() by one. Neither Take() nor
-// IsChanging() allocates or frees.
+// Watch(), Unwatch() and IsChanging() may be called by any thread, Take() by one. Neither Take()
+// nor IsChanging() allocates or frees.
 //
-// Where the kernel can, memory is registered for write-protection faults, of which there are none as
-// nothing is protected; elsewhere for missing pages, which Take() then fills with zeroes. A child of
-// fork(2) has unwatched copies.
+// Where the kernel can, memory is registered for write-protection faults, of which there are none
+// as nothing is protected; elsewhere for missing pages, which Take() then fills with zeroes. A
+// child of fork(2) has unwatched copies.
 class Userfault {
  public:
   // A sentence that says what is missing, when it cannot be had.
@@ -41,7 +41,8 @@ class Userfault {
   // Whether the kernel is changing a watched mapping and its event has not been taken. Once this is
   // false, all changes that were complete by then have been taken.
   bool IsChanging() const;
-  // The next changes, at most two: a move is one away and one to. Returns their number; 0: none waits.
+  // The next changes, at most two: a move is one away and one to. Returns their number; 0: none
+  // waits.
   int Take(MappingChange (&changes)[2]);
 
  private:

@@ -1,4 +1,5 @@
-// WatchedRanges: which stretches of the address space are watched, in memory that is there beforehand.
+// WatchedRanges: which stretches of the address space are watched, in memory that is there
+// beforehand.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +25,8 @@ class WatchedRanges {
   bool Contains(AddressRange range) const;
   // False, and nothing changes, when there is no room for one more range.
   bool Add(AddressRange range);
-  // What loses its middle is two ranges afterwards. Where there is no room for the second of them it
-  // is given up, too, and returned.
+  // What loses its middle is two ranges afterwards. Where there is no room for the second of them
+  // it is given up, too, and returned.
   AddressRange Remove(AddressRange range);
 
   const std::vector<AddressRange>& ranges() const { return ranges_; }

@@ -1,9 +1,10 @@
 /* An I/O engine for fio: files of an rdmafs export through librdmafs, without a mount.
  *
- *   fio --ioengine=external:/path/librdmafs_fio.so --source=HOST:DIR --rdmafs_mode=readto|pool|plain ...
+ *   fio --ioengine=external:/path/librdmafs_fio.so --source=HOST:DIR \
+ *       --rdmafs_mode=readto|pool|plain ...
  *
- * Built against the sources of the very fio that will load it (docs/library.md). Each job has a connection of
- * its own, made by the process that does the I/O. */
+ * Built against the sources of the very fio that will load it (docs/library.md). Each job has a
+ * connection of its own, made by the process that does the I/O. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,8 +15,9 @@
 #include "fio.h"
 #include "optgroup.h"
 
-/* readto: fio's buffers are registered once. pool: reads land in the library's buffers and are copied by
- * nobody, so that fio does not see their data (no verify). plain: as a program that does neither. */
+/* readto: fio's buffers are registered once. pool: reads land in the library's buffers and are
+ * copied by nobody, so that fio does not see their data (no verify). plain: as a program that does
+ * neither. */
 enum { kReadTo, kPool, kPlain };
 
 struct engine_options {

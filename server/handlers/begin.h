@@ -7,7 +7,8 @@
 
 namespace rdmafs::server {
 
-// The connection says, or has proved, who it is: puts it into its session, or a new one, and answers the call.
+// The connection says, or has proved, who it is: puts it into its session, or a new one, and
+// answers the call.
 void BeginSession(Call& call);
 // Answers with an error; the client may say another hello.
 void RefuseHello(Call& call, Errno error);

@@ -10,7 +10,8 @@
 namespace rdmafs::server {
 namespace {
 
-// Of the session that the challenge asks for; nothing when there is none, or it was begun without a key.
+// Of the session that the challenge asks for; nothing when there is none, or it was begun without a
+// key.
 std::optional<auth::Secret> SessionSecret(const ServerContext& context,
                                           const wire::ChallengeRequest& challenge,
                                           KeyIdentity& session_key) {
@@ -28,7 +29,8 @@ auth::Binding BindingOf(Call& call) {
 }
 
 std::string WhyRefused(const Authentication& proof) {
-  if (proof.handshake.joins()) return "it does not have the secret of the session that it wants to join";
+  if (proof.handshake.joins())
+    return "it does not have the secret of the session that it wants to join";
   return absl::StrCat("key ", proof.key.name,
                       proof.key_known ? ": the secret is another one than here"
                                       : ": there is no key of that name here");
@@ -60,7 +62,8 @@ void ServeChallenge(Call& call) {
     if (key) secret = key->secret;
   }
   call.channel().authentication.reset(new Authentication{
-      *std::move(ticket), auth::ServerHandshake(challenge, secret, session, context.random, BindingOf(call)),
+      *std::move(ticket),
+      auth::ServerHandshake(challenge, secret, session, context.random, BindingOf(call)),
       std::move(identity), secret.has_value()});
   call.Answer(call.channel().authentication->handshake.reply());
   Call::Finish(call);  // the time for the hello goes on

@@ -36,8 +36,8 @@ void ServeStatFs(Call& call);
 void ServeSyncFs(Call& call);
 // open.cc
 void ServeOpen(Call& call);
-// What a CREATE made is opened again for it, by the id that it chose, if `call`'s session may still. EBADF: the
-// id is another's. Worker thread.
+// What a CREATE made is opened again for it, by the id that it chose, if `call`'s session may
+// still. EBADF: the id is another's. Worker thread.
 Errno OpenCreatedAgain(Call& call, const wire::CreateRequest& request,
                        const wire::FileHandle& handle);
 void ServeCreate(Call& call);

@@ -47,8 +47,8 @@ Exports::Peer PeerIn(const Channel& channel, const Session& session) {
 std::string TlsText(const Connection& connection) {
   const ChannelSecurity* security = connection.security();
   if (security == nullptr) return "";
-  return absl::StrCat(", ", security->protocol, " ", security->cipher, security->peer.empty() ? "" : ", ",
-                      security->peer);
+  return absl::StrCat(", ", security->protocol, " ", security->cipher,
+                      security->peer.empty() ? "" : ", ", security->peer);
 }
 
 wire::HelloReply Welcome(const ServerContext& context, const Session& session) {
@@ -99,7 +99,8 @@ Result<std::shared_ptr<Session>> MakeSession(Call& call) {
   auto session = sessions.Create(call.channel().peer_host(), std::move(proof),
                                  ProtectionOf(call.channel().connection()));
   if (session.ok()) {
-    call.context().grace.SessionBegins((*session)->number(), (*session)->id(), AskedBy(call).session);
+    call.context().grace.SessionBegins((*session)->number(), (*session)->id(),
+                                       AskedBy(call).session);
   }
   RecallLog* log = call.context().recall_log;
   if (log != nullptr && session.ok()) {
@@ -235,8 +236,10 @@ void RefuseForGood(Call& call, Errno error, std::string_view why) {
 }
 
 bool RefuseWithoutTls(Call& call) {
-  if (!call.context().tls_required || call.channel().connection().security() != nullptr) return false;
-  RefuseForGood(call, Errno(EPROTOTYPE), "it comes without TLS, and everybody must have it (tls=required)");
+  if (!call.context().tls_required || call.channel().connection().security() != nullptr)
+    return false;
+  RefuseForGood(call, Errno(EPROTOTYPE),
+                "it comes without TLS, and everybody must have it (tls=required)");
   return true;
 }
 
@@ -248,7 +251,8 @@ void ServeHello(Call& call) {
   if (hello.fixed.version != wire::kVersion) return RefuseHello(call, Errno(EPROTONOSUPPORT));
   if (RefuseWithoutTls(call)) return;
   if (!call.context().exports.Offered().sys) {
-    return RefuseForGood(call, Errno(ENOKEY), "it shows no key, and everything asks for one (sec=psk)");
+    return RefuseForGood(call, Errno(ENOKEY),
+                         "it shows no key, and everything asks for one (sec=psk)");
   }
   BeginSession(call);
 }
@@ -257,7 +261,8 @@ void ServeAttach(Call& call) { call.OnWorker(Attach); }
 
 void ServePing(Call& call) {
   // In the set-up slot: the client has opened its files and taken its locks again.
-  if (call.header().slot == wire::kSetUpSlot) call.context().grace.Reclaimed(call.session().number());
+  if (call.header().slot == wire::kSetUpSlot)
+    call.context().grace.Reclaimed(call.session().number());
   Call::Finish(call);
 }
 

@@ -51,8 +51,8 @@ bool Keep(Call& call, wire::OpenId id, Result<Store::Opened>& opened) {
 
 namespace {
 
-// A file stays open whatever its mode becomes, and may be made with one that lets nobody write. Its owner could
-// change the mode anyway.
+// A file stays open whatever its mode becomes, and may be made with one that lets nobody write. Its
+// owner could change the mode anyway.
 Result<Store::Opened> OpenAgain(Call& call, const Identity& identity,
                                 const wire::FileHandle& handle, uint32_t flags) {
   auto opened = call.store().Open(identity, handle, WithSync(call, flags), false);

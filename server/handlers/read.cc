@@ -9,8 +9,8 @@
 namespace rdmafs::server {
 namespace {
 
-// From so many bytes on, files that are in memory are sent from there: it saves a copy and a block, and
-// costs system calls to see whether they are, and the handling of each page by itself.
+// From so many bytes on, files that are in memory are sent from there: it saves a copy and a block,
+// and costs system calls to see whether they are, and the handling of each page by itself.
 constexpr uint32_t kMinSendFileBytes = 128 << 10;
 
 absl::Span<std::byte> Room(Call& call) {

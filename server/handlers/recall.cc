@@ -15,8 +15,8 @@ Errno TakeOverCreated(Call& call, const RecallLog::Answer& found) {
   wire::EntryReply reply;
   wire::Decoder body(found.reply.body());
   wire::CreateRequest request;
-  wire::Decoder arguments(
-      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(found.request.data()), found.request.size()));
+  wire::Decoder arguments(absl::MakeConstSpan(
+      reinterpret_cast<const std::byte*>(found.request.data()), found.request.size()));
   if (!reply.Code(body) || !request.Code(arguments)) return Errno(ESTALE);
   return OpenCreatedAgain(call, request, reply.handle);
 }

@@ -1,5 +1,5 @@
-// WRITE: from the message or the pulled block, at once on the shard, else through the ring or a worker;
-// or by the transport as it arrives, where that waits for nothing.
+// WRITE: from the message or the pulled block, at once on the shard, else through the ring or a
+// worker; or by the transport as it arrives, where that waits for nothing.
 #include <fcntl.h>
 
 #include "server/channel.h"

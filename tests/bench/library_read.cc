@@ -1,4 +1,5 @@
-// library_read: what the ways of a read through librdmafs cost, and what the same costs through a mount.
+// library_read: what the ways of a read through librdmafs cost, and what the same costs through a
+// mount.
 //
 //   library_read ways HOST:DIR PORT TRANSPORT FILE SECONDS ROUNDS    a table: sizes by ways, MiB/s
 //   library_read stream HOST:DIR PORT TRANSPORT FILE SECONDS SIZE DEPTH
@@ -85,7 +86,8 @@ double Rate(double seconds, size_t size, const std::function<void(uint64_t offse
 
 class Ways {
  public:
-  explicit Ways(char** argv) : plain_(argv, "off"), kept_(argv, "uffd"), seconds_(std::atof(argv[4])) {
+  explicit Ways(char** argv)
+      : plain_(argv, "off"), kept_(argv, "uffd"), seconds_(std::atof(argv[4])) {
     Check("register", rdmafs_register(plain_.fs, registered_, kMost, RDMAFS_READTO));
   }
   ~Ways() { Check("unregister", rdmafs_unregister(plain_.fs, registered_, kMost)); }
@@ -111,11 +113,13 @@ class Ways {
   static void ReadTo(Attached& by, char* memory, size_t size, uint64_t offset) {
     Check("readto", rdmafs_readto(by.file, memory, size, offset, nullptr));
   }
-  // Into the library's registered memory, and copied: all that a bounce buffer is, whatever the size.
+  // Into the library's registered memory, and copied: all that a bounce buffer is, whatever the
+  // size.
   void Bounced(size_t size, uint64_t offset) {
     for (size_t at = 0; at < size; at += kMi) {
       rdmafs_buffer buffer;
-      Check("read_pool", rdmafs_read_pool(plain_.file, std::min(kMi, size - at), offset + at, &buffer, nullptr));
+      Check("read_pool",
+            rdmafs_read_pool(plain_.file, std::min(kMi, size - at), offset + at, &buffer, nullptr));
       std::memcpy(memory_ + at, buffer.data, buffer.size);
       Check("consumed", rdmafs_buffer_consumed(plain_.fs, &buffer));
     }
@@ -155,7 +159,9 @@ int PrintWays(char** argv) {
 double CpuSeconds() {
   rusage usage;
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 

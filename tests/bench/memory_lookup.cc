@@ -34,7 +34,8 @@ double Median(double seconds, const std::function<void(size_t)>& call) {
 }
 
 // Calls a second of `threads` threads together.
-double Rate(double seconds, size_t threads, const std::function<void(size_t thread, size_t i)>& call) {
+double Rate(double seconds, size_t threads,
+            const std::function<void(size_t thread, size_t i)>& call) {
   std::vector<std::thread> running;
   std::vector<uint64_t> counts(threads * 16);
   const auto end = SteadyClock::now() + std::chrono::duration<double>(seconds);

@@ -1,5 +1,6 @@
-// passthrough: the reference of tests/bench: a local directory through FUSE by libfuse's own threaded
-// loop, nothing in between. Also a stand-in mount on which the end-to-end suites test themselves.
+// passthrough: the reference of tests/bench: a local directory through FUSE by libfuse's own
+// threaded loop, nothing in between. Also a stand-in mount on which the end-to-end suites test
+// themselves.
 //
 //   passthrough -o source=DIR[,libfuse mount options] MOUNTPOINT
 #define FUSE_USE_VERSION 314
@@ -25,7 +26,9 @@ struct Settings {
 };
 
 // The source directory, held open by main: every path is taken relative to it.
-int Root() { return static_cast<int>(reinterpret_cast<intptr_t>(fuse_get_context()->private_data)); }
+int Root() {
+  return static_cast<int>(reinterpret_cast<intptr_t>(fuse_get_context()->private_data));
+}
 const char* Relative(const char* path) { return path[1] == '\0' ? "." : path + 1; }
 std::string Absolute(const char* path) {  // for the calls that know no *at form
   return "/proc/self/fd/" + std::to_string(Root()) + path;
@@ -93,7 +96,9 @@ int Read(const char*, char* buffer, size_t size, off_t offset, fuse_file_info* f
 int Write(const char*, const char* data, size_t size, off_t offset, fuse_file_info* file) {
   return Checked(pwrite(static_cast<int>(file->fh), data, size, offset));
 }
-int Release(const char*, fuse_file_info* file) { return Checked(close(static_cast<int>(file->fh))); }
+int Release(const char*, fuse_file_info* file) {
+  return Checked(close(static_cast<int>(file->fh)));
+}
 int Fsync(const char*, int data_only, fuse_file_info* file) {
   int fd = static_cast<int>(file->fh);
   return Checked(data_only != 0 ? fdatasync(fd) : fsync(fd));
@@ -101,7 +106,9 @@ int Fsync(const char*, int data_only, fuse_file_info* file) {
 int Fallocate(const char*, int mode, off_t offset, off_t length, fuse_file_info* file) {
   return Checked(fallocate(static_cast<int>(file->fh), mode, offset, length));
 }
-int StatFs(const char*, struct statvfs* statistics) { return Checked(fstatvfs(Root(), statistics)); }
+int StatFs(const char*, struct statvfs* statistics) {
+  return Checked(fstatvfs(Root(), statistics));
+}
 int ReadDir(const char* path, void* buffer, fuse_fill_dir_t fill, off_t, fuse_file_info*,
             fuse_readdir_flags) {
   DIR* directory = opendir(Absolute(path).c_str());

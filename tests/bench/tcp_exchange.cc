@@ -1,10 +1,12 @@
-// tcp_exchange: the least that a read or a write through a server on the same host costs: two processes,
-// one connection over 127.0.0.1, blocking calls, one exchange at a time, and nothing else.
+// tcp_exchange: the least that a read or a write through a server on the same host costs: two
+// processes, one connection over 127.0.0.1, blocking calls, one exchange at a time, and nothing
+// else.
 //
 //   tcp_exchange read|write BYTES FILE SECONDS
 //
-// The client sends a request of 128 bytes (with BYTES of payload to write), the server reads from or writes to
-// FILE and replies with 128 bytes (with BYTES of payload that were read). Prints microseconds per exchange.
+// The client sends a request of 128 bytes (with BYTES of payload to write), the server reads from
+// or writes to FILE and replies with 128 bytes (with BYTES of payload that were read). Prints
+// microseconds per exchange.
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -53,7 +55,8 @@ bool ReceiveAll(int fd, char* bytes, size_t size) {
 void Configure(int fd) {
   const int on = 1;
   Require(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
-  Require(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof kSendBufferBytes) == 0, "SO_SNDBUF");
+  Require(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof kSendBufferBytes) == 0,
+          "SO_SNDBUF");
   Require(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0, "TCP_CONGESTION");
 }
 

@@ -51,7 +51,8 @@ class ReadAheadRig {
         read_ahead(versions, SharedReadAhead(setup.read_ahead, pool.options(), 1)) {
     for (size_t i = 0; i < setup.shard_count; ++i) {
       remotes.push_back(std::make_unique<MemoryFileSystem::Next>(files));
-      stacks.push_back(BuildStack({*remotes.back(), loop, pool, read_ahead}, {setup.read_ahead, {}}));
+      stacks.push_back(
+          BuildStack({*remotes.back(), loop, pool, read_ahead}, {setup.read_ahead, {}}));
     }
   }
   ~ReadAheadRig() {

@@ -2,8 +2,8 @@
 //
 // A transport's test program links rdmafs_transport_contract and says, at namespace rdmafs:
 //   INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract, testing::Values(ContractTransport{...}));
-// One that can expose memory by windows says so once more with MemoryExposure::kWindow in the resources that
-// `make` hands on, and instantiates WindowContract with that, too.
+// One that can expose memory by windows says so once more with MemoryExposure::kWindow in the
+// resources that `make` hands on, and instantiates WindowContract with that, too.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -116,13 +116,14 @@ class TransportContract : public testing::TestWithParam<ContractTransport> {
   uint32_t sequence = 0;
 };
 
-// With memory windows. Where the device has none, the connection says so in exposure(), and there is nothing
-// to be tested here.
+// With memory windows. Where the device has none, the connection says so in exposure(), and there
+// is nothing to be tested here.
 class WindowContract : public TransportContract {
  protected:
   void SetUp() override;
   // The server's view of a call in `slot` that exposes `memory`.
-  wire::MessageHeader Exposed(uint16_t slot, uint16_t flags, absl::Span<std::byte> memory, Buffer hold);
+  wire::MessageHeader Exposed(uint16_t slot, uint16_t flags, absl::Span<std::byte> memory,
+                              Buffer hold);
   // Answers `request`, pushing `size` bytes of pattern 1 to where it says.
   void Push(const wire::MessageHeader& request, size_t size);
   void ExpectNoReachAfter(Outgoing reply);

@@ -1,5 +1,5 @@
-// The transport contract with memory windows: a call's memory is within the server's reach in its own range
-// and direction only, and until its reply only.
+// The transport contract with memory windows: a call's memory is within the server's reach in its
+// own range and direction only, and until its reply only.
 #include <algorithm>
 
 #include "tests/contract/transport_contract.h"
@@ -25,8 +25,8 @@ void WindowContract::SetUp() {
   ASSERT_EQ(exposure.substr(0, 6), "window") << exposure;
 }
 
-wire::MessageHeader WindowContract::Exposed(uint16_t slot, uint16_t flags, absl::Span<std::byte> memory,
-                                            Buffer hold) {
+wire::MessageHeader WindowContract::Exposed(uint16_t slot, uint16_t flags,
+                                            absl::Span<std::byte> memory, Buffer hold) {
   Outgoing call = Call(slot);
   call.header.flags = flags;
   call.exposed = memory;
@@ -121,7 +121,8 @@ TEST_P(WindowContract, AWindowServesTenThousandCalls) {
 // `reply` answers a call with a sink; what its rkey reached then is out of reach.
 void WindowContract::ExpectNoReachAfter(Outgoing reply) {
   Buffer first = client_host.blocks.Take(), second = client_host.blocks.Take();
-  const wire::MessageHeader before = Exposed(0, wire::kFlagSink, first.payload().first(kSize), first);
+  const wire::MessageHeader before =
+      Exposed(0, wire::kFlagSink, first.payload().first(kSize), first);
   server.Answer(before, std::move(reply));
   ASSERT_TRUE(Until([&] { return client.held.size() == 1; }));
   client.held.clear();
@@ -151,7 +152,8 @@ TEST_P(WindowContract, AWriteAfterAReplyThatIsAnErrorIsRefused) {
 TEST_P(WindowContract, AWriteToAnotherCallsSourceIsRefused) {
   Buffer source = client_host.blocks.Take(), sink = client_host.blocks.Take();
   std::fill_n(source.data(), source.size(), std::byte{0xee});
-  const wire::MessageHeader other = Exposed(0, wire::kFlagSource, source.payload().first(kSize), source);
+  const wire::MessageHeader other =
+      Exposed(0, wire::kFlagSource, source.payload().first(kSize), source);
   wire::MessageHeader call = Exposed(1, wire::kFlagSink, sink.payload().first(kSize), sink);
   call.rkey = other.rkey;
   call.remote_address = other.remote_address;
@@ -180,7 +182,8 @@ void WindowContract::ExpectRangeIsKept(int64_t offset) {
   const std::string exposure = client.connection->exposure();
   Buffer block = client_host.blocks.Take();
   std::fill_n(block.data(), block.size(), std::byte{0xee});
-  wire::MessageHeader call = Exposed(0, wire::kFlagSink, block.payload().subspan(kSize, kSize), block);
+  wire::MessageHeader call =
+      Exposed(0, wire::kFlagSink, block.payload().subspan(kSize, kSize), block);
   call.remote_address += static_cast<uint64_t>(offset);
   Push(call, kSize);
   // A device that does not look at a window's range has been found out, and named, at the start.

@@ -17,7 +17,8 @@ absl::StatusOr<CommandLine> Parse(std::vector<std::string> words) {
 }
 
 TEST(CommandLine, OptionsMayStandBeforeOrBehindTheCommand) {
-  for (const auto& words : {std::vector<std::string>{"--json", "stats", "/mnt"}, {"stats", "/mnt", "--json"}}) {
+  for (const auto& words :
+       {std::vector<std::string>{"--json", "stats", "/mnt"}, {"stats", "/mnt", "--json"}}) {
     const auto line = Parse(words);
     ASSERT_TRUE(line.ok());
     EXPECT_EQ(line->action, CommandLine::Action::kStatistics);
@@ -54,7 +55,8 @@ TEST(CommandLine, WhatIsWrongIsRefusedWithALineThatSaysWhat) {
 
 TEST(CommandLine, HelpNamesEveryOptionButTheTestsOwn) {
   const std::string help = kHelpText;
-  for (const char* word : {"status", "stats", "doctor", "--json", "--server", "--rdma", "--help", "--version"}) {
+  for (const char* word :
+       {"status", "stats", "doctor", "--json", "--server", "--rdma", "--help", "--version"}) {
     EXPECT_NE(help.find(word), std::string::npos) << word;
   }
   EXPECT_EQ(help.find("--root"), std::string::npos);

@@ -45,9 +45,9 @@ TEST_F(ControlClientTest, GetsTheWholeAnswerOfARunningProgram) {
   MonotonicClock clock;
   EventLoop loop(clock);
   const std::string long_answer(1 << 20, 'x');
-  auto control = ControlSocket::Listen(loop, directory_ + "/rdmafs.1", [&](std::string_view command) {
-    return std::string(command) + long_answer;
-  });
+  auto control = ControlSocket::Listen(
+      loop, directory_ + "/rdmafs.1",
+      [&](std::string_view command) { return std::string(command) + long_answer; });
   ASSERT_TRUE(control.ok()) << control.status();
   std::thread program([&] { loop.Run(); });
   const auto answer = AskControlSocket(directory_ + "/rdmafs.1", "stats", 30 * kSecond);
@@ -67,7 +67,8 @@ TEST_F(ControlClientTest, ASocketThatNobodyListensOnIsNotFound) {
   Deaf(directory_ + "/rdmafs.1");
   std::ofstream(directory_ + "/file");
   for (const char* name : {"/rdmafs.1", "/none", "/file"}) {
-    EXPECT_EQ(AskControlSocket(directory_ + name, "status", kSecond).status().code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(AskControlSocket(directory_ + name, "status", kSecond).status().code(),
+              absl::StatusCode::kNotFound);
   }
 }
 

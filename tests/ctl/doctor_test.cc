@@ -61,7 +61,9 @@ class DoctorTest : public testing::Test {
     ADD_FAILURE() << "nothing about " << topic;
     return {};
   }
-  Level LevelOf(const std::string& topic, bool require_rdma = false) { return Find(topic, require_rdma).level; }
+  Level LevelOf(const std::string& topic, bool require_rdma = false) {
+    return Find(topic, require_rdma).level;
+  }
 
   std::string root_;
 };
@@ -74,7 +76,8 @@ TEST_F(DoctorTest, AHostWithoutRdmaIsFineWithTheAdviceThatMountsRunOverTcp) {
 
 TEST_F(DoctorTest, WhoAsksForRdmaIsToldThatItIsMissing) {
   EXPECT_FALSE(AllFine(Examine(Host(root_), true)));
-  for (const char* topic : {"rdma-device", "rdma-nodes", "memlock"}) EXPECT_EQ(LevelOf(topic, true), Level::kMissing);
+  for (const char* topic : {"rdma-device", "rdma-nodes", "memlock"})
+    EXPECT_EQ(LevelOf(topic, true), Level::kMissing);
 }
 
 TEST_F(DoctorTest, WhateverIsNotFineHasARemedy) {
@@ -129,7 +132,8 @@ TEST_F(DoctorTest, WithADeviceALowMemlockIsMissingUnlessPrivileged) {
 
 TEST_F(DoctorTest, AnUnlimitedMemlockIsFine) {
   AddDevice("4: ACTIVE\n");
-  Write("/proc/self/limits", "Max locked memory         unlimited            unlimited            bytes\n");
+  Write("/proc/self/limits",
+        "Max locked memory         unlimited            unlimited            bytes\n");
   EXPECT_EQ(LevelOf("memlock"), Level::kFine);
 }
 
@@ -149,7 +153,8 @@ TEST_F(DoctorTest, ADropInThatLimitsTheUnitsMemoryIsSeen) {
 }
 
 TEST_F(DoctorTest, AFewOpenFilesAndNoIoUringAreAdvice) {
-  Write("/proc/self/limits", "Max open files            1024                 4096                 files\n");
+  Write("/proc/self/limits",
+        "Max open files            1024                 4096                 files\n");
   Write("/proc/sys/kernel/io_uring_disabled", "2\n");
   EXPECT_EQ(LevelOf("nofile"), Level::kAdvice);
   EXPECT_EQ(LevelOf("io-uring"), Level::kAdvice);
@@ -180,8 +185,9 @@ TEST_F(DoctorTest, AServerIsFoundByItsSocketOrByItsPort) {
 
 TEST_F(DoctorTest, FilesFullOfRubbishDoNoHarm) {
   const std::string rubbish(100000, '\xfe');
-  for (const char* path : {"/proc/sys/kernel/osrelease", "/proc/self/limits", "/proc/self/status", "/proc/net/tcp",
-                           "/etc/fuse.conf", "/sys/class/infiniband/x/ports/1/state"}) {
+  for (const char* path :
+       {"/proc/sys/kernel/osrelease", "/proc/self/limits", "/proc/self/status", "/proc/net/tcp",
+        "/etc/fuse.conf", "/sys/class/infiniband/x/ports/1/state"}) {
     Write(path, rubbish);
   }
   EXPECT_FALSE(Examine(Host(root_), false).empty());

@@ -22,8 +22,13 @@ ProgramStatus Mount() {
   status.source = "server:/export";
   status.mount_point = "/mnt";
   status.uptime = 7260 * kSecond;
-  status.transport = {.name = "rdma", .why = "both ends have a device", .device = "rxe0", .memory = "window", .peers = {"10.77.0.1:20490"}};
-  status.pools["payload"] = {.block_count = 15, .used_count = 3, .size_bytes = 16 << 20, .cap_bytes = 64 << 20};
+  status.transport = {.name = "rdma",
+                      .why = "both ends have a device",
+                      .device = "rxe0",
+                      .memory = "window",
+                      .peers = {"10.77.0.1:20490"}};
+  status.pools["payload"] = {
+      .block_count = 15, .used_count = 3, .size_bytes = 16 << 20, .cap_bytes = 64 << 20};
   OperationStatistics shard(1);
   shard.Record(0, 2 * kMicrosecond, true);
   shard.AddTo(0, status.operations["READ"]);
@@ -47,7 +52,8 @@ TEST(TextReport, StatisticsHaveALineForEachOperation) {
 }
 
 TEST(TextReport, DocumentsOfAnyShapeAreShownAsFarAsTheyGo) {
-  for (const char* text : {"{}", "[]", "null", "7", R"({"transport":5,"pool":[1],"operations":{"READ":3},"exports":"x"})",
+  for (const char* text : {"{}", "[]", "null", "7",
+                           R"({"transport":5,"pool":[1],"operations":{"READ":3},"exports":"x"})",
                            R"({"uptime_s":1e300,"pool":{"a":null},"counters":{"x":{}}})"}) {
     const Json document = Json::parse(text);
     EXPECT_FALSE(StatusText(document).empty());
@@ -62,16 +68,17 @@ TEST(TextReport, ControlCharactersDoNotReachTheTerminal) {
 }
 
 TEST(TextReport, FindingsShowTheRemedyBelowWhatItMends) {
-  const std::string text =
-      FindingsText({{Finding::Level::kFine, "kernel", "Linux 6.1", ""},
-                    {Finding::Level::kMissing, "fuse-device", "/dev/fuse is not there", "modprobe fuse"}});
+  const std::string text = FindingsText(
+      {{Finding::Level::kFine, "kernel", "Linux 6.1", ""},
+       {Finding::Level::kMissing, "fuse-device", "/dev/fuse is not there", "modprobe fuse"}});
   EXPECT_THAT(text, HasSubstr("fine     kernel            Linux 6.1\n"));
   EXPECT_THAT(text, HasSubstr("missing  fuse-device       /dev/fuse is not there\n"));
   EXPECT_THAT(text, HasSubstr("-> modprobe fuse\n"));
 }
 
 TEST(TextReport, FindingsAsJsonSayWhetherAllIsFine) {
-  const Json json = Json::parse(FindingsJson({{Finding::Level::kAdvice, "server", "none", "start it"}}));
+  const Json json =
+      Json::parse(FindingsJson({{Finding::Level::kAdvice, "server", "none", "start it"}}));
   EXPECT_EQ(json["fine"], true);
   EXPECT_EQ(json["findings"][0]["level"], "advice");
 }

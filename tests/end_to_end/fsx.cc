@@ -2,8 +2,8 @@
 //
 //   fsx [-s SEED] [-n OPERATIONS] [-l MAX_BYTES] [-d] FILE
 //
-// Prints the seed; on a difference, the operation's number and the last ones before it. -d: O_DIRECT on
-// aligned ranges. Run again with the same seed it does the same operations.
+// Prints the seed; on a difference, the operation's number and the last ones before it. -d:
+// O_DIRECT on aligned ranges. Run again with the same seed it does the same operations.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -107,7 +107,8 @@ class Exerciser {
 
   void Append() {
     if (options_.direct || model_.size() >= options_.max_bytes) return;
-    WriteAt({model_.size(), Pick(std::min<size_t>(options_.max_bytes - model_.size(), 100000)) + 1});
+    WriteAt(
+        {model_.size(), Pick(std::min<size_t>(options_.max_bytes - model_.size(), 100000)) + 1});
   }
 
   void WriteAt(Range range) {
@@ -123,8 +124,8 @@ class Exerciser {
     Range range = PickRange(options_.max_bytes);
     if (range.length == 0) return;
     Note("read", range);
-    size_t there = range.offset >= model_.size() ? 0
-                                                 : std::min(range.length, model_.size() - range.offset);
+    size_t there =
+        range.offset >= model_.size() ? 0 : std::min(range.length, model_.size() - range.offset);
     Done("read", pread(fd_, buffer_.get(), range.length, Offset(range)), there);
     Compare("read", range.offset, buffer_.get(), there);
   }
@@ -262,8 +263,8 @@ class Exerciser {
     while (found[first] == model_[offset + first]) ++first;
     size_t count = 0;
     for (size_t i = first; i < length; ++i) count += found[i] != model_[offset + i];
-    fprintf(stderr, "%s [%zu, +%zu): byte %zu is %#04x, not %#04x; %zu bytes differ\n", what, offset,
-            length, offset + first, found[first], model_[offset + first], count);
+    fprintf(stderr, "%s [%zu, +%zu): byte %zu is %#04x, not %#04x; %zu bytes differ\n", what,
+            offset, length, offset + first, found[first], model_[offset + first], count);
     Quit();
   }
 
@@ -306,7 +307,8 @@ class Exerciser {
 
   void Note(const std::string& what, Range range) {
     history_.push_back(std::to_string(number_) + " " + what + " " + std::to_string(range.offset) +
-                       " +" + std::to_string(range.length) + " of " + std::to_string(model_.size()));
+                       " +" + std::to_string(range.length) + " of " +
+                       std::to_string(model_.size()));
     if (history_.size() > kShownOperations) history_.pop_front();
   }
 
@@ -333,7 +335,8 @@ bool Parse(int argc, char** argv, Options* options) {
       default: return false;
     }
   }
-  if (optind + 1 != argc || options->operations <= 0 || options->max_bytes < kAlignment) return false;
+  if (optind + 1 != argc || options->operations <= 0 || options->max_bytes < kAlignment)
+    return false;
   options->path = argv[optind];
   return true;
 }

@@ -1,5 +1,5 @@
-// library_abuse: tries to make librdmafs read stale or write into memory that is no longer there. Every
-// read goes to memory whose mapping has just changed, and is compared with the file.
+// library_abuse: tries to make librdmafs read stale or write into memory that is no longer there.
+// Every read goes to memory whose mapping has just changed, and is compared with the file.
 //
 //   library_abuse HOST:DIR PORT TRANSPORT FILE ROUNDS MR_CACHE
 //
@@ -136,7 +136,8 @@ void OtherKindsOfMemory(int rounds) {
   for (size_t kind = 0; kind < 4; ++kind) {
     if (kinds[kind] == nullptr) continue;  // no huge pages here
     for (int i = 0; i < rounds; ++i) {
-      for (size_t size : {size_t{4096}, size_t{60'000}, kMi}) Read(names[kind], kinds[kind], size, i);
+      for (size_t size : {size_t{4096}, size_t{60'000}, kMi})
+        Read(names[kind], kinds[kind], size, i);
     }
   }
   std::fclose(backing);
@@ -173,7 +174,8 @@ void ManyThreads(int rounds) {
       const size_t size = 100'000;
       for (int i = 0; i < rounds; ++i) {
         char* memory = Map(size);
-        if ((i + t) % 2 == 0) Expect("register", rdmafs_register(fs, memory, size, RDMAFS_READTO), 0);
+        if ((i + t) % 2 == 0)
+          Expect("register", rdmafs_register(fs, memory, size, RDMAFS_READTO), 0);
         Read("threads", memory, size, i * 4 + t);
         if ((i + t) % 2 == 0) Expect("unregister", rdmafs_unregister(fs, memory, size), 0);
         ::munmap(memory, size);
@@ -183,7 +185,8 @@ void ManyThreads(int rounds) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// A fork makes the parent's pages copy-on-write: what arrives must be seen by the parent all the same.
+// A fork makes the parent's pages copy-on-write: what arrives must be seen by the parent all the
+// same.
 void Forked(int rounds) {
   char* memory = Map(kMi);
   char* plain = Map(kMi);
@@ -254,8 +257,9 @@ int main(int argc, char** argv) {
   Expect("reconnects", static_cast<int64_t>(statistics.reconnects), 0);
   Expect("close", rdmafs_close(file), 0);
   Expect("disconnect", rdmafs_disconnect(fs), 0);
-  std::printf("%ld reads, %ld faults; %llu registrations for one call, %llu changes told of\n", reads.load(),
-              faults.load(), static_cast<unsigned long long>(statistics.call_registrations),
+  std::printf("%ld reads, %ld faults; %llu registrations for one call, %llu changes told of\n",
+              reads.load(), faults.load(),
+              static_cast<unsigned long long>(statistics.call_registrations),
               static_cast<unsigned long long>(statistics.mapping_changes));
   return faults != 0;
 }

@@ -1,6 +1,6 @@
-/* A crowd of clients that write as fast as they are let: library_crowd SOURCE PORT TRANSPORT CLIENTS SECONDS.
- * Each is a session of its own with two writes of 1 MiB under way, all over a file of 32 MiB. Prints how many
- * bytes each one got written. */
+/* A crowd of clients that write as fast as they are let: library_crowd SOURCE PORT TRANSPORT
+ * CLIENTS SECONDS. Each is a session of its own with two writes of 1 MiB under way, all over a file
+ * of 32 MiB. Prints how many bytes each one got written. */
 #include <pthread.h>
 #include <rdmafs/rdmafs.h>
 #include <stdatomic.h>
@@ -57,7 +57,8 @@ static void *be_client(void *argument) {
   options.transport = client->arguments[2];
   options.connections = 1;
   options.pool_bytes = 4 << 20;
-  if (rdmafs_connect(client->arguments[0], &options, &fs, why, sizeof why) != 0) fail("connect", why);
+  if (rdmafs_connect(client->arguments[0], &options, &fs, why, sizeof why) != 0)
+    fail("connect", why);
   snprintf(path, sizeof path, "f%d", client->number);
   const int error = rdmafs_create(fs, path, 2 /* O_RDWR */, 0644, &client->file, NULL);
   if (error != 0) fail(path, strerror(-error));

@@ -1,5 +1,5 @@
-/* Connects by librdmafs with a key: library_key SOURCE PORT TRANSPORT KEY_FILE|- [KEY_NAME [tls]]. Prints what
- * is wrong. */
+/* Connects by librdmafs with a key: library_key SOURCE PORT TRANSPORT KEY_FILE|- [KEY_NAME [tls]].
+ * Prints what is wrong. */
 #include <rdmafs/rdmafs.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-// DeviceChannel: which block a request is read into, and what it does when there is none. A socket that
-// keeps messages apart stands in for /dev/fuse; what it does with a kernel is in mount_test and tests/end_to_end.
+// DeviceChannel: which block a request is read into, and what it does when there is none. A socket
+// that keeps messages apart stands in for /dev/fuse; what it does with a kernel is in mount_test
+// and tests/end_to_end.
 #include "fuse/device_channel.h"
 
 #include <gtest/gtest.h>
@@ -44,7 +45,8 @@ class DeviceChannelTest : public testing::Test, public RequestSink {
   MonotonicClock clock_;
   EventLoop loop_{clock_};
   Arena arena_;
-  BufferPool pool_{arena_, {.payload_bytes = 64 << 10, .cap_bytes = 1 << 20, .slab_bytes = 1 << 20}};
+  BufferPool pool_{arena_,
+                   {.payload_bytes = 64 << 10, .cap_bytes = 1 << 20, .slab_bytes = 1 << 20}};
   UniqueFd kernel_;
   std::optional<DeviceChannel> channel_;
   bool keep_ = true;

@@ -1,4 +1,5 @@
-// HandlersTest: the handlers of a shard, on a directory, against a channel that remembers the answers.
+// HandlersTest: the handlers of a shard, on a directory, against a channel that remembers the
+// answers.
 #pragma once
 
 #include <fcntl.h>

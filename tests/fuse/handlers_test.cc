@@ -48,10 +48,12 @@ TEST_F(HandlersTest, InterruptsOfOtherRequestsThanLocksAreKeptForALostServer) {
 
 TEST_F(HandlersTest, WithoutAServerTheRootIsShownAsItWasSeenLast) {
   const std::string arguments = Bytes(fuse_getattr_in{});
-  const auto before = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
+  const auto before =
+      As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
   ASSERT_EQ(::chmod(path_.c_str(), 0500), 0);
   lost_ = true;
-  const auto meanwhile = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
+  const auto meanwhile =
+      As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
   EXPECT_EQ(meanwhile.attr.ino, before.attr.ino);
   EXPECT_EQ(meanwhile.attr.mode, before.attr.mode);
   EXPECT_EQ(meanwhile.attr_valid + meanwhile.attr_valid_nsec, 0u);
@@ -65,7 +67,8 @@ TEST_F(HandlersTest, WithoutAServerTheRootIsShownAsItWasSeenLast) {
   const auto seen = As<fuse_statfs_out>(OnlyAnswer(Send(FUSE_STATFS, NodeTable::kRootId, "")));
   EXPECT_EQ(seen.st.blocks, space.st.blocks);
   lost_ = false;
-  const auto after = As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
+  const auto after =
+      As<fuse_attr_out>(OnlyAnswer(Send(FUSE_GETATTR, NodeTable::kRootId, arguments)));
   EXPECT_EQ(after.attr.mode, static_cast<uint32_t>(S_IFDIR | 0500));
 }
 

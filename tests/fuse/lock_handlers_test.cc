@@ -29,7 +29,9 @@ TEST_F(HandlersOnAFile, AnInterruptBeforeItsLockCancelsTheLock) {
 class HandlersOnALockedFile : public HandlersOnAFile {
  protected:
   HandlersOnALockedFile() { CHECK(OnlyAnswer(Send(FUSE_SETLK, node_, Bytes(lock_))).error.ok()); }
-  void Unlock() { file_system_->ReleaseOwner(open_files_.Find(fh_), lock_.owner, [](Result<Unit>) {}); }
+  void Unlock() {
+    file_system_->ReleaseOwner(open_files_.Find(fh_), lock_.owner, [](Result<Unit>) {});
+  }
   // By another owner.
   uint64_t AskForLock(uint32_t opcode) {
     fuse_lk_in wanted = lock_;
@@ -81,7 +83,8 @@ TEST_F(HandlersOnALockedFile, AReleaseThatFreesSomethingElseLeavesTheLockRefused
 }
 
 TEST_F(HandlersOnALockedFile, AReleasedFileWithLocksIsNoLongerInTheWay) {
-  const auto other = As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, Bytes(fuse_open_in{.flags = O_RDWR}))));
+  const auto other =
+      As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, Bytes(fuse_open_in{.flags = O_RDWR}))));
   Send(FUSE_RELEASE, node_, Bytes(fuse_release_in{.fh = fh_}));
   fuse_lk_in wanted = lock_;
   wanted.fh = other.fh;

@@ -126,7 +126,8 @@ TEST(MountOptions, TlsByKeyOrByCertificates) {
   EXPECT_FALSE(WithOptions("xprtsec=none")->tls.on);
   const auto options = WithOptions("tls,ca=/a,cert=/c,cert_key=/k");
   ASSERT_TRUE(options.ok()) << options.status();
-  EXPECT_EQ(options->tls.ca_file + options->tls.certificate_file + options->tls.private_key_file, "/a/c/k");
+  EXPECT_EQ(options->tls.ca_file + options->tls.certificate_file + options->tls.private_key_file,
+            "/a/c/k");
 }
 
 TEST(MountOptions, TlsThatCouldNotBeIsRefusedBeforeAnythingIsDone) {
@@ -248,9 +249,10 @@ INSTANTIATE_TEST_SUITE_P(
                       BadRow{"attr_timeout=nan", "seconds"}, BadRow{"attr_timeout=inf", "seconds"},
                       BadRow{"timeout=0", "at least 1"}, BadRow{"shards=65", "1 to 64"},
                       BadRow{"transport=smoke", "auto, rdma, tcp"}, BadRow{"log_level=9", "notice"},
-                      BadRow{"mr=doors", "cache, window"}, BadRow{"sec=krb5", "sys, psk"}, BadRow{"sec", "sec"},
-                      BadRow{"key=", "name of a file"}, BadRow{"key_name=a b", "name of a key"},
-                      BadRow{"ro=1", "unknown"}, BadRow{"remount", "unknown"}));
+                      BadRow{"mr=doors", "cache, window"}, BadRow{"sec=krb5", "sys, psk"},
+                      BadRow{"sec", "sec"}, BadRow{"key=", "name of a file"},
+                      BadRow{"key_name=a b", "name of a key"}, BadRow{"ro=1", "unknown"},
+                      BadRow{"remount", "unknown"}));
 
 TEST(MountOptions, TooFewOrTooManyOperandsAndUnknownSwitchesAreRefused) {
   EXPECT_FALSE(Parse({}).ok());

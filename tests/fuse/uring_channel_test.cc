@@ -1,5 +1,5 @@
-// UringChannel: how a mount's memory is shared out to the kernel's queues. What it does with a kernel is in
-// tests/end_to_end (suites uring and, by --options io_uring=on, all others).
+// UringChannel: how a mount's memory is shared out to the kernel's queues. What it does with a
+// kernel is in tests/end_to_end (suites uring and, by --options io_uring=on, all others).
 #include "fuse/uring_channel.h"
 
 #include <gtest/gtest.h>

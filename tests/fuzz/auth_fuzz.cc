@@ -1,6 +1,8 @@
-// Fuzz target: a hostile client's challenge and proof, a hostile server's answers, and any text as a key file.
+// Fuzz target: a hostile client's challenge and proof, a hostile server's answers, and any text as
+// a key file.
 //
-// The first byte says which; the rest is the message's bytes. Nobody who does not have the secret proves anything.
+// The first byte says which; the rest is the message's bytes. Nobody who does not have the secret
+// proves anything.
 #include <cstring>
 #include <vector>
 

@@ -21,23 +21,31 @@ void TryBody(absl::Span<const std::byte> body) {
 }
 
 using Try = void (*)(absl::Span<const std::byte>);
-constexpr Try kTries[] = {
-    TryBody<HelloRequest>,        TryBody<HelloReply>,         TryBody<AttachRequest>,
-    TryBody<PingRequest>,         TryBody<RetireRequest>, TryBody<EndRequest>,      TryBody<EntryReply>,
-    TryBody<AttributesReply>,     TryBody<CountReply>,         TryBody<LookupRequest>,
-    TryBody<GetAttrRequest>,      TryBody<SetAttrRequest>,     TryBody<ReadLinkRequest>,
-    TryBody<MkNodRequest>,        TryBody<MkDirRequest>,       TryBody<UnlinkRequest>,
-    TryBody<RmDirRequest>,        TryBody<SymLinkRequest>,     TryBody<RenameRequest>,
-    TryBody<LinkRequest>,         TryBody<AccessRequest>,      TryBody<StatFsRequest>,
-    TryBody<StatFsReply>,         TryBody<SyncFsRequest>,      TryBody<OpenRequest>,
-    TryBody<CreateRequest>,       TryBody<TmpFileRequest>,     TryBody<ReleaseRequest>,
-    TryBody<ReadRequest>,         TryBody<WriteRequest>,       TryBody<FsyncRequest>,
-    TryBody<FallocateRequest>,    TryBody<SeekRequest>,        TryBody<CopyFileRangeRequest>,
-    TryBody<ReadDirRequest>,      TryBody<GetXattrRequest>,    TryBody<SetXattrRequest>,
-    TryBody<ListXattrRequest>,    TryBody<RemoveXattrRequest>, TryBody<GetLockRequest>,
-    TryBody<SetLockRequest>,      TryBody<LockReply>,          TryBody<CancelRequest>,
-    TryBody<ReleaseOwnerRequest>, TryBody<ForgetRequest>,      TryBody<ChallengeRequest>,
-    TryBody<ChallengeReply>,      TryBody<ProveRequest>,       TryBody<ProveReply>};
+constexpr Try kTries[] = {TryBody<HelloRequest>,       TryBody<HelloReply>,
+                          TryBody<AttachRequest>,      TryBody<PingRequest>,
+                          TryBody<RetireRequest>,      TryBody<EndRequest>,
+                          TryBody<EntryReply>,         TryBody<AttributesReply>,
+                          TryBody<CountReply>,         TryBody<LookupRequest>,
+                          TryBody<GetAttrRequest>,     TryBody<SetAttrRequest>,
+                          TryBody<ReadLinkRequest>,    TryBody<MkNodRequest>,
+                          TryBody<MkDirRequest>,       TryBody<UnlinkRequest>,
+                          TryBody<RmDirRequest>,       TryBody<SymLinkRequest>,
+                          TryBody<RenameRequest>,      TryBody<LinkRequest>,
+                          TryBody<AccessRequest>,      TryBody<StatFsRequest>,
+                          TryBody<StatFsReply>,        TryBody<SyncFsRequest>,
+                          TryBody<OpenRequest>,        TryBody<CreateRequest>,
+                          TryBody<TmpFileRequest>,     TryBody<ReleaseRequest>,
+                          TryBody<ReadRequest>,        TryBody<WriteRequest>,
+                          TryBody<FsyncRequest>,       TryBody<FallocateRequest>,
+                          TryBody<SeekRequest>,        TryBody<CopyFileRangeRequest>,
+                          TryBody<ReadDirRequest>,     TryBody<GetXattrRequest>,
+                          TryBody<SetXattrRequest>,    TryBody<ListXattrRequest>,
+                          TryBody<RemoveXattrRequest>, TryBody<GetLockRequest>,
+                          TryBody<SetLockRequest>,     TryBody<LockReply>,
+                          TryBody<CancelRequest>,      TryBody<ReleaseOwnerRequest>,
+                          TryBody<ForgetRequest>,      TryBody<ChallengeRequest>,
+                          TryBody<ChallengeReply>,     TryBody<ProveRequest>,
+                          TryBody<ProveReply>};
 
 }  // namespace
 

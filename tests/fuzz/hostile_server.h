@@ -10,15 +10,16 @@
 
 namespace rdmafs {
 
-// Owned by one thread, as any connection. It looks at a reply as every transport does, and checks what the
-// client promises: one call for each slot, memory that is there.
+// Owned by one thread, as any connection. It looks at a reply as every transport does, and checks
+// what the client promises: one call for each slot, memory that is there.
 class HostileServer final : public Connection {
  public:
   struct Reply {
     size_t which = 0;  // of the calls without an answer, in the order of their slots; round again
     uint8_t status = 0;
     absl::Span<const std::byte> body;
-    absl::Span<const std::byte> rest;  // inline payload; or, `in_sink`, what lands in the call's memory
+    // Inline payload; or, `in_sink`, what lands in the call's memory.
+    absl::Span<const std::byte> rest;
     bool in_sink = false;
   };
 
@@ -37,7 +38,8 @@ class HostileServer final : public Connection {
   Errno Post(Outgoing message) override {
     if (closing_) return Errno(ENOTCONN);
     CHECK(message.header.slot < wire::kMaxCredits);
-    CHECK(message.body.size() <= wire::kMaxBodyBytes && message.inline_payload.size() <= wire::kMaxInlineBytes);
+    CHECK(message.body.size() <= wire::kMaxBodyBytes &&
+          message.inline_payload.size() <= wire::kMaxInlineBytes);
     CHECK(message.exposed.size() <= wire::kMaxPayloadBytes);
     Call call{message.header, message.exposed, std::move(message.hold)};
     CHECK(calls_.emplace(message.header.slot, std::move(call)).second);
@@ -58,7 +60,8 @@ class HostileServer final : public Connection {
   // Answers a call, if there is one.
   void Answer(const Reply& reply) {
     if (closing_ || calls_.empty()) return;
-    const auto found = std::next(calls_.begin(), static_cast<ptrdiff_t>(reply.which % calls_.size()));
+    const auto found =
+        std::next(calls_.begin(), static_cast<ptrdiff_t>(reply.which % calls_.size()));
     const Call call = std::move(found->second);
     calls_.erase(found);
     wire::MessageHeader header{};
@@ -75,7 +78,8 @@ class HostileServer final : public Connection {
       header.remote_size = static_cast<uint32_t>(size);
     } else {
       const size_t size = std::min<size_t>(wire::kMaxInlineBytes, reply.rest.size());
-      kept->insert(kept->end(), reply.rest.begin(), reply.rest.begin() + static_cast<ptrdiff_t>(size));
+      kept->insert(kept->end(), reply.rest.begin(),
+                   reply.rest.begin() + static_cast<ptrdiff_t>(size));
       header.inline_size = static_cast<uint32_t>(size);
     }
     header.size = static_cast<uint32_t>(sizeof header + kept->size());
@@ -87,7 +91,8 @@ class HostileServer final : public Connection {
           --messages_kept_;
         },
         kept, 0);
-    if (wire::FindHeaderFault(header, true) == nullptr) handler_->OnMessage(*this, std::move(message));
+    if (wire::FindHeaderFault(header, true) == nullptr)
+      handler_->OnMessage(*this, std::move(message));
   }
 
  private:

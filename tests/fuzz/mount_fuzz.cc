@@ -1,8 +1,9 @@
-// Fuzz target: a server that answers a mount anything, at any time; and a kernel that asks anything.
+// Fuzz target: a server that answers a mount anything, at any time; and a kernel that asks
+// anything.
 //
-// The input is a run of steps: kind, three small numbers, two sizes (u16), and then the bytes that the step
-// takes. What a transport looks at before it believes a reply has been passed (HostileServer does the same);
-// everything behind that is the input's.
+// The input is a run of steps: kind, three small numbers, two sizes (u16), and then the bytes that
+// the step takes. What a transport looks at before it believes a reply has been passed
+// (HostileServer does the same); everything behind that is the input's.
 #include <cstring>
 #include <map>
 #include <set>
@@ -107,7 +108,8 @@ class OneMount final : public CallChannel::Owner {
       Arguments reader(request->arguments);
       if (reader.Take(in)) kernel_.Expect(unique_, in.size);
     }
-    if (step.a == FUSE_FORGET || step.a == FUSE_BATCH_FORGET || step.a == FUSE_INTERRUPT) kernel_.Forget(unique_);
+    if (step.a == FUSE_FORGET || step.a == FUSE_BATCH_FORGET || step.a == FUSE_INTERRUPT)
+      kernel_.Forget(unique_);
     dispatcher_.OnRequest(*request);
   }
 
@@ -115,7 +117,10 @@ class OneMount final : public CallChannel::Owner {
     HostileServer* const server = servers_[step.a % kChannels];
     if (server == nullptr) return;
     const size_t body = std::min<size_t>(bytes.size(), step.more % (wire::kMaxBodyBytes + 1));
-    server->Answer({.which = step.b, .status = step.c, .body = bytes.first(body), .rest = bytes.subspan(body),
+    server->Answer({.which = step.b,
+                    .status = step.c,
+                    .body = bytes.first(body),
+                    .rest = bytes.subspan(body),
                     .in_sink = (step.a & 0x80) != 0});
   }
 
@@ -149,7 +154,8 @@ class OneMount final : public CallChannel::Owner {
   StrictKernel kernel_;
   OpenTable open_table_;
   InodeVersions versions_;
-  ReadAheadFiles files_{versions_, SharedReadAhead({.mode = ReadAheadMode::kOn}, surroundings_.blocks.options(), 1)};
+  ReadAheadFiles files_{
+      versions_, SharedReadAhead({.mode = ReadAheadMode::kOn}, surroundings_.blocks.options(), 1)};
   HostileServer* servers_[kChannels] = {};
   uint64_t session_ = 1;
   bool ending_ = false;
@@ -171,10 +177,19 @@ class OneMount final : public CallChannel::Owner {
     loop_.Post(std::move(task));
   };
   std::function<bool()> server_is_lost_ = [this] { return !remote_->channel(0).IsConnected(); };
-  Context context_{{.loop = loop_, .channel = kernel_, .file_system = stack_.top(), .nodes = nodes_,
-                    .open_files = open_files_, .lock_waits = lock_waits_, .lock_releases = lock_releases_,
-                    .settings = settings_, .statistics = statistics_, .shard = 0, .interrupt = interrupt_,
-                    .after_all_shards = after_all_shards_, .server_is_lost = server_is_lost_}};
+  Context context_{{.loop = loop_,
+                    .channel = kernel_,
+                    .file_system = stack_.top(),
+                    .nodes = nodes_,
+                    .open_files = open_files_,
+                    .lock_waits = lock_waits_,
+                    .lock_releases = lock_releases_,
+                    .settings = settings_,
+                    .statistics = statistics_,
+                    .shard = 0,
+                    .interrupt = interrupt_,
+                    .after_all_shards = after_all_shards_,
+                    .server_is_lost = server_is_lost_}};
   Dispatcher dispatcher_{context_, [](Errno) {}};
   uint64_t unique_ = 0;
 };
@@ -185,7 +200,8 @@ class OneMount final : public CallChannel::Owner {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rdmafs::fuse;
   static Surroundings* surroundings = [] {
-    rdmafs::OpenLog("mount_fuzz", rdmafs::LogTarget::kStandardError, static_cast<rdmafs::LogLevel>(0));
+    rdmafs::OpenLog("mount_fuzz", rdmafs::LogTarget::kStandardError,
+                    static_cast<rdmafs::LogLevel>(0));
     return new Surroundings;
   }();
   {

@@ -1,4 +1,5 @@
-// Every request of the protocol, as a list of types, and a codec that fills one with plausible values.
+// Every request of the protocol, as a list of types, and a codec that fills one with plausible
+// values.
 #pragma once
 
 #include <cstring>
@@ -9,14 +10,16 @@
 
 namespace rdmafs::wire {
 
-using Requests = std::tuple<
-    HelloRequest, AttachRequest, PingRequest, RetireRequest, EndRequest,
-    ChallengeRequest, ProveRequest, RecallRequest, LookupRequest, UnlinkRequest, RmDirRequest,
-    ReadLinkRequest, StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest,
-    MkDirRequest, SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, OpenRequest, CreateRequest,
-    TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest, FallocateRequest, SeekRequest,
-    CopyFileRangeRequest, ReadDirRequest, GetXattrRequest, SetXattrRequest, ListXattrRequest,
-    RemoveXattrRequest, GetLockRequest, SetLockRequest, CancelRequest, ReleaseOwnerRequest, ForgetRequest>;
+using Requests =
+    std::tuple<HelloRequest, AttachRequest, PingRequest, RetireRequest, EndRequest,
+               ChallengeRequest, ProveRequest, RecallRequest, LookupRequest, UnlinkRequest,
+               RmDirRequest, ReadLinkRequest, StatFsRequest, SyncFsRequest, GetAttrRequest,
+               SetAttrRequest, MkNodRequest, MkDirRequest, SymLinkRequest, RenameRequest,
+               LinkRequest, AccessRequest, OpenRequest, CreateRequest, TmpFileRequest,
+               ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest, FallocateRequest,
+               SeekRequest, CopyFileRangeRequest, ReadDirRequest, GetXattrRequest, SetXattrRequest,
+               ListXattrRequest, RemoveXattrRequest, GetLockRequest, SetLockRequest, CancelRequest,
+               ReleaseOwnerRequest, ForgetRequest>;
 
 // Calls visit(Request()) for the type with that number, counted from 0 and round again.
 template <typename Visit, size_t kIndex = 0>
@@ -28,7 +31,8 @@ void VisitRequest(size_t number, Visit visit) {
   }
 }
 
-// Walks a message's Code() as a Decoder does: names are "new", handles the one given, 64-bit numbers 1.
+// Walks a message's Code() as a Decoder does: names are "new", handles the one given, 64-bit
+// numbers 1.
 class PlausibleFields {
  public:
   static constexpr bool kDecoding = true;

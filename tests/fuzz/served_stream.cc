@@ -38,7 +38,8 @@ void ConnectTo(int fd, uint16_t port) {
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int error = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ? errno : 0;
+  const int error =
+      connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ? errno : 0;
   // An interrupted connect(2) goes on, and the socket becomes writable when it is done.
   if (error == EINTR) {
     pollfd waiting{fd, POLLOUT, 0};
@@ -78,7 +79,8 @@ std::string Greeting() {
   std::string text = ServedStream::Message(wire::Opcode::kHello, wire::kSetUpSlot, 1,
                                            wire::Encode(hello, absl::MakeSpan(space)));
   return text + ServedStream::Message(wire::Opcode::kAttach, wire::kSetUpSlot, 2,
-                                      wire::Encode(wire::AttachRequest{}, absl::MakeSpan(space)), "/export");
+                                      wire::Encode(wire::AttachRequest{}, absl::MakeSpan(space)),
+                                      "/export");
 }
 
 }  // namespace
@@ -97,7 +99,8 @@ void ServedStream::Send(absl::Span<const uint8_t> stream) {
 }
 
 std::string ServedStream::Message(wire::Opcode opcode, uint16_t slot, uint32_t sequence,
-                                  absl::Span<const std::byte> body, const std::string& inline_payload) {
+                                  absl::Span<const std::byte> body,
+                                  const std::string& inline_payload) {
   wire::MessageHeader header{};
   header.size = static_cast<uint32_t>(sizeof header + body.size() + inline_payload.size());
   header.opcode = static_cast<uint16_t>(opcode);

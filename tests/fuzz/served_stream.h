@@ -19,12 +19,13 @@ class ServedStream final : public ServerFixture {
   void TestBody() override {}
   using ServerFixture::StopServer;
 
-  // A connection of its own says hello, attaches, sends `stream`, and nothing more. Returns when the
-  // server has closed it; aborts when that takes more than 20 s.
+  // A connection of its own says hello, attaches, sends `stream`, and nothing more. Returns when
+  // the server has closed it; aborts when that takes more than 20 s.
   void Send(absl::Span<const uint8_t> stream);
   // A message that may stand in a stream.
   static std::string Message(wire::Opcode opcode, uint16_t slot, uint32_t sequence,
-                             absl::Span<const std::byte> body, const std::string& inline_payload = "");
+                             absl::Span<const std::byte> body,
+                             const std::string& inline_payload = "");
   wire::FileHandle RootHandle() { return Connect()->Enter(); }
 };
 

@@ -47,13 +47,14 @@ ssize_t WatchedStream::Discard(size_t size, bool& drained) {
 
 // --- OurEnd ---
 
-OurEnd::OurEnd(UniqueFd socket, std::unique_ptr<TlsSession> session, const std::string& sent, EventLoop& loop,
-               const Options& options)
+OurEnd::OurEnd(UniqueFd socket, std::unique_ptr<TlsSession> session, const std::string& sent,
+               EventLoop& loop, const Options& options)
     : options_(options) {
   const int fd = socket.get();
   auto tls = std::make_unique<TlsStream>(fd, std::move(session), pool_, options.records_per_key);
   connection_ = std::make_unique<TcpConnection>(
-      std::move(socket), options.is_server ? TcpConnection::Role::kServer : TcpConnection::Role::kClient, "peer",
+      std::move(socket),
+      options.is_server ? TcpConnection::Role::kServer : TcpConnection::Role::kClient, "peer",
       wire::kDefaultCredits, pool_, std::make_unique<WatchedStream>(std::move(tls), sent));
   for (uint16_t slot = 0; slot < kSlots && !options.is_server; ++slot) Ask(slot);
   connection_->Start(loop, *this);
@@ -67,7 +68,8 @@ OurEnd::~OurEnd() {
 }
 
 void OurEnd::OnHandshake(Connection&) {
-  CHECK(options_.is_server && !std::exchange(handshake_, true) && connection_->security() == nullptr);
+  CHECK(options_.is_server && !std::exchange(handshake_, true) &&
+        connection_->security() == nullptr);
   if (options_.lets_nobody_in) Close();
 }
 
@@ -87,7 +89,8 @@ void OurEnd::Serve(ReceivedMessage message) {
     message.Drop();
     return Answer(request);
   }
-  Pulled& pulled = pulled_.emplace_back(Pulled{std::move(message), std::vector<std::byte>(request.remote_size)});
+  Pulled& pulled =
+      pulled_.emplace_back(Pulled{std::move(message), std::vector<std::byte>(request.remote_size)});
   connection_->Pull(pulled.message, absl::MakeSpan(pulled.bytes), Buffer(),
                     [this, &pulled, request](Result<Connection::Pulled> result) {
                       if (!result.ok()) return;  // the end is near
@@ -106,7 +109,8 @@ void OurEnd::Answer(const wire::MessageHeader& request) {
   answer.header.credits = wire::kDefaultCredits;
   answer.request_header = &request;
   if ((request.flags & wire::kFlagSink) != 0) {
-    answer.push = absl::MakeSpan(exposed_).first(std::min<size_t>(request.remote_size, exposed_.size()));
+    answer.push =
+        absl::MakeSpan(exposed_).first(std::min<size_t>(request.remote_size, exposed_.size()));
   }
   const Errno posted = connection_->Post(std::move(answer));
   CHECK(posted.ok() || posted.value() == ENOTCONN);

@@ -1,4 +1,5 @@
-// OurEnd and PeerEnd: a whole connection of ours through TLS, and a peer that says in it whatever it is told to.
+// OurEnd and PeerEnd: a whole connection of ours through TLS, and a peer that says in it whatever
+// it is told to.
 #pragma once
 
 #include <list>
@@ -13,8 +14,8 @@
 
 namespace rdmafs {
 
-// Looks at what comes out of a TlsStream: it must be what the peer has sent into its own, from the beginning and without
-// a gap, whoever is in the middle.
+// Looks at what comes out of a TlsStream: it must be what the peer has sent into its own, from the
+// beginning and without a gap, whoever is in the middle.
 class WatchedStream final : public ByteStream {
  public:
   // `sent` grows, and outlives this.
@@ -37,7 +38,8 @@ class WatchedStream final : public ByteStream {
   bool begun_ = false;
 };
 
-// A TcpConnection and its owner: a server that answers everything, or a client that asks again and again.
+// A TcpConnection and its owner: a server that answers everything, or a client that asks again and
+// again.
 class OurEnd final : public ConnectionHandler {
  public:
   struct Options {
@@ -45,8 +47,8 @@ class OurEnd final : public ConnectionHandler {
     bool lets_nobody_in = false;  // server: closes when a handshake begins
     uint64_t records_per_key = TlsStream::kRecordsPerKey;
   };
-  OurEnd(UniqueFd socket, std::unique_ptr<TlsSession> session, const std::string& sent, EventLoop& loop,
-         const Options& options);
+  OurEnd(UniqueFd socket, std::unique_ptr<TlsSession> session, const std::string& sent,
+         EventLoop& loop, const Options& options);
   ~OurEnd() override;
 
   bool closed() const { return closed_; }

@@ -1,9 +1,10 @@
-// Fuzz target: TLS with a hostile peer, a hostile network, or both. A real peer goes through the handshake with our end,
-// as server or as client, and a man in the middle does with its records what the input says: changes, drops, repeats,
-// splits or makes up some, or an extension of a hello. In TLS the peer then says whatever the input says.
+// Fuzz target: TLS with a hostile peer, a hostile network, or both. A real peer goes through the
+// handshake with our end, as server or as client, and a man in the middle does with its records
+// what the input says: changes, drops, repeats, splits or makes up some, or an extension of a
+// hello. In TLS the peer then says whatever the input says.
 //
-// Whatever happens: our end opens only to a peer that has the key or the certificate for it, gives out only what
-// that peer has sent, in its order, says once that it has ended, and keeps nothing.
+// Whatever happens: our end opens only to a peer that has the key or the certificate for it, gives
+// out only what that peer has sent, in its order, says once that it has ended, and keeps nothing.
 //
 // An input: our side, the peer's, flags, the name of the peer's key, and then a row of steps.
 #include <sys/socket.h>
@@ -68,7 +69,8 @@ class Way {
   bool Flush() {
     bool moved = false;
     while (!waiting_.empty()) {
-      const ssize_t sent = send(socket_.get(), waiting_.data(), waiting_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t sent =
+          send(socket_.get(), waiting_.data(), waiting_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent < 0 && errno == EAGAIN) return moved;
       // An end that is closed hears nothing.
       waiting_.erase(0, sent < 0 ? std::string::npos : static_cast<size_t>(sent));
@@ -95,7 +97,8 @@ std::pair<UniqueFd, UniqueFd> SocketPair(int send_buffer_bytes) {
   int fds[2];
   CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
   if (send_buffer_bytes != 0) {
-    CHECK(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof send_buffer_bytes) == 0);
+    CHECK(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof send_buffer_bytes) ==
+          0);
   }
   return {UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
@@ -109,7 +112,8 @@ std::string Record(uint8_t type, const std::string& body) {
 class Scene {
  public:
   Scene(const TlsSides& sides, OurSide ours, PeerSide peer, uint8_t flags, const std::string& name)
-      : Scene(sides, ours, peer, flags, name, SocketPair((flags & kSmallBuffer) != 0 ? 1 : 0), SocketPair(0)) {}
+      : Scene(sides, ours, peer, flags, name, SocketPair((flags & kSmallBuffer) != 0 ? 1 : 0),
+              SocketPair(0)) {}
 
   void Run(Input input) {
     Settle();
@@ -129,8 +133,8 @@ class Scene {
  private:
   using Sockets = std::pair<UniqueFd, UniqueFd>;
 
-  Scene(const TlsSides& sides, OurSide ours, PeerSide peer, uint8_t flags, const std::string& name, Sockets left,
-        Sockets right)
+  Scene(const TlsSides& sides, OurSide ours, PeerSide peer, uint8_t flags, const std::string& name,
+        Sockets left, Sockets right)
       : may_open_(TlsSides::MayOpen(ours, peer, name)),
         to_ours_(std::move(left.first)),
         to_peer_(std::move(right.first)),
@@ -182,7 +186,8 @@ class Scene {
   static inline const MonotonicClock clock_;
 };
 
-enum Kind : uint8_t { kPass, kFlip, kTruncate, kDrop, kTwice, kHeader, kSplit, kExtension,  // a record of the peer's
+// A record of the peer's.
+enum Kind : uint8_t { kPass, kFlip, kTruncate, kDrop, kTwice, kHeader, kSplit, kExtension,
                       kRaw, kRecord, kEnd, kSay, kUpdateKey, kPeerEnds, kSilence, kKinds };
 
 void Scene::Step(Input& input) {
@@ -215,7 +220,8 @@ void Scene::Forward(std::string record, uint8_t kind, Input& input) {
   } else if (kind == kTwice) {
     record += record;
   } else if (kind == kHeader) {
-    for (size_t i = 0; i < std::min(kRecordHeader, record.size()); ++i) record[i] = static_cast<char>(input.Byte());
+    for (size_t i = 0; i < std::min(kRecordHeader, record.size()); ++i)
+      record[i] = static_cast<char>(input.Byte());
   } else if (kind == kSplit) {
     const size_t at = input.Number() % record.size();
     to_ours_.Push(std::string_view(record).substr(0, at));

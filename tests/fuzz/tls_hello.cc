@@ -10,7 +10,8 @@ constexpr uint8_t kHandshake = 22, kClientHello = 1, kServerHello = 2;
 
 size_t Number(const std::string& bytes, size_t at, size_t size) {
   size_t number = 0;
-  for (size_t i = 0; i < size; ++i) number = number << 8 | static_cast<uint8_t>(at + i < bytes.size() ? bytes[at + i] : 0);
+  for (size_t i = 0; i < size; ++i)
+    number = number << 8 | static_cast<uint8_t>(at + i < bytes.size() ? bytes[at + i] : 0);
   return number;
 }
 
@@ -33,7 +34,8 @@ size_t FindExtensions(const std::string& record) {
 
 std::string WithExtension(const std::string& record, uint16_t type, const std::string& content) {
   const size_t message = Number(record, kRecordHeader, 1);
-  if (Number(record, 0, 1) != kHandshake || (message != kClientHello && message != kServerHello)) return record;
+  if (Number(record, 0, 1) != kHandshake || (message != kClientHello && message != kServerHello))
+    return record;
   const size_t begin = FindExtensions(record);
   if (begin + 2 > record.size()) return record;
   const std::string made = Bytes(type, 2) + Bytes(content.size(), 2) + content;
@@ -47,10 +49,11 @@ std::string WithExtension(const std::string& record, uint16_t type, const std::s
     at += size;
   }
   if (!found) extensions = made + extensions;
-  const std::string body = record.substr(kRecordHeader + kMessageHeader, begin - kRecordHeader - kMessageHeader) +
-                           Bytes(extensions.size(), 2) + extensions;
-  return record.substr(0, 3) + Bytes(body.size() + kMessageHeader, 2) + Bytes(message, 1) + Bytes(body.size(), 3) +
-         body;
+  const std::string body =
+      record.substr(kRecordHeader + kMessageHeader, begin - kRecordHeader - kMessageHeader) +
+      Bytes(extensions.size(), 2) + extensions;
+  return record.substr(0, 3) + Bytes(body.size() + kMessageHeader, 2) + Bytes(message, 1) +
+         Bytes(body.size(), 3) + body;
 }
 
 }  // namespace rdmafs

@@ -24,11 +24,12 @@ std::shared_ptr<const TlsContext> ClientWith(const auth::Key& key) {
   return *TlsContext::ForClient({.key = [key] { return key; }});
 }
 
-std::shared_ptr<const TlsContext> ClientWith(const TestAuthority& trusted, const TestAuthority& issuer,
-                                             const std::string& name) {
-  auto made = TlsContext::ForClient({.ca_file = trusted.ca_file(),
-                                     .certificate_file = name.empty() ? "" : issuer.certificate_file(name),
-                                     .private_key_file = name.empty() ? "" : issuer.private_key_file(name)});
+std::shared_ptr<const TlsContext> ClientWith(const TestAuthority& trusted,
+                                             const TestAuthority& issuer, const std::string& name) {
+  auto made = TlsContext::ForClient(
+      {.ca_file = trusted.ca_file(),
+       .certificate_file = name.empty() ? "" : issuer.certificate_file(name),
+       .private_key_file = name.empty() ? "" : issuer.private_key_file(name)});
   CHECK(made.ok());
   return *made;
 }
@@ -44,8 +45,9 @@ TlsSides::TlsSides() {
   TestAuthority authority, foreign;
   for (TestAuthority* one : {&authority, &foreign}) one->Issue("host", kHere);
   authority.Issue(kOddName, kHere);
-  const TlsContext::ServerOptions certificate{.certificate_file = authority.certificate_file("host"),
-                                              .private_key_file = authority.private_key_file("host")};
+  const TlsContext::ServerOptions certificate{
+      .certificate_file = authority.certificate_file("host"),
+      .private_key_file = authority.private_key_file("host")};
   TlsContext::ServerOptions asks = certificate, both = certificate;
   asks.ca_file = both.ca_file = authority.ca_file();
   both.find_key = FindKey;
@@ -77,7 +79,8 @@ std::unique_ptr<TlsSession> TlsSides::Ours(OurSide side) const {
   return *ours_[int(side)]->NewSession(IsServer(side) ? "" : kHost);
 }
 
-std::unique_ptr<TlsSession> TlsSides::Peers(PeerSide side, bool is_server, const std::string& name) const {
+std::unique_ptr<TlsSession> TlsSides::Peers(PeerSide side, bool is_server,
+                                            const std::string& name) const {
   if (is_server) return *servers_[int(side)]->NewSession("");
   std::unique_ptr<TlsSession> session = *clients_[int(side)]->NewSession(kHost);
   if (side == PeerSide::kAnyName) session->key->name = name;
@@ -95,7 +98,8 @@ bool TlsSides::MayOpen(OurSide ours, PeerSide peer, const std::string& name) {
     case OurSide::kClientByCertificate: return certificate;
     case OurSide::kServerWithBoth: return key || certificate;
     // Looks at nobody. Who comes with a key wants to be shown it.
-    case OurSide::kServerWithCertificate: return certificate || peer >= PeerSide::kForeignCertificate;
+    case OurSide::kServerWithCertificate:
+      return certificate || peer >= PeerSide::kForeignCertificate;
   }
   return false;
 }

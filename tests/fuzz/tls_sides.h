@@ -1,4 +1,5 @@
-// TlsSides: with what the two ends of a TLS connection come, and which pairs of them may ever get together.
+// TlsSides: with what the two ends of a TLS connection come, and which pairs of them may ever get
+// together.
 #pragma once
 
 #include <memory>
@@ -9,14 +10,27 @@
 namespace rdmafs {
 
 // Our end, as a user has set it up.
-enum class OurSide { kServerWithKey, kServerWithCertificate, kServerThatAsks, kServerWithBoth, kClientWithKey,
-                     kClientByCertificate };
+enum class OurSide {
+  kServerWithKey,
+  kServerWithCertificate,
+  kServerThatAsks,
+  kServerWithBoth,
+  kClientWithKey,
+  kClientByCertificate
+};
 inline constexpr int kOurSides = 6;
 inline bool IsServer(OurSide side) { return side < OurSide::kClientWithKey; }
 
 // The other one, as it is or pretends to be.
-enum class PeerSide { kKey, kWrongSecret, kAnyName, kCertificate, kOddCertificate, kForeignCertificate,
-                      kNoCertificate };
+enum class PeerSide {
+  kKey,
+  kWrongSecret,
+  kAnyName,
+  kCertificate,
+  kOddCertificate,
+  kForeignCertificate,
+  kNoCertificate
+};
 inline constexpr int kPeerSides = 7;
 
 // Made once: secrets are always the same, certificates are new ones for each process.

@@ -24,7 +24,8 @@ class AuthenticationTest : public ServerFixture {
     auth::Secret secret;  // of the session
   };
 
-  static wire::HelloRequest HelloFor(const RawClient* session, uint16_t channel, uint32_t epoch = 0) {
+  static wire::HelloRequest HelloFor(const RawClient* session, uint16_t channel,
+                                     uint32_t epoch = 0) {
     wire::HelloRequest hello;
     hello.fixed = {wire::kMagic, wire::kVersion, channel, wire::kMaxPayloadBytes, epoch, {0, 0}};
     if (session != nullptr) {
@@ -54,8 +55,9 @@ class AuthenticationTest : public ServerFixture {
     auth::ClientHandshake handshake(HelloFor(nullptr, 0), key, std::nullopt, auth::SystemRandom);
     EXPECT_EQ(Handshake(*entered.client, handshake), kOk);
     entered.secret = handshake.session_secret();
-    EXPECT_EQ(entered.client->Ask(wire::AttachRequest{}, {.inline_payload = "/export"}, kSlot).status(),
-              kOk);
+    EXPECT_EQ(
+        entered.client->Ask(wire::AttachRequest{}, {.inline_payload = "/export"}, kSlot).status(),
+        kOk);
     return entered;
   }
 
@@ -90,7 +92,8 @@ TEST_F(AuthenticationTest, AWrongSecretAndAnUnknownNameAreRefusedAlike) {
     RawClient::Answer challenged = client->Ask(handshake.challenge(), {}, kSlot);
     ASSERT_EQ(challenged.status(), kOk);
     const Nanoseconds begun = clock_.Now();
-    EXPECT_EQ(client->Ask(*handshake.Prove(challenged.Decode<wire::ChallengeReply>()), {}, kSlot).status(),
+    EXPECT_EQ(client->Ask(*handshake.Prove(challenged.Decode<wire::ChallengeReply>()), {}, kSlot)
+                  .status(),
               Errno(EKEYREJECTED));
     EXPECT_GE(clock_.Now() - begun, kRefusalDelay);
     client->AwaitClosed();
@@ -186,7 +189,8 @@ TEST_F(AuthenticationTest, SoManyMayProveAtOnce) {
 TEST_F(AuthenticationTest, AnotherConnectionJoinsWithTheSecretOfTheSession) {
   Entered first = Enter();
   auto second = Connect();
-  auth::ClientHandshake handshake(HelloFor(first.client.get(), 1), first.secret, auth::SystemRandom);
+  auth::ClientHandshake handshake(HelloFor(first.client.get(), 1), first.secret,
+                                  auth::SystemRandom);
   EXPECT_EQ(Handshake(*second, handshake), kOk);
   EXPECT_EQ(second->session[0], first.client->session[0]);
   EXPECT_EQ(second->Ask(wire::PingRequest{}).status(), kOk);
@@ -216,9 +220,10 @@ TEST_F(AuthenticationTest, AnotherConnectionDoesNotJoinOtherwise) {
 TEST_F(AuthenticationTest, AClientComesBackToItsSessionWithKeyAndSecret) {
   store_->Put("f", "content");
   Entered lost = Enter();
-  wire::FileHandle root = lost.client->Ask(wire::AttachRequest{}, {.inline_payload = "/export"}, kSlot)
-                              .Decode<wire::EntryReply>()
-                              .handle;
+  wire::FileHandle root =
+      lost.client->Ask(wire::AttachRequest{}, {.inline_payload = "/export"}, kSlot)
+          .Decode<wire::EntryReply>()
+          .handle;
   ASSERT_EQ(lost.client->Open(lost.client->Lookup(root, "f"), 5, O_RDONLY), kOk);
   auto back = Connect();
   auth::ClientHandshake handshake(HelloFor(lost.client.get(), 0, 1), KeyFile::MakeKey("one", 1),
@@ -251,7 +256,8 @@ TEST_F(AuthenticationTest, ASessionWhoseKeyIsGoneGoesOnWithAnother) {
                                 first.secret, auth::SystemRandom);
   EXPECT_EQ(Handshake(*old, refused), Errno(EKEYREJECTED));
   auto joining = Connect();
-  auth::ClientHandshake joined(HelloFor(first.client.get(), 1, 1), first.secret, auth::SystemRandom);
+  auth::ClientHandshake joined(HelloFor(first.client.get(), 1, 1), first.secret,
+                               auth::SystemRandom);
   EXPECT_EQ(Handshake(*joining, joined), Errno(ESTALE));
 
   auto back = Connect();
@@ -299,13 +305,14 @@ TEST_F(EitherTest, SessionsWithAndWithoutAKeyDoNotMix) {
   without->Enter();
   // Without a key into a session with one, and the other way round.
   auto client = Connect();
-  EXPECT_EQ(client->Hello(with.client->session[0], with.client->session[1], 1).status(), Errno(ENOKEY));
+  EXPECT_EQ(client->Hello(with.client->session[0], with.client->session[1], 1).status(),
+            Errno(ENOKEY));
   auto joining = Connect();
   auth::ClientHandshake handshake(HelloFor(without.get(), 1), with.secret, auth::SystemRandom);
   EXPECT_EQ(Handshake(*joining, handshake), Errno(ESTALE));
   auto asking = Connect();
-  auth::ClientHandshake full(HelloFor(without.get(), 0, 1), KeyFile::MakeKey("one", 1), std::nullopt,
-                             auth::SystemRandom);
+  auth::ClientHandshake full(HelloFor(without.get(), 0, 1), KeyFile::MakeKey("one", 1),
+                             std::nullopt, auth::SystemRandom);
   ASSERT_EQ(Handshake(*asking, full), kOk);
   EXPECT_NE(asking->session[0], without->session[0]);
   EXPECT_EQ(without->Ask(wire::PingRequest{}).status(), kOk);

@@ -1,4 +1,5 @@
-// What a server can do no more once it has begun, and what it still can. Each in a process of its own.
+// What a server can do no more once it has begun, and what it still can. Each in a process of its
+// own.
 #include "server/capabilities.h"
 #include "tests/server/own_process.h"
 

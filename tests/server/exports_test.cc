@@ -301,7 +301,8 @@ TEST_F(ExportsTest, AHostThatHasToShowAKeyIsNotAStrangerWithoutIt) {
 
 TEST_F(ExportsTest, WhatMustProtectTheConnectionOfAClient) {
   const Exports exports = Parsed(
-      "/any *\n/clear *(xprtsec=none)\n/tls *(xprtsec=tls)\n/mtls *(xprtsec=mtls)\n/both *(xprtsec=tls:mtls)\n");
+      "/any *\n/clear *(xprtsec=none)\n/tls *(xprtsec=tls)\n/mtls *(xprtsec=mtls)\n"
+      "/both *(xprtsec=tls:mtls)\n");
   const auto error = [&](Protection protection, std::string_view path) {
     return exports.Find({"10.0.0.1", 0, "", protection}, path, names_).error().value();
   };
@@ -309,8 +310,9 @@ TEST_F(ExportsTest, WhatMustProtectTheConnectionOfAClient) {
     std::string_view path;
     int in_clear, with_tls, with_mutual_tls;
   };
-  for (const Row& row : {Row{"/any", 0, 0, 0}, Row{"/clear", 0, EPROTOTYPE, EPROTOTYPE}, Row{"/tls", EPROTOTYPE, 0, 0},
-                         Row{"/mtls", EPROTOTYPE, EPROTOTYPE, 0}, Row{"/both", EPROTOTYPE, 0, 0}}) {
+  for (const Row& row : {Row{"/any", 0, 0, 0}, Row{"/clear", 0, EPROTOTYPE, EPROTOTYPE},
+                         Row{"/tls", EPROTOTYPE, 0, 0}, Row{"/mtls", EPROTOTYPE, EPROTOTYPE, 0},
+                         Row{"/both", EPROTOTYPE, 0, 0}}) {
     EXPECT_EQ(error(Protection::kNone, row.path), row.in_clear) << row.path;
     EXPECT_EQ(error(Protection::kTls, row.path), row.with_tls) << row.path;
     EXPECT_EQ(error(Protection::kMutualTls, row.path), row.with_mutual_tls) << row.path;
@@ -321,7 +323,8 @@ TEST_F(ExportsTest, WhatMustProtectTheConnectionOfAClient) {
 
 TEST_F(ExportsTest, OfEqualEntriesTheFirstThatTheConnectionKeepsToCounts) {
   const Exports exports = Parsed("/a *(rw,xprtsec=tls) *(ro,xprtsec=none)");
-  EXPECT_FALSE(exports.Find({"10.0.0.1", 0, "", Protection::kTls}, "/a", names_)->options->read_only);
+  EXPECT_FALSE(
+      exports.Find({"10.0.0.1", 0, "", Protection::kTls}, "/a", names_)->options->read_only);
   EXPECT_TRUE(exports.Find({"10.0.0.1", 0, ""}, "/a", names_)->options->read_only);
 }
 

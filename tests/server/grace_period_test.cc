@@ -98,7 +98,8 @@ TEST(GracePeriod, AHolderIsCountedOnce) {
   EXPECT_EQ(grace.outstanding_count(), 1u);
 }
 
-// The next process dies, too, before the client has its locks again: it may know its new session or not.
+// The next process dies, too, before the client has its locks again: it may know its new session or
+// not.
 TEST(GracePeriod, AClientIsKnownByBothItsSessionsAfterASecondRestart) {
   for (const SessionId& known : {Id(1), Id(11)}) {
     Remembered file{{{Id(1), {}}}};

@@ -1,4 +1,5 @@
-// Reads that wait in a shard's io_uring: what the kernel has worked off, and what it says about that.
+// Reads that wait in a shard's io_uring: what the kernel has worked off, and what it says about
+// that.
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/mman.h>
@@ -28,8 +29,8 @@ struct Pipe {
   int ends[2];
 };
 
-// Reads a byte of one of two pipes per call; an empty one makes it wait in the ring. Where there is no
-// ring, a worker waits.
+// Reads a byte of one of two pipes per call; an empty one makes it wait in the ring. Where there is
+// no ring, a worker waits.
 class IoRingTest : public ServerFixture {
  protected:
   static constexpr wire::OpenId kFirst = 5, kSecond = 6;
@@ -77,7 +78,8 @@ TEST_F(IoRingTest, ReadsThatCanEndAreNotForgottenBehindThoseThatCannot) {
   store_->no_wait_would_wait = false;
   store_->shard_gate.Close();
   Send(kFirst, kAll, kAll + 1);
-  store_->shard_gate.AwaitWaiting(1);  // all the others wait in the ring, and their shard does nothing
+  // All the others wait in the ring, and their shard does nothing.
+  store_->shard_gate.AwaitWaiting(1);
   first_.Put(kBarren);
   second_.Put(kAll - kBarren);
   first_.TakeAway(kBarren);

@@ -39,7 +39,7 @@ class MemoryStore final : public Store {
   Gate gate;
   Gate shard_gate;  // holds a shard's thread up, at ReadNoWait
   std::atomic<bool> no_wait_would_wait{false};  // ReadNoWait and WriteNoWait answer EAGAIN
-  std::atomic<uint64_t> bytes_in_memory{0};     // what files say of them; and writes never wait then
+  std::atomic<uint64_t> bytes_in_memory{0};  // what files say of them; and writes never wait then
   std::atomic<bool> with_descriptors{false};    // files opened from now on have an fd() to a copy
   std::atomic<int> descriptor{-1};  // files opened from now on have a duplicate of it as their fd()
   std::atomic<int> open_count{0};               // OpenFiles that exist

@@ -76,7 +76,8 @@ TEST(ServerOptions, WhatIsWrongIsNamed) {
 TEST(ServerOptions, TheUsageNamesEveryOption) {
   for (const char* option :
        {"listen=", "port=", "transport=", "clients=", "shards=", "workers=", "pool_size=",
-        "io_uring=", "state=", "exports=", "run_dir=", "sec=", "key=", "tls=", "xprtsec=", "cert=", "cert_key=", "ca=", "log_level="}) {
+        "io_uring=", "state=", "exports=", "run_dir=", "sec=", "key=", "tls=", "xprtsec=", "cert=",
+        "cert_key=", "ca=", "log_level="}) {
     EXPECT_THAT(std::string(UsageText()), HasSubstr(option));
   }
 }
@@ -84,9 +85,11 @@ TEST(ServerOptions, TheUsageNamesEveryOption) {
 TEST(ServerOptions, TlsIsOffUnlessItIsAskedFor) {
   EXPECT_EQ(Parse({}).tls, TlsChoice::kOff);
   EXPECT_EQ(Parse({"-o", "tls=accepted"}).tls, TlsChoice::kAccepted);
-  const ServerConfiguration configuration = Parse({"-o", "tls=required,cert=/c,cert_key=/k,ca=/a,xprtsec=mtls", "/srv"});
+  const ServerConfiguration configuration =
+      Parse({"-o", "tls=required,cert=/c,cert_key=/k,ca=/a,xprtsec=mtls", "/srv"});
   EXPECT_EQ(configuration.tls, TlsChoice::kRequired);
-  EXPECT_EQ(configuration.certificate_file + configuration.private_key_file + configuration.ca_file, "/c/k/a");
+  EXPECT_EQ(configuration.certificate_file + configuration.private_key_file + configuration.ca_file,
+            "/c/k/a");
   EXPECT_EQ(configuration.export_options, "xprtsec=mtls");
 }
 

@@ -1,4 +1,5 @@
-// OR_FAIL: for what a test does in a process of its own, which ends with status 0 when all was as it should be.
+// OR_FAIL: for what a test does in a process of its own, which ends with status 0 when all was as
+// it should be.
 #pragma once
 
 #include <unistd.h>

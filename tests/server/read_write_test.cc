@@ -82,12 +82,16 @@ TEST_F(ReadWriteTest, ALargeWriteToWhatIsInMemoryGoesIntoTheFileItself) {
   store_->with_descriptors = true;
   store_->bytes_in_memory = content.size();
   OpenFile("f", std::string(content.size(), 'c'), 5);
-  for (size_t at : {size_t{0}, size_t{1} << 20}) EXPECT_EQ(Write(5, at, content.substr(at, 1 << 20)), 1u << 20);
+  for (size_t at : {size_t{0}, size_t{1} << 20})
+    EXPECT_EQ(Write(5, at, content.substr(at, 1 << 20)), 1u << 20);
   EXPECT_EQ(store_->Get("f"), std::string(content.size(), 'c'));
-  for (uint32_t at : {0u, 1u << 20}) EXPECT_TRUE(Read(5, at, 1 << 20) == content.substr(at, 1 << 20));
+  for (uint32_t at : {0u, 1u << 20})
+    EXPECT_TRUE(Read(5, at, 1 << 20) == content.substr(at, 1 << 20));
   store_->Put("g", "");
   ASSERT_EQ(client_->Open(client_->Lookup(root_, "g"), 6, O_RDONLY), kOk);
-  EXPECT_EQ(client_->Ask(wire::WriteRequest{6, 0, 1 << 20}, Source(content.substr(0, 1 << 20))).status(), Errno(EBADF));
+  EXPECT_EQ(
+      client_->Ask(wire::WriteRequest{6, 0, 1 << 20}, Source(content.substr(0, 1 << 20))).status(),
+      Errno(EBADF));
 }
 
 // It acts as the caller, who may be allowed more than the shard's thread: a quota, say.

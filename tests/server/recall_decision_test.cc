@@ -1,5 +1,5 @@
-// What follows for a call in whose middle the server was killed from what there was before it and what
-// there is now. Each is decided twice: when it was done, and when it was not.
+// What follows for a call in whose middle the server was killed from what there was before it and
+// what there is now. Each is decided twice: when it was done, and when it was not.
 #include "server/recall_decision.h"
 
 #include <linux/falloc.h>
@@ -115,7 +115,8 @@ TEST_P(RecallDecision, AFileThatIsThereAndEmptyWasCreated) {
 
 TEST_P(RecallDecision, AFileThatSomebodyElseHasMadeOrFilledIsNotTakenForIt) {
   NoteNothing(Begin(wire::CreateRequest{{}, root_, "f", 5, O_WRONLY | O_CREAT | O_EXCL, 0644}));
-  NoteNothing(Begin(wire::CreateRequest{{}, root_, "g", 6, O_WRONLY | O_CREAT | O_EXCL, 0644}, "", 1));
+  NoteNothing(
+      Begin(wire::CreateRequest{{}, root_, "g", 6, O_WRONLY | O_CREAT | O_EXCL, 0644}, "", 1));
   MakeFile(kAlice, "f", "content");
   MakeFile(kBob, "g");
   EXPECT_EQ(Decide(0).fate, Fate::kUnknown);
@@ -184,7 +185,8 @@ TEST_P(RecallDecision, WhatIsGoneWasRemovedAndWhatIsThereWasNot) {
 
 TEST_P(RecallDecision, WhatIsAtItsNewNameWasMoved) {
   for (const char* name : {"a", "b", "x", "y"}) MakeFile(kAlice, name);
-  const auto begin = [&](std::string_view from, std::string_view to, uint32_t flags, uint16_t slot) {
+  const auto begin = [&](std::string_view from, std::string_view to, uint32_t flags,
+                         uint16_t slot) {
     RecallRecord& record = Begin(wire::RenameRequest{{}, root_, from, root_, to, flags}, "", slot);
     NoteFirst(record, from);
     NoteSecond(record, to);
@@ -243,7 +245,8 @@ TEST_P(RecallDecision, OtherBytesAtTheOldEndAreNotTakenForIt) {
 TEST_P(RecallDecision, OfALargeAppendBothEndsAreCompared) {
   const std::string text = std::string(kRecallSampleBytes, 'a') + std::string(5000, 'm') +
                            std::string(kRecallSampleBytes, 'z');
-  const std::string sample = std::string(kRecallSampleBytes, 'a') + std::string(kRecallSampleBytes, 'z');
+  const std::string sample =
+      std::string(kRecallSampleBytes, 'a') + std::string(kRecallSampleBytes, 'z');
   const StoreEntry file = MakeFile(kAlice, "f", "before"), other = MakeFile(kAlice, "g", "before");
   NoteSize(Begin(AppendOf(text.size()), sample, 0), file);
   NoteSize(Begin(AppendOf(text.size()), sample, 1), other);
@@ -263,7 +266,8 @@ TEST_P(RecallDecision, WithoutEvidenceOrAStoreNothingIsDecided) {
 }
 
 INSTANTIATE_TEST_SUITE_P(On, RecallDecision,
-                         testing::Values(Place{"Tmpfs", "/dev/shm", PosixStoreOptions::Handles::kAuto},
+                         testing::Values(Place{"Tmpfs", "/dev/shm",
+                                               PosixStoreOptions::Handles::kAuto},
                                          Place{"Disk", ".", PosixStoreOptions::Handles::kAuto}),
                          PlaceName);
 

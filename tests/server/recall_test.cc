@@ -23,7 +23,8 @@ class RecallTest : public ServerFixture {
   }
 
   void StartWithLog() {
-    auto log = RecallLog::Over(UniqueFd(dup(calls_.get())), {.record_count = 64, .session_count = 8});
+    auto log =
+        RecallLog::Over(UniqueFd(dup(calls_.get())), {.record_count = 64, .session_count = 8});
     ASSERT_TRUE(log.ok()) << log.status();
     log_ = *std::move(log);
     DecideCallsInDoubt(*log_, [this](uint32_t) { return store_.get(); });
@@ -88,7 +89,8 @@ TEST_F(RecallTest, AFileThatWasCreatedIsOpenAgainHoweverOftenItIsAsked) {
   const wire::CreateRequest create{{}, root_, "new", 9, O_RDWR | O_CREAT | O_EXCL, 0600};
   ASSERT_EQ(client_->Ask(create, {}, 3).status(), kOk);
   RestartServer();
-  EXPECT_EQ(client_->Ask(wire::WriteRequest{9, 0, 1}, {.inline_payload = "x"}).status(), Errno(EBADF));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{9, 0, 1}, {.inline_payload = "x"}).status(),
+            Errno(EBADF));
   for (int i = 0; i < 2; ++i) {
     const auto reply = Recall(wire::Opcode::kCreate, 3, 1).Decode<wire::RecallReply>();
     EXPECT_EQ(reply.fate, wire::RecallFate::kDone);
@@ -114,7 +116,8 @@ TEST_F(RecallTest, AFileThatWasCreatedIsNotOpenForWritingWhereTheExportIsReadOnl
   RestartServer();
   EXPECT_EQ(Recall(wire::Opcode::kCreate, 3, 1).Decode<wire::RecallReply>().status,
             static_cast<uint32_t>(EROFS));
-  EXPECT_EQ(client_->Ask(wire::WriteRequest{9, 0, 1}, {.inline_payload = "x"}).status(), Errno(EBADF));
+  EXPECT_EQ(client_->Ask(wire::WriteRequest{9, 0, 1}, {.inline_payload = "x"}).status(),
+            Errno(EBADF));
 }
 
 TEST_F(RecallTest, AnAppendIsRecalledAndAnotherWriteIsNot) {
@@ -142,7 +145,8 @@ TEST_F(RecallTest, OfASessionThatEndedInThisProcessTheSameIsKnown) {
   // Its end may come a moment later.
   const Nanoseconds deadline = clock_.Now() + 20 * kSecond;
   auto answer = Recall(wire::Opcode::kMkNod, 3, 1);
-  while (!answer.status().ok() && clock_.Now() < deadline) answer = Recall(wire::Opcode::kMkNod, 3, 1);
+  while (!answer.status().ok() && clock_.Now() < deadline)
+    answer = Recall(wire::Opcode::kMkNod, 3, 1);
   ASSERT_EQ(answer.status(), kOk);
   EXPECT_EQ(answer.Decode<wire::RecallReply>().fate, wire::RecallFate::kDone);
 }

@@ -84,8 +84,9 @@ TEST_P(StoreAttributes, TruncationClearsSuidForUsersAndForRootWhenAsked) {
 
 TEST_P(StoreAttributes, AChangeOfOwnerLeavesRootTheSgidBitThatIsNotForExecution) {
   const StoreEntry file = MakeFile(kAlice, "f");
-  const wire::SetAttributes owner{
-      .valid = wire::kSetUid | wire::kSetGid | wire::kSetKillSuidGid, .uid = kBob.uid, .gid = kBob.gid};
+  const wire::SetAttributes owner{.valid = wire::kSetUid | wire::kSetGid | wire::kSetKillSuidGid,
+                                  .uid = kBob.uid,
+                                  .gid = kBob.gid};
   HostChmod("f", 06644);
   ASSERT_TRUE(Change(kRoot, file.handle, owner).ok());
   EXPECT_EQ(ModeOf(file.handle), 02644u);

@@ -53,10 +53,12 @@ class StoreTest : public testing::TestWithParam<Place> {
   static void SetUpTestSuite() {
     ASSERT_EQ(unshare(CLONE_NEWNS), 0) << strerror(errno);
     ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0) << strerror(errno);
-    // Copies of FUSE mounts that other tests have: they would keep those alive for as long as this program runs.
+    // Copies of FUSE mounts that other tests have: they would keep those alive for as long as this
+    // program runs.
     std::ifstream mounts("/proc/self/mounts");
     std::vector<std::string> targets;
-    for (std::string source, target, type, rest; mounts >> source >> target >> type && std::getline(mounts, rest);) {
+    for (std::string source, target, type, rest;
+         mounts >> source >> target >> type && std::getline(mounts, rest);) {
       if (type.starts_with("fuse.")) targets.push_back(target);
     }
     for (const std::string& target : targets) (void)umount2(target.c_str(), MNT_DETACH);

@@ -207,8 +207,9 @@ TEST_P(StoreOpen, ReadsWithoutWaitingReadWhatIsInMemory) {
   EXPECT_EQ(made->file->ReadNoWait({bytes, 20}, 50).value(), 0u);
 }
 
-// The kernel begins to read ahead before it gives EAGAIN; on a fast disk all of it may have arrived by
-// the time it looks, as some reads in a hundred do on a busy machine. A read that waits never gives it.
+// The kernel begins to read ahead before it gives EAGAIN; on a fast disk all of it may have arrived
+// by the time it looks, as some reads in a hundred do on a busy machine. A read that waits never
+// gives it.
 TEST_P(StoreOpen, ReadsOfWhatIsNotInMemoryWouldWait) {
   if (on_tmpfs()) return;  // all of it is memory
   auto made = store_->Create(kAlice, root_, "f", O_RDWR, 0644, false);

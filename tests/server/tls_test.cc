@@ -13,7 +13,8 @@ class ServerTlsTest : public ServerFixture {
  protected:
   ServerTlsTest() : ServerTlsTest(TlsWithKey()) {}
   explicit ServerTlsTest(const TlsPair& tls)
-      : ServerFixture(Always(tls.server)), tls_transport_({arena_, messages_, clock_}, Always(tls.client)) {}
+      : ServerFixture(Always(tls.server)),
+        tls_transport_({arena_, messages_, clock_}, Always(tls.client)) {}
 
   static Errno Join(RawClient& client, const RawClient& first, uint16_t channel) {
     return client.Hello(first.session[0], first.session[1], channel).status();
@@ -44,8 +45,10 @@ TEST_F(ServerTlsTest, AClientWithAnotherSecretIsALineInTheLog) {
                      Always(*TlsContext::ForClient({.key = [] { return TestKey("compute", 8); }})));
   auto client = Connect(wrong);
   client->AwaitClosed();
-  EXPECT_NE(client->close_reason.find("refused the key 'compute'"), std::string::npos) << client->close_reason;
-  while (server_->connection_count() != 0) absl::SleepFor(absl::Milliseconds(1));  // it hears of the end itself
+  EXPECT_NE(client->close_reason.find("refused the key 'compute'"), std::string::npos)
+      << client->close_reason;
+  // It hears of the end itself.
+  while (server_->connection_count() != 0) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_EQ(Breaches(), 1u);
 }
 
@@ -90,7 +93,8 @@ TEST_F(ServerTlsPlacesTest, OneMoreThanAHostMayHaveIsClosedAtOnceAndTheOthersAre
   for (const UniqueFd& client : clients) EXPECT_EQ(recv(client.get(), &byte, 1, MSG_DONTWAIT), -1);
   auto refused = Connect(tls_transport_);
   refused->AwaitClosed();
-  EXPECT_NE(refused->close_reason.find("too many handshakes"), std::string::npos) << refused->close_reason;
+  EXPECT_NE(refused->close_reason.find("too many handshakes"), std::string::npos)
+      << refused->close_reason;
   // Neither who has come through nor who comes in clear needs a place.
   EXPECT_EQ(there->Ask(wire::PingRequest{}).status(), kOk);
   EXPECT_EQ(Connect()->Hello().status(), kOk);
@@ -115,7 +119,8 @@ TEST_F(ServerTlsPlacesTest, AChallengeInsideGoesOnWithThePlace) {
   auto client = Connect(tls_transport_);
   wire::HelloRequest hello;
   hello.fixed = {wire::kMagic, wire::kVersion, 0, wire::kMaxPayloadBytes, 0, {0, 0}};
-  auth::ClientHandshake handshake(hello, KeyFile::MakeKey("one", 1), std::nullopt, auth::SystemRandom);
+  auth::ClientHandshake handshake(hello, KeyFile::MakeKey("one", 1), std::nullopt,
+                                  auth::SystemRandom);
   EXPECT_EQ(client->Ask(handshake.challenge(), {}, wire::kSetUpSlot).status(), kOk);
   EXPECT_EQ(server_->context().handshakes->count(), kMaxHandshakesPerHost);
   EXPECT_EQ(Breaches(), 0u);

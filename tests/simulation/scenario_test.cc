@@ -161,7 +161,8 @@ TEST_F(ScenarioTest, TheGracePeriodEndsWithTheLeaseOfThoseWhoDoNotComeBack) {
   });
 }
 
-// Otherwise it would begin with nobody there to end it: in the way of others, and of the server's end.
+// Otherwise it would begin with nobody there to end it: in the way of others, and of the server's
+// end.
 TEST_F(ScenarioTest, AWaitForALockEndsWithItsConnectionInTheGracePeriodToo) {
   Tell([&] {
     const OpenId mine = Open(first_), others = Open(second_);

@@ -101,7 +101,8 @@ class Run {
     if (scheduler_.RunUntil(more, kEnd)) return;
     std::string under_way;
     for (const auto& actor : actors_) {
-      if (!actor->ended) absl::StrAppend(&under_way, ", ", actor->doing, " (", actor->operation_count, ")");
+      if (!actor->ended)
+        absl::StrAppend(&under_way, ", ", actor->doing, " (", actor->operation_count, ")");
     }
     shared_.Complain(absl::StrCat("not in time: ", what, under_way));
   }
@@ -189,8 +190,8 @@ class Run {
       for (auto& mount : mounts_) mount->Shutdown();
       ended = 1;
     }));
-    const bool in_time =
-        scheduler_.RunUntil([&] { return ended != 0 && !dying_ && AllEnded(); }, kEnd + 600 * kSecond);
+    const bool in_time = scheduler_.RunUntil([&] { return ended != 0 && !dying_ && AllEnded(); },
+                                             kEnd + 600 * kSecond);
     CHECK(in_time);  // else there are threads that cannot be joined
     for (std::thread& thread : threads_) thread.join();
     // Their sessions are over, or will be with the lease.

@@ -1,5 +1,5 @@
-// The cryptography of the handshake: HMAC-SHA-256, HKDF, X25519, and memory that is wiped. libcrypto's, and the only
-// file that includes it for this is cipher.cc.
+// The cryptography of the handshake: HMAC-SHA-256, HKDF, X25519, and memory that is wiped.
+// libcrypto's, and the only file that includes it for this is cipher.cc.
 #pragma once
 
 #include <array>
@@ -14,8 +14,8 @@
 
 namespace rdmafs::auth {
 
-// Fills its argument with unpredictable bytes: SystemRandom, or a test's sequence. Thread-safe where it is used
-// by several threads.
+// Fills its argument with unpredictable bytes: SystemRandom, or a test's sequence. Thread-safe
+// where it is used by several threads.
 using RandomSource = std::function<void(absl::Span<std::byte>)>;
 // getrandom(2).
 void SystemRandom(absl::Span<std::byte> bytes);
@@ -44,12 +44,12 @@ class Secret {
 // Whether both are the same, in a time that does not tell where they differ.
 bool SameBytes(const Digest& a, const Digest& b);
 
-// HMAC-SHA-256 (RFC 2104) over the parts, one behind the other. The caller sees to it that no two lists of
-// parts can give the same bytes: every part but a leading label has a fixed size.
+// HMAC-SHA-256 (RFC 2104) over the parts, one behind the other. The caller sees to it that no two
+// lists of parts can give the same bytes: every part but a leading label has a fixed size.
 Digest Hmac(const Secret& key, std::initializer_list<absl::Span<const uint8_t>> parts);
 
-// HKDF-SHA-256 (RFC 5869) without a salt: another secret, for the purpose that `label` names. Who knows it knows
-// neither `key` nor what another label gives.
+// HKDF-SHA-256 (RFC 5869) without a salt: another secret, for the purpose that `label` names. Who
+// knows it knows neither `key` nor what another label gives.
 Secret DeriveSecret(const Secret& key, std::string_view label);
 
 inline absl::Span<const uint8_t> Bytes(std::string_view text) {

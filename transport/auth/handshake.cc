@@ -20,10 +20,11 @@ constexpr bool IsZero(absl::Span<const uint8_t> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
 }
 
-// What all proofs of one handshake are made with. Every part has one size, so that nothing can be moved from
-// one to the next.
-Secret MasterSecret(const Secret& base, const Binding& binding, const Secret& agreed, const Secret& session,
-                    const wire::ChallengeRequest& challenge, const wire::ChallengeReply& reply) {
+// What all proofs of one handshake are made with. Every part has one size, so that nothing can be
+// moved from one to the next.
+Secret MasterSecret(const Secret& base, const Binding& binding, const Secret& agreed,
+                    const Secret& session, const wire::ChallengeRequest& challenge,
+                    const wire::ChallengeReply& reply) {
   if (binding) {
     return Secret(Hmac(base, {Bytes("rdmafs tunnelled key handshake 1"), *binding, agreed.bytes(),
                               session.bytes(), BytesOf(challenge.fixed), BytesOf(reply.fixed)}));

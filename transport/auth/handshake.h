@@ -1,10 +1,12 @@
-// ClientHandshake and ServerHandshake: how two sides prove to each other that they have the same key, as pure
-// state machines: messages in, messages out. docs/protocol.md ("Keys") has the formulas.
+// ClientHandshake and ServerHandshake: how two sides prove to each other that they have the same
+// key, as pure state machines: messages in, messages out. docs/protocol.md ("Keys") has the
+// formulas.
 //
-// The client speaks first and proves first: who has no key learns nothing from a server that could be tried
-// against guesses, not even which names there are. Both proofs are over everything that either has said, their
-// roles, and the server's answer to the hello; X25519 makes what was recorded worthless when a key is stolen
-// later. Each side's nonce is fresh, so that nothing said before, or by the other side, is a proof now.
+// The client speaks first and proves first: who has no key learns nothing from a server that could
+// be tried against guesses, not even which names there are. Both proofs are over everything that
+// either has said, their roles, and the server's answer to the hello; X25519 makes what was
+// recorded worthless when a key is stolen later. Each side's nonce is fresh, so that nothing said
+// before, or by the other side, is a proof now.
 #pragma once
 
 #include <optional>
@@ -30,8 +32,8 @@ bool IsKeyName(std::string_view name);
 // Names a key's content without telling it: the same for the same name and secret.
 Digest Fingerprint(const Key& key);
 
-// What both ends of a tunnel (TLS) around the handshake know of it and nobody else does: a proof that was made in
-// one counts in no other, so that nobody who ends both can hand it on.
+// What both ends of a tunnel (TLS) around the handshake know of it and nobody else does: a proof
+// that was made in one counts in no other, so that nobody who ends both can hand it on.
 using Binding = std::optional<Digest>;
 
 // One connection's, the client's side. Owned by one thread.
@@ -45,8 +47,8 @@ class ClientHandshake {
                   const RandomSource& random);
 
   const wire::ChallengeRequest& challenge() const { return challenge_; }
-  // The client's proof. EPROTO for an answer that no honest server gives: another version, what we said
-  // ourselves, a secret of a session that was not asked for.
+  // The client's proof. EPROTO for an answer that no honest server gives: another version, what we
+  // said ourselves, a secret of a session that was not asked for.
   Result<wire::ProveRequest> Prove(const wire::ChallengeReply& reply, const Binding& binding = {});
   // Whether the server has the key, too. Once, after Prove().
   bool Verify(const wire::ProveReply& reply) const;
@@ -66,9 +68,9 @@ class ClientHandshake {
 // The server's side.
 class ServerHandshake {
  public:
-  // `secret` is the named key's; nothing for a name that nobody has: then no proof will do, and the client does
-  // not hear why. `session_secret`: of the session asked for, when there is that session; a challenge that
-  // joins needs it. The challenge has passed FindFault().
+  // `secret` is the named key's; nothing for a name that nobody has: then no proof will do, and the
+  // client does not hear why. `session_secret`: of the session asked for, when there is that
+  // session; a challenge that joins needs it. The challenge has passed FindFault().
   ServerHandshake(const wire::ChallengeRequest& challenge, const std::optional<Secret>& secret,
                   const std::optional<Secret>& session_secret, const RandomSource& random,
                   const Binding& binding = {});

@@ -77,7 +77,8 @@ absl::StatusOr<std::vector<Key>> ParseKeys(std::string_view text, const std::str
     if (keys.size() == kMaxKeys) return fault(absl::StrCat("more than ", kMaxKeys, " keys"));
     keys.push_back(*std::move(key));
   }
-  if (keys.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": there is no key in it"));
+  if (keys.empty())
+    return absl::InvalidArgumentError(absl::StrCat(file, ": there is no key in it"));
   return keys;
 }
 
@@ -93,11 +94,12 @@ absl::StatusOr<SecretText> ReadSecretFile(const std::string& file) {
     return absl::FailedPreconditionError(absl::StrCat(file, ": not a regular file"));
   }
   if ((status.st_mode & 077) != 0 || (status.st_uid != geteuid() && status.st_uid != 0)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(file, ": a key file must have mode 0600 and belong to the user of this program or to "
-                           "root; this one has mode ",
-                     absl::Hex((status.st_mode >> 6) & 7), absl::Hex((status.st_mode >> 3) & 7),
-                     absl::Hex(status.st_mode & 7), " and belongs to uid ", status.st_uid));
+    return absl::FailedPreconditionError(absl::StrCat(
+        file,
+        ": a key file must have mode 0600 and belong to the user of this program or to "
+        "root; this one has mode ",
+        absl::Hex((status.st_mode >> 6) & 7), absl::Hex((status.st_mode >> 3) & 7),
+        absl::Hex(status.st_mode & 7), " and belongs to uid ", status.st_uid));
   }
   SecretText content;
   content.text.resize(kMaxKeyFileBytes + 1);
@@ -110,7 +112,8 @@ absl::StatusOr<SecretText> ReadSecretFile(const std::string& file) {
     size += static_cast<size_t>(n);
   }
   if (size > kMaxKeyFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": larger than ", kMaxKeyFileBytes, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": larger than ", kMaxKeyFileBytes, " bytes"));
   }
   content.text.resize(size);
   return content;

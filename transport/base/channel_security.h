@@ -11,9 +11,11 @@ namespace rdmafs {
 struct ChannelSecurity {
   std::string protocol;  // "TLSv1.3"
   std::string cipher;    // "TLS_AES_128_GCM_SHA256"
-  std::string peer;      // whom the peer has shown to be: "key compute", "certificate CN = host", "": nobody
+  // Whom the peer has shown to be: "key compute", "certificate CN = host", "": nobody.
+  std::string peer;
   bool mutual = false;   // both ends have shown who they are
-  // Secret, of this connection alone, the same at both ends: with it a handshake inside is bound to the tunnel.
+  // Secret, of this connection alone, the same at both ends: with it a handshake inside is bound to
+  // the tunnel.
   std::array<uint8_t, 32> binding{};
 };
 

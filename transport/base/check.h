@@ -5,13 +5,14 @@ namespace rdmafs {
 // Writes file, line and expression to standard error and aborts.
 [[noreturn]] void CheckFailed(const char* file, int line, const char* expression);
 
-// For the beginning of main(). Debian's abseil looks for deadlocks at every lock, also in programs that
-// are compiled for speed: 2 % of a mount's time. Builds with DCHECK keep that.
+// For the beginning of main(). Debian's abseil looks for deadlocks at every lock, also in programs
+// that are compiled for speed: 2 % of a mount's time. Builds with DCHECK keep that.
 void ChooseMutexChecks();
 }  // namespace rdmafs
 
-#define RDMAFS_CHECK(condition) \
-  (__builtin_expect(!!(condition), 1) ? (void)0 : ::rdmafs::CheckFailed(__FILE__, __LINE__, #condition))
+#define RDMAFS_CHECK(condition)                 \
+  (__builtin_expect(!!(condition), 1) ? (void)0 \
+                                      : ::rdmafs::CheckFailed(__FILE__, __LINE__, #condition))
 
 #ifndef CHECK
 #define CHECK(condition) RDMAFS_CHECK(condition)

@@ -38,7 +38,8 @@ struct Unit {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<1>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value)
+      : state_(std::in_place_index<1>, std::move(value)) {}  // NOLINT: implicit by design
   Result(Errno error) : state_(std::in_place_index<0>, error) { DCHECK(!error.ok()); }  // NOLINT
 
   bool ok() const { return state_.index() == 1; }

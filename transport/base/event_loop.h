@@ -1,4 +1,5 @@
-// EventLoop: one shard's event set: descriptors, timers, work from other threads, completion polling.
+// EventLoop: one shard's event set: descriptors, timers, work from other threads, completion
+// polling.
 #pragma once
 
 #include <atomic>
@@ -26,18 +27,19 @@ class CompletionPoller {
   virtual bool Poll() = 0;
   // Whether polling is worth CPU time now (calls are in flight).
   virtual bool Busy() const = 0;
-  // Called before the loop sleeps: requests a wake-up through the poller's descriptor, then looks once
-  // more. True when something arrived meanwhile, so that the loop must not sleep.
+  // Called before the loop sleeps: requests a wake-up through the poller's descriptor, then looks
+  // once more. True when something arrived meanwhile, so that the loop must not sleep.
   virtual bool Arm() = 0;
 };
 
-// Waits in the place of epoll_wait(2): a channel whose own events come by another way (an io_uring), so that
-// the loop has one place to sleep in.
+// Waits in the place of epoll_wait(2): a channel whose own events come by another way (an
+// io_uring), so that the loop has one place to sleep in.
 class EventSleeper {
  public:
   virtual ~EventSleeper() = default;
-  // Sleeps until something has come, `most` at most (0: not at all; negative: as long as it takes), and
-  // handles what came its own way. True when the loop's descriptors may have events. Shard thread only.
+  // Sleeps until something has come, `most` at most (0: not at all; negative: as long as it takes),
+  // and handles what came its own way. True when the loop's descriptors may have events. Shard
+  // thread only.
   virtual bool Sleep(Nanoseconds most) = 0;
 };
 
@@ -49,7 +51,8 @@ class EventLoop {
   using TimerId = uint64_t;
 
   struct Options {
-    // How long to poll completions before sleeping, while any poller is busy. 0 where cores are few.
+    // How long to poll completions before sleeping, while any poller is busy. 0 where cores are
+    // few.
     Nanoseconds busy_poll = 0;
   };
 
@@ -72,14 +75,15 @@ class EventLoop {
   TimerId After(Nanoseconds delay, Task task) { return At(clock_.Now() + delay, std::move(task)); }
   void Cancel(TimerId id);
 
-  // Runs `task` on the loop's thread, soon. Any thread. Tasks posted after Stop() are destroyed unrun.
+  // Runs `task` on the loop's thread, soon. Any thread. Tasks posted after Stop() are destroyed
+  // unrun.
   void Post(Task task);
   // Runs `task` at the end of the current round, before the loop sleeps: the place to send what a
   // round gathered in one system call. Loop thread only (or before Run).
   void Defer(Task task) { deferred_.push_back(std::move(task)); }
 
-  // What the loop sleeps in from now on; nullptr: epoll_wait(2). Not owned. It watches descriptor(), which is
-  // readable when a descriptor that was added has events. Loop thread only.
+  // What the loop sleeps in from now on; nullptr: epoll_wait(2). Not owned. It watches
+  // descriptor(), which is readable when a descriptor that was added has events. Loop thread only.
   void SetSleeper(EventSleeper* sleeper) { sleeper_ = sleeper; }
   int descriptor() const { return epoll_.get(); }
 

@@ -24,8 +24,8 @@ LogState& State() {
   return state;
 }
 
-// Whether systemd has connected it to its journal: the variable alone is inherited by whom it is not for
-// (systemd.exec(5)).
+// Whether systemd has connected it to its journal: the variable alone is inherited by whom it is
+// not for (systemd.exec(5)).
 bool IsJournal(int fd) {
   const char* stream = std::getenv("JOURNAL_STREAM");
   struct stat status;
@@ -58,9 +58,11 @@ void LogLine(LogLevel level, std::string_view line) {
     syslog(static_cast<int>(level), "%s", text.c_str());
     return;
   }
-  std::string out = state.journal_prefix ? absl::StrCat("<", static_cast<int>(level), ">", text, "\n")
-                                         : absl::StrCat(state.program, ": ", text, "\n");
-  // One write, so that lines of several threads do not mix; a full or closed log is not our failure.
+  std::string out = state.journal_prefix
+                        ? absl::StrCat("<", static_cast<int>(level), ">", text, "\n")
+                        : absl::StrCat(state.program, ": ", text, "\n");
+  // One write, so that lines of several threads do not mix; a full or closed log is not our
+  // failure.
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, out.data(), out.size());
 }
 

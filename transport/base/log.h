@@ -12,7 +12,8 @@ enum class LogLevel { kError = 3, kWarning = 4, kNotice = 5, kInformation = 6, k
 enum class LogTarget { kStandardError, kSyslog };
 
 // Call once at start, before threads exist. `program` must live as long as the process. On
-// kStandardError under systemd (JOURNAL_STREAM set) each line carries its <level> prefix (sd-daemon(3)).
+// kStandardError under systemd (JOURNAL_STREAM set) each line carries its <level> prefix
+// (sd-daemon(3)).
 void OpenLog(const char* program, LogTarget target, LogLevel most_verbose);
 
 // Whether a line of this level is written. Thread-safe.

@@ -17,8 +17,9 @@ class Reply {
   using Function = UniqueFunction<void(Result<T>), 48>;
 
   Reply() = default;
-  template <typename F, typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, Reply> &&
-                                                    std::is_invocable_v<std::decay_t<F>&, Result<T>>>>
+  template <typename F,
+            typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, Reply> &&
+                                        std::is_invocable_v<std::decay_t<F>&, Result<T>>>>
   Reply(F&& function) : function_(std::forward<F>(function)) {}  // NOLINT: implicit by design
   Reply(Reply&&) noexcept = default;
   Reply& operator=(Reply&& other) noexcept {

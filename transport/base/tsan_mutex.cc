@@ -3,8 +3,8 @@
 // -fsanitize=thread only.
 //
 // A condition that a thread waits for is not only asked by that thread: whoever unlocks the mutex
-// asks it too, inside Unlock() and still holding the lock, to find out whom to wake. So Eval() is an
-// access under the lock like any other, later than the release that Unlock() announced.
+// asks it too, inside Unlock() and still holding the lock, to find out whom to wake. So Eval() is
+// an access under the lock like any other, later than the release that Unlock() announced.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
@@ -21,14 +21,15 @@ namespace {
 #define RDMAFS_TEXT_OF(name) #name
 #define RDMAFS_TEXT(name) RDMAFS_TEXT_OF(name)
 
-// The library's function that one of ours shadows: a member of absl's inline namespace, and `name` behind that as the
-// Itanium ABI mangles it. (dladdr(3) does not know ours inside librdmafs, which shows nothing but its interface.)
-// Such a member is called like a function with `this` in front.
+// The library's function that one of ours shadows: a member of absl's inline namespace, and `name`
+// behind that as the Itanium ABI mangles it. (dladdr(3) does not know ours inside librdmafs, which
+// shows nothing but its interface.) Such a member is called like a function with `this` in front.
 template <typename Function>
 Function* Next(const char* name, bool is_const = false) {
   constexpr std::string_view inside = RDMAFS_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME);
   char symbol[160];
-  std::snprintf(symbol, sizeof symbol, "_ZN%s4absl%zu%s%s", is_const ? "K" : "", inside.size(), inside.data(), name);
+  std::snprintf(symbol, sizeof symbol, "_ZN%s4absl%zu%s%s", is_const ? "K" : "", inside.size(),
+                inside.data(), name);
   void* next = dlsym(RTLD_NEXT, symbol);
   CHECK(next != nullptr);
   return reinterpret_cast<Function*>(next);
@@ -90,7 +91,8 @@ void Mutex::Await(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
 }
 bool Mutex::AwaitWithTimeout(const Condition& condition,
                              Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  RDMAFS_NEXT(bool(Mutex*, const Condition&, Duration), "5Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE");
+  RDMAFS_NEXT(bool(Mutex*, const Condition&, Duration),
+              "5Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE");
   const AsksConditionsOf asks(this);
   __tsan_release(this);
   const bool result = next(this, condition, timeout);
@@ -99,7 +101,8 @@ bool Mutex::AwaitWithTimeout(const Condition& condition,
 }
 bool Mutex::AwaitWithDeadline(const Condition& condition,
                               Time deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  RDMAFS_NEXT(bool(Mutex*, const Condition&, Time), "5Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE");
+  RDMAFS_NEXT(bool(Mutex*, const Condition&, Time),
+              "5Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE");
   const AsksConditionsOf asks(this);
   __tsan_release(this);
   const bool result = next(this, condition, deadline);
@@ -122,7 +125,8 @@ void CondVar::Wait(Mutex* mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   __tsan_acquire(mutex);
 }
 bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  RDMAFS_NEXT(bool(CondVar*, Mutex*, Duration), "7CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE");
+  RDMAFS_NEXT(bool(CondVar*, Mutex*, Duration),
+              "7CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE");
   const AsksConditionsOf asks(mutex);
   __tsan_release(mutex);
   const bool result = next(this, mutex, timeout);
@@ -143,12 +147,14 @@ void Notification::Notify() {
   next(this);
 }
 void Notification::WaitForNotification() const {
-  RDMAFS_NEXT(void(const Notification*), "12Notification19WaitForNotificationEv", /*is_const=*/true);
+  RDMAFS_NEXT(void(const Notification*), "12Notification19WaitForNotificationEv",
+              /*is_const=*/true);
   next(this);
   __tsan_acquire(const_cast<Notification*>(this));
 }
 bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
-  RDMAFS_NEXT(bool(const Notification*, Duration), "12Notification30WaitForNotificationWithTimeoutENS0_8DurationE", /*is_const=*/true);
+  RDMAFS_NEXT(bool(const Notification*, Duration),
+              "12Notification30WaitForNotificationWithTimeoutENS0_8DurationE", /*is_const=*/true);
   const bool result = next(this, timeout);
   if (result) __tsan_acquire(const_cast<Notification*>(this));
   return result;

@@ -27,8 +27,9 @@ class UniqueFunction<R(Args...), kRoomBytes> {
   UniqueFunction() = default;
   UniqueFunction(std::nullptr_t) {}  // NOLINT: implicit by design
 
-  template <typename F, typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, UniqueFunction> &&
-                                                    std::is_invocable_r_v<R, std::decay_t<F>&, Args...>>>
+  template <typename F,
+            typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, UniqueFunction> &&
+                                        std::is_invocable_r_v<R, std::decay_t<F>&, Args...>>>
   UniqueFunction(F&& function) {  // NOLINT: implicit by design
     using D = std::decay_t<F>;
     if constexpr (kFits<D>) {
@@ -42,9 +43,9 @@ class UniqueFunction<R(Args...), kRoomBytes> {
         source->~D();
       };
     } else {
-      *this = UniqueFunction([owned = std::make_unique<D>(std::forward<F>(function))](Args... args) -> R {
-        return (*owned)(std::forward<Args>(args)...);
-      });
+      *this =
+          UniqueFunction([owned = std::make_unique<D>(std::forward<F>(function))](
+                             Args... args) -> R { return (*owned)(std::forward<Args>(args)...); });
     }
   }
 

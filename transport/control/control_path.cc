@@ -17,7 +17,8 @@ absl::StatusOr<std::string> MakeControlPath(std::string directory, std::string_v
     return absl::NotFoundError("no directory for the control socket: XDG_RUNTIME_DIR is not set");
   }
   if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return absl::UnavailableError(absl::StrCat("cannot make ", directory, ": ", Errno(errno).ToString()));
+    return absl::UnavailableError(
+        absl::StrCat("cannot make ", directory, ": ", Errno(errno).ToString()));
   }
   return absl::StrCat(directory, "/", std::string(program), ".", ::getpid());
 }

@@ -10,8 +10,8 @@ namespace rdmafs {
 
 inline constexpr std::string_view kSystemRunDirectory = "/run/rdmafs";
 
-// The directory of this user's sockets: /run/rdmafs for root, $XDG_RUNTIME_DIR/rdmafs for others, ""
-// where there is neither. Reads the environment; call it before threads exist.
+// The directory of this user's sockets: /run/rdmafs for root, $XDG_RUNTIME_DIR/rdmafs for others,
+// "" where there is neither. Reads the environment; call it before threads exist.
 std::string RunDirectory();
 
 // The path of the control socket of this process, "DIRECTORY/PROGRAM.PID", with the directory made

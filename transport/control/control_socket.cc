@@ -22,10 +22,12 @@ UniqueFd MakeSocket() {
 }
 
 absl::Status Failure(const std::string& path, int error) {
-  return absl::UnavailableError(absl::StrCat("control socket ", path, ": ", Errno(error).ToString()));
+  return absl::UnavailableError(
+      absl::StrCat("control socket ", path, ": ", Errno(error).ToString()));
 }
 
-// Removes the socket at `address` when its owner is gone. An errno(3) value when it may not be removed.
+// Removes the socket at `address` when its owner is gone. An errno(3) value when it may not be
+// removed.
 int RemoveStale(const sockaddr_un& address) {
   struct stat status;
   if (::lstat(address.sun_path, &status) != 0) return errno == ENOENT ? 0 : errno;
@@ -61,12 +63,15 @@ struct ControlSocket::Client {
   bool answering = false;
 };
 
-absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::Listen(EventLoop& loop, std::string path,
-                                                                     Answer answer, Options options) {
+absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::Listen(EventLoop& loop,
+                                                                     std::string path,
+                                                                     Answer answer,
+                                                                     Options options) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(absl::StrCat("control socket path \"", path, "\" is too long or empty"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("control socket path \"", path, "\" is too long or empty"));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   UniqueFd fd = MakeSocket();

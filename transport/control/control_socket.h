@@ -16,9 +16,9 @@
 
 namespace rdmafs {
 
-// A client sends one line ("status\n"), gets the answer, and the connection is closed. Never blocks its
-// loop: a client has `patience` to send and to read, then it is cut off; while max_clients are being
-// served, others wait in the socket's backlog. Owned by its loop's thread.
+// A client sends one line ("status\n"), gets the answer, and the connection is closed. Never blocks
+// its loop: a client has `patience` to send and to read, then it is cut off; while max_clients are
+// being served, others wait in the socket's backlog. Owned by its loop's thread.
 class ControlSocket {
  public:
   // Makes the answer, one JSON document. Called on the loop's thread; must not block and must not
@@ -30,8 +30,9 @@ class ControlSocket {
     Nanoseconds patience = 5 * kSecond;
   };
 
-  // Listens on `path`, mode 0600. A socket there that nobody listens on any more is replaced; one that
-  // is in use, or anything but a socket, is left alone: an error. Blocks on the file system only.
+  // Listens on `path`, mode 0600. A socket there that nobody listens on any more is replaced; one
+  // that is in use, or anything but a socket, is left alone: an error. Blocks on the file system
+  // only.
   static absl::StatusOr<std::unique_ptr<ControlSocket>> Listen(EventLoop& loop, std::string path,
                                                                Answer answer) {
     return Listen(loop, std::move(path), std::move(answer), Options{});
@@ -50,7 +51,8 @@ class ControlSocket {
   struct Client;
   using ClientList = std::list<Client>;
 
-  ControlSocket(EventLoop& loop, std::string path, Answer answer, Options options, UniqueFd listening);
+  ControlSocket(EventLoop& loop, std::string path, Answer answer, Options options,
+                UniqueFd listening);
   void OnAcceptable();
   void OnClient(ClientList::iterator client);
   bool ReadRequest(Client& client);

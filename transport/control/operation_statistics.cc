@@ -29,8 +29,8 @@ void OperationSummary::Merge(const OperationSummary& other) {
 Nanoseconds OperationSummary::Percentile(int permille) const {
   if (count_ == 0) return 0;
   // Rounded up: the 99th of 100 calls is the one that 99 % did not exceed.
-  const uint64_t rank =
-      std::max<uint64_t>(1, static_cast<uint64_t>((static_cast<__uint128_t>(count_) * permille + 999) / 1000));
+  const uint64_t rank = std::max<uint64_t>(
+      1, static_cast<uint64_t>((static_cast<__uint128_t>(count_) * permille + 999) / 1000));
   uint64_t seen = 0;
   for (size_t i = 0; i < latency_buckets::kCount; ++i) {
     seen += buckets_[i];

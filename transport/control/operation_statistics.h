@@ -15,8 +15,8 @@
 
 namespace rdmafs {
 
-// Log-linear buckets: 64 ns wide up to 1,024 ns, then 16 to each power of two (each bucket is at most
-// 1/16 of its value wide), up to 137 s; what is longer counts in the last.
+// Log-linear buckets: 64 ns wide up to 1,024 ns, then 16 to each power of two (each bucket is at
+// most 1/16 of its value wide), up to 137 s; what is longer counts in the last.
 namespace latency_buckets {
 
 inline constexpr int kUnitBits = 6;
@@ -27,7 +27,8 @@ inline constexpr size_t kCount = size_t{kTopBit - kUnitBits - kSubBits + 2} << k
 constexpr size_t IndexOf(Nanoseconds latency) {
   const uint64_t units = latency <= 0 ? 0 : static_cast<uint64_t>(latency) >> kUnitBits;
   if (units < (1u << kSubBits)) return units;
-  const int octave = std::bit_width(units) - 1 - kSubBits;  // 0 for the first one above the linear part
+  // 0 for the first one above the linear part.
+  const int octave = std::bit_width(units) - 1 - kSubBits;
   const size_t index = (static_cast<size_t>(octave + 1) << kSubBits) + ((units >> octave) & 15);
   return index < kCount ? index : kCount - 1;
 }
@@ -48,8 +49,8 @@ class OperationSummary {
   uint64_t count() const { return count_; }
   uint64_t error_count() const { return error_count_; }
   Nanoseconds max() const { return max_; }
-  // The latency that `permille` of 1,000 calls did not exceed: the end of its bucket (so at most 1/16
-  // too high), never more than max(). 0 when there were no calls.
+  // The latency that `permille` of 1,000 calls did not exceed: the end of its bucket (so at most
+  // 1/16 too high), never more than max(). 0 when there were no calls.
   Nanoseconds Percentile(int permille) const;
   void Merge(const OperationSummary& other);
 
@@ -60,14 +61,14 @@ class OperationSummary {
   std::array<uint64_t, latency_buckets::kCount> buckets_{};
 };
 
-// One shard's counters. Record() is called by that shard's thread only; reading is thread-safe, takes
-// no lock and may be a call or two behind.
+// One shard's counters. Record() is called by that shard's thread only; reading is thread-safe,
+// takes no lock and may be a call or two behind.
 class OperationStatistics {
  public:
   explicit OperationStatistics(size_t operation_count);
 
-  // Counts one finished call of operation `index` (< operation_count). A few nanoseconds: plain loads
-  // and stores, as there is one writer.
+  // Counts one finished call of operation `index` (< operation_count). A few nanoseconds: plain
+  // loads and stores, as there is one writer.
   void Record(size_t index, Nanoseconds latency, bool error) {
     DCHECK(index < operation_count_);
     Counters& counters = counters_[index];

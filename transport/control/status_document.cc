@@ -124,7 +124,8 @@ std::string StatusJson(const ProgramStatus& status) {
   AddServer(status, json);
   json["transport"] = TransportJson(status.transport);
   if (status.credits.has_value()) {
-    json["credits"] = {{"granted", status.credits->granted}, {"in_flight", status.credits->in_flight}};
+    json["credits"] = {{"granted", status.credits->granted},
+                       {"in_flight", status.credits->in_flight}};
   }
   json["pool"] = PoolsJson(status);
   return Dump(json);

@@ -18,8 +18,8 @@
 
 namespace rdmafs {
 
-// Filled in anew for every answer. A value; owned by one thread. What is left empty (nullopt, "", no
-// elements) does not appear in the document.
+// Filled in anew for every answer. A value; owned by one thread. What is left empty (nullopt, "",
+// no elements) does not appear in the document.
 struct ProgramStatus {
   std::string program;   // "rdmafs" or "rdmafsd"
   std::string state;     // "ready", "reconnecting", ...
@@ -72,8 +72,8 @@ struct ProgramStatus {
 std::string StatusJson(const ProgramStatus& status);      // who, where, how connected, pools
 std::string StatisticsJson(const ProgramStatus& status);  // all that counts up
 
-// What a ControlSocket answers: "status", "stats", or {"error": ...} for any other command. `collect`
-// is only called for the two.
+// What a ControlSocket answers: "status", "stats", or {"error": ...} for any other command.
+// `collect` is only called for the two.
 std::string AnswerControl(std::string_view command, const std::function<ProgramStatus()>& collect);
 
 }  // namespace rdmafs

@@ -231,8 +231,9 @@ bool LoopbackConnection::AcceptReply(const LoopbackLink::Received& reply, Buffer
   }
   Call& call = calls_[header.slot];
   if (reply.invalidated != (windows_ ? call.rkey : 0)) {
-    Fail(absl::InvalidArgumentError("the peer broke the protocol: a reply that does not invalidate what "
-                                    "its call exposed"),
+    Fail(absl::InvalidArgumentError(
+             "the peer broke the protocol: a reply that does not invalidate what "
+             "its call exposed"),
          PeerClosed());
     return false;
   }

@@ -39,7 +39,8 @@ class Buffer {
   std::byte* data() const;
   size_t size() const;
   absl::Span<std::byte> payload() const { return {data(), size()}; }
-  // The same with headroom before and tailroom behind it: `headroom()` bytes before data() are ours.
+  // The same with headroom before and tailroom behind it: `headroom()` bytes before data() are
+  // ours.
   size_t headroom() const;
 
  private:

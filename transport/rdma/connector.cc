@@ -31,7 +31,8 @@ class Attempt {
         trials_(trials),
         abandoned_(abandoned) {}
 
-  absl::StatusOr<std::unique_ptr<Connection>> Run(const std::shared_ptr<ProtectionDomains>& domains);
+  absl::StatusOr<std::unique_ptr<Connection>> Run(
+      const std::shared_ptr<ProtectionDomains>& domains);
 
  private:
   absl::Status Begin();
@@ -82,7 +83,8 @@ absl::StatusOr<std::unique_ptr<Connection>> Attempt::Run(
 }
 
 std::string Attempt::Exposure() const {
-  if (!windows()) return wish_.why_cache.empty() ? "cache" : absl::StrCat("cache: ", wish_.why_cache);
+  if (!windows())
+    return wish_.why_cache.empty() ? "cache" : absl::StrCat("cache: ", wish_.why_cache);
   if (support_.keeps_range) return "window";
   return absl::StrCat("window: ", ibv_get_device_name(id_->verbs->device),
                       " does not keep accesses to a window's range");
@@ -131,7 +133,8 @@ absl::Status Attempt::MakeQueuePair(const std::shared_ptr<ProtectionDomains>& do
                                 {.credits = wish_.credits,
                                  .windows = windows(),
                                  .repeats_binds = support_.repeats_binds});
-  if (absl::IsFailedPrecondition(made.status())) trials_.Refused(peer_, std::string(made.status().message()));
+  if (absl::IsFailedPrecondition(made.status()))
+    trials_.Refused(peer_, std::string(made.status().message()));
   if (!made.ok()) return made.status();
   queue_pair_ = *std::move(made);
   return absl::OkStatus();

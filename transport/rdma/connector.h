@@ -18,8 +18,8 @@ struct ConnectWish {
   std::string why_cache;  // why it is not kWindow, when that was wished for
 };
 
-// With kWindow, FailedPrecondition says why this device or server cannot: the same without it can succeed.
-// Blocks until `deadline` at most; what is left of an attempt without an answer goes to
+// With kWindow, FailedPrecondition says why this device or server cannot: the same without it can
+// succeed. Blocks until `deadline` at most; what is left of an attempt without an answer goes to
 // `abandoned`. Thread-safe.
 absl::StatusOr<std::unique_ptr<Connection>> ConnectTo(
     const SocketAddress& address, const ConnectWish& wish, Nanoseconds deadline,

@@ -22,8 +22,8 @@ struct Hello {
   uint32_t max_payload_bytes = wire::kMaxPayloadBytes;
   uint32_t flags = 0;
 };
-// In REQ: calls are exposed by memory windows, if the server does what the flag says. In REP: replies to
-// calls that expose memory invalidate their rkeys. Other flags mean nothing.
+// In REQ: calls are exposed by memory windows, if the server does what the flag says. In REP:
+// replies to calls that expose memory invalidate their rkeys. Other flags mean nothing.
 inline constexpr uint32_t kHelloInvalidates = 1;
 inline constexpr size_t kLeastHelloBytes = offsetof(Hello, flags);  // without them there are none
 static_assert(sizeof(Hello) == 20 && std::has_unique_object_representations_v<Hello>);

@@ -12,15 +12,15 @@ absl::StatusOr<std::unique_ptr<MemoryWindows>> MemoryWindows::Create(ibv_pd& dom
   for (size_t i = 0; i < count; ++i) {
     made->windows_.emplace_back(ibv_alloc_mw(&domain, IBV_MW_TYPE_2));
     if (made->windows_.back() == nullptr) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("only ", i, " of ", count, " memory windows: ibv_alloc_mw: ", Errno(errno).ToString()));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "only ", i, " of ", count, " memory windows: ibv_alloc_mw: ", Errno(errno).ToString()));
     }
   }
   return made;
 }
 
-WindowBinding MemoryWindows::Bind(size_t index, absl::Span<std::byte> memory, const MemoryKeys& keys,
-                                  MemoryAccess access) const {
+WindowBinding MemoryWindows::Bind(size_t index, absl::Span<std::byte> memory,
+                                  const MemoryKeys& keys, MemoryAccess access) const {
   DCHECK(access != MemoryAccess::kLocal);
   ibv_mw* window = windows_.at(index).get();
   return {.window = window,

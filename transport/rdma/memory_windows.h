@@ -24,17 +24,18 @@ struct WindowBinding {
 // The work request; `next` follows it.
 ibv_send_wr BindRequest(const WindowBinding& binding, uint64_t wr_id, ibv_send_wr* next);
 
-// Of type 2: each is bound on its QP alone, and invalidated by a SEND of the peer. Windows have to be gone
-// before the memory that they are bound to is deregistered, and before their QP is destroyed. Owned by one
-// shard thread.
+// Of type 2: each is bound on its QP alone, and invalidated by a SEND of the peer. Windows have to
+// be gone before the memory that they are bound to is deregistered, and before their QP is
+// destroyed. Owned by one shard thread.
 class MemoryWindows {
  public:
   // `count` windows for a QP of `domain`.
   static absl::StatusOr<std::unique_ptr<MemoryWindows>> Create(ibv_pd& domain, size_t count);
 
-  // Exposes exactly `memory`, registered as `keys`, to exactly `access` (not kLocal) by the window `index`,
-  // which must not be bound. Nothing changes unless the binding is posted.
-  WindowBinding Bind(size_t index, absl::Span<std::byte> memory, const MemoryKeys& keys, MemoryAccess access) const;
+  // Exposes exactly `memory`, registered as `keys`, to exactly `access` (not kLocal) by the window
+  // `index`, which must not be bound. Nothing changes unless the binding is posted.
+  WindowBinding Bind(size_t index, absl::Span<std::byte> memory, const MemoryKeys& keys,
+                     MemoryAccess access) const;
 
  private:
   MemoryWindows() = default;

@@ -51,8 +51,9 @@ absl::Status QueuePair::MakeQueues() {
   receive_count_ = options_.credits + kSpareReceives;
   // A server may have an RDMA_READ, an RDMA_WRITE and a SEND for every credit; a client a SEND, and
   // those that had no signal yet, each behind a BIND_MW.
-  const uint32_t wanted = options_.server ? 3u * options_.credits + kMinSendWr
-                                          : (options_.credits + 2 * kSignalEvery) * (options_.windows ? 2 : 1);
+  const uint32_t wanted = options_.server
+                              ? 3u * options_.credits + kMinSendWr
+                              : (options_.credits + 2 * kSignalEvery) * (options_.windows ? 2 : 1);
   max_send_wr_ = std::min(std::max(wanted, kMinSendWr), static_cast<uint32_t>(device.max_qp_wr));
   if (static_cast<int>(receive_count_) > device.max_qp_wr || max_send_wr_ < kMinSendWr) {
     return Failed(id_, "too few work requests per QP", ENOSPC);
@@ -125,9 +126,10 @@ void QueuePair::Open(uint8_t initiator_depth) {
       .max_reads = initiator_depth,
       .queue_limit = receive_count_,
       .signal_all = options_.server || options_.repeats_binds,
-      // Soft-iWARP sends an unsignalled WRITE from where it lies, page by page, and completes the SEND
-      // behind it while TCP has yet to send those pages: they would go out with what the block's next
-      // user put there. What is signalled it copies first, and is twice to four times as fast.
+      // Soft-iWARP sends an unsignalled WRITE from where it lies, page by page, and completes the
+      // SEND behind it while TCP has yet to send those pages: they would go out with what the
+      // block's next user put there. What is signalled it copies first, and is twice to four times
+      // as fast.
       .signal_writes = domain_->iwarp(),
       .bind_alone = options_.repeats_binds,
       .permits = options_.server ? UINT32_MAX : receive_count_,
@@ -157,7 +159,8 @@ void QueuePair::Halt() {
   if (id_.qp != nullptr) ibv_modify_qp(id_.qp, &attributes, IBV_QP_STATE);
 }
 
-// A QP must not be destroyed under its windows, nor a window be taken away from a QP that still answers.
+// A QP must not be destroyed under its windows, nor a window be taken away from a QP that still
+// answers.
 void QueuePair::Destroy() {
   if (windows_ != nullptr) Halt();
   windows_.reset();

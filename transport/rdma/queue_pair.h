@@ -54,9 +54,9 @@ class QueuePair {
 
   // Moves the QP to ERROR: nothing is sent or accepted any more.
   void Halt();
-  // Destroys the QP, its windows and its CQ, and leaves its domain: nothing of the device is held any
-  // more, whoever still reads receive buffers. That waits until the device has let go of all its memory,
-  // which flushed completions alone do not tell for an unsignalled WR that ended well.
+  // Destroys the QP, its windows and its CQ, and leaves its domain: nothing of the device is held
+  // any more, whoever still reads receive buffers. That waits until the device has let go of all
+  // its memory, which flushed completions alone do not tell for an unsignalled WR that ended well.
   void Destroy();
 
  private:

@@ -61,16 +61,17 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   });
   const Errno cm = loop.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnCmEvents(); });
   loop.AddPoller(this);
-  removal_.emplace(domains_->devices().watch(), id_->verbs->cmd_fd, loop, [this] { OnDeviceGone(); });
+  removal_.emplace(domains_->devices().watch(), id_->verbs->cmd_fd, loop,
+                   [this] { OnDeviceGone(); });
   if (!cq.ok() || !cm.ok())
     reason_ = absl::InternalError("the event loop takes no more descriptors");
   if (!reason_.ok()) return Close(reason_);
   if (!server_ && queue_pair_->domain().iwarp()) NudgeAfter(kFirstNudge);
 }
 
-// Soft-iWARP takes over its socket after it has told the client that it is connected: what the client
-// sends in between stays there, without a notice, until more arrives. A server says nothing before
-// that.
+// Soft-iWARP takes over its socket after it has told the client that it is connected: what the
+// client sends in between stays there, without a notice, until more arrives. A server says nothing
+// before that.
 void RdmaConnection::NudgeAfter(Nanoseconds delay) {
   nudge_timer_ = 0;
   if (delay > kLastNudge) return;
@@ -294,14 +295,17 @@ const char* RdmaConnection::FindFault(const wire::MessageHeader& header,
   return FindWindowFault(slots_[header.slot], completion);
 }
 
-// A reply ends the reach into its own call's memory, and into no other's: only then does the memory go back.
+// A reply ends the reach into its own call's memory, and into no other's: only then does the memory
+// go back.
 const char* RdmaConnection::FindWindowFault(const Slot& slot, const ibv_wc& completion) const {
   if (queue_pair_->windows() == nullptr) return nullptr;
   const bool invalidated = (completion.wc_flags & invalidated_flag_) != 0;
-  if (!slot.rkey) return invalidated ? "a reply that invalidates another call's memory window" : nullptr;
+  if (!slot.rkey)
+    return invalidated ? "a reply that invalidates another call's memory window" : nullptr;
   if (!invalidated) return "a reply that does not invalidate its call's memory window";
-  return completion.invalidated_rkey == *slot.rkey ? nullptr
-                                                   : "a reply that invalidates another call's memory window";
+  return completion.invalidated_rkey == *slot.rkey
+             ? nullptr
+             : "a reply that invalidates another call's memory window";
 }
 
 void RdmaConnection::Release(void* connection, uint64_t index) {

@@ -66,7 +66,8 @@ void SendQueue::Submit(Message& message) {
   send.send_flags = Inlined(message) ? IBV_SEND_INLINE : 0;
   send.num_sge = Gather(message, sges);
 
-  Posted posted{.ring_block = ring_.current(), .wr_count = WrCount(message), .binds = Binds(message)};
+  Posted posted{
+      .ring_block = ring_.current(), .wr_count = WrCount(message), .binds = Binds(message)};
   if (!message.push.empty() || (!Inlined(message) && !message.inline_payload.empty())) {
     posted.hold = std::move(message.hold);
   }

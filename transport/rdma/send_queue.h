@@ -30,8 +30,8 @@ class SendQueue {
     bool bind_alone = false;     // a BIND_MW behind nothing that may be sent again; with signal_all
     uint32_t permits = UINT32_MAX;  // see AddPermit()
   };
-  // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE, or a
-  // BIND_MW, when there is one. Not both.
+  // A SEND of header, body and inline payload; before it, when `push` is not empty, an RDMA_WRITE,
+  // or a BIND_MW, when there is one. Not both.
   struct Message {
     wire::MessageHeader header{};
     absl::Span<const std::byte> body;

@@ -20,8 +20,9 @@ constexpr uint8_t kRetryAfter640Us = 12;  // min_rnr_timer of ibv_modify_qp(3)
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TrialPair>> TrialPair::Make(rdma_cm_id& id, ibv_pd& domain, Room room,
-                                                           const Clock& clock, Nanoseconds deadline) {
+absl::StatusOr<std::unique_ptr<TrialPair>> TrialPair::Make(rdma_cm_id& id, ibv_pd& domain,
+                                                           Room room, const Clock& clock,
+                                                           Nanoseconds deadline) {
   std::unique_ptr<TrialPair> pair(new TrialPair(domain, room, clock, deadline));
   absl::Status status = pair->Connect(id);
   if (status.ok() && room == Room::kOwnersOnly) pair->HastenRetries(kPeer);
@@ -41,7 +42,8 @@ absl::Status TrialPair::Connect(rdma_cm_id& id) {
   if (status.ok()) status = Listen(id);
   if (!status.ok()) return status;
   rdma_cm_id* raw = nullptr;
-  if (rdma_create_id(channel_.get(), &raw, nullptr, RDMA_PS_TCP) != 0) return Failed("rdma_create_id");
+  if (rdma_create_id(channel_.get(), &raw, nullptr, RDMA_PS_TCP) != 0)
+    return Failed("rdma_create_id");
   ends_[kOwner].id.reset(raw);
   if (rdma_resolve_addr(raw, nullptr, rdma_get_local_addr(listener_.get()), kResolveMs) != 0) {
     return Failed("rdma_resolve_addr");
@@ -62,11 +64,13 @@ absl::Status TrialPair::Connect(rdma_cm_id& id) {
 
 absl::Status TrialPair::Listen(rdma_cm_id& id) {
   rdma_cm_id* raw = nullptr;
-  if (rdma_create_id(channel_.get(), &raw, nullptr, RDMA_PS_TCP) != 0) return Failed("rdma_create_id");
+  if (rdma_create_id(channel_.get(), &raw, nullptr, RDMA_PS_TCP) != 0)
+    return Failed("rdma_create_id");
   listener_.reset(raw);
   SocketAddress address(rdma_get_local_addr(&id));
   address.set_port(0);
-  if (rdma_bind_addr(raw, const_cast<sockaddr*>(address.get())) != 0) return Failed("rdma_bind_addr");
+  if (rdma_bind_addr(raw, const_cast<sockaddr*>(address.get())) != 0)
+    return Failed("rdma_bind_addr");
   if (rdma_listen(raw, 1) != 0) return Failed("rdma_listen");
   return absl::OkStatus();
 }
@@ -119,14 +123,16 @@ absl::Status TrialPair::OnRequest(const CmEvent& event) {
 }
 
 absl::Status TrialPair::MakeQueues(End& end) {
-  end.region.reset(ibv_reg_mr(&domain_, end.memory.data(), end.memory.size(), int{IBV_ACCESS_LOCAL_WRITE}));
+  end.region.reset(
+      ibv_reg_mr(&domain_, end.memory.data(), end.memory.size(), int{IBV_ACCESS_LOCAL_WRITE}));
   if (end.region == nullptr) return Failed("ibv_reg_mr");
   end.cq.reset(ibv_create_cq(end.id->verbs, 2 * kReceives, nullptr, nullptr, 0));
   if (end.cq == nullptr) return Failed("ibv_create_cq");
   ibv_qp_init_attr attributes{};
   attributes.qp_type = IBV_QPT_RC;
   attributes.send_cq = attributes.recv_cq = end.cq.get();
-  attributes.cap = {.max_send_wr = kReceives, .max_recv_wr = kReceives, .max_send_sge = 1, .max_recv_sge = 1};
+  attributes.cap = {
+      .max_send_wr = kReceives, .max_recv_wr = kReceives, .max_send_sge = 1, .max_recv_sge = 1};
   if (rdma_create_qp(end.id.get(), &domain_, &attributes) != 0) return Failed("rdma_create_qp");
   return absl::OkStatus();
 }
@@ -144,8 +150,8 @@ absl::Status TrialPair::PostReceives(Side side) {
   return absl::OkStatus();
 }
 
-// rdma_cm has whoever is refused wait for the longest time there is, 655 ms. A device may leave it at
-// that.
+// rdma_cm has whoever is refused wait for the longest time there is, 655 ms. A device may leave it
+// at that.
 void TrialPair::HastenRetries(Side side) {
   ibv_qp_attr attributes{};
   attributes.min_rnr_timer = kRetryAfter640Us;
@@ -154,7 +160,9 @@ void TrialPair::HastenRetries(Side side) {
 
 ibv_send_wr TrialPair::Message(Side side, ibv_sge& sge) const {
   const End& end = ends_[side];
-  sge = {.addr = reinterpret_cast<uintptr_t>(end.memory.data()), .length = kMessageBytes, .lkey = end.region->lkey};
+  sge = {.addr = reinterpret_cast<uintptr_t>(end.memory.data()),
+         .length = kMessageBytes,
+         .lkey = end.region->lkey};
   ibv_send_wr wr{};
   wr.opcode = IBV_WR_SEND;
   wr.send_flags = IBV_SEND_SIGNALED;
@@ -204,7 +212,8 @@ void TrialPair::Halt() {
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_ERR;
   for (End& end : ends_) {
-    if (end.id != nullptr && end.id->qp != nullptr) ibv_modify_qp(end.id->qp, &attributes, IBV_QP_STATE);
+    if (end.id != nullptr && end.id->qp != nullptr)
+      ibv_modify_qp(end.id->qp, &attributes, IBV_QP_STATE);
   }
 }
 

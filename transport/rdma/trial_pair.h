@@ -20,8 +20,8 @@ class TrialPair {
   enum class Room { kAll, kOwnersOnly };  // who can receive messages from the start
   static constexpr size_t kMessageBytes = 16;
 
-  // On the device and the address of `id`, over rdma_cm, so that it is the device which carries what is
-  // posted, whatever its kind. Gives up at `deadline`.
+  // On the device and the address of `id`, over rdma_cm, so that it is the device which carries
+  // what is posted, whatever its kind. Gives up at `deadline`.
   static absl::StatusOr<std::unique_ptr<TrialPair>> Make(rdma_cm_id& id, ibv_pd& domain, Room room,
                                                          const Clock& clock, Nanoseconds deadline);
   ~TrialPair();

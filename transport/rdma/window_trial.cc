@@ -22,8 +22,8 @@ constexpr size_t kRegionBytes = 256, kWindowBegin = 64, kWindowBytes = 64;
 constexpr std::byte kBefore{0x11}, kWritten{0x77};
 // Until a message that there is no room for has been refused, on a device that is slow.
 constexpr timespec kRefusalTime{.tv_sec = 0, .tv_nsec = 2'000'000};
-// For what was refused to come again. Soft-RoCE of Linux 6.1 lets it hang, without an error; and of a
-// device that takes longer nothing is known, so that it is not trusted.
+// For what was refused to come again. Soft-RoCE of Linux 6.1 lets it hang, without an error; and of
+// a device that takes longer nothing is known, so that it is not trusted.
 constexpr Nanoseconds kRetryTime = 100 * kMillisecond;
 
 // One pair of QPs and one window.
@@ -43,8 +43,8 @@ class Trial {
   absl::Status UseAndInvalidate(unsigned& invalidated_flag);
   // Whether the peer gets its way with `rkey` at `offset` of the region.
   absl::StatusOr<bool> Reaches(ibv_wr_opcode opcode, size_t offset, uint32_t rkey);
-  // Whether the device fails when it sends again what it sent before a bind: the peer has no room at
-  // first.
+  // Whether the device fails when it sends again what it sent before a bind: the peer has no room
+  // at first.
   absl::StatusOr<bool> RepeatsBinds();
 
   uint32_t window_rkey() const { return window_->rkey; }
@@ -69,14 +69,18 @@ class Trial {
 absl::Status Trial::Begin(TrialPair::Room peers_room) {
   window_.reset(ibv_alloc_mw(&domain_, IBV_MW_TYPE_2));
   if (window_ == nullptr) {
-    return absl::UnavailableError(absl::StrCat("it has none: ibv_alloc_mw: ", Errno(errno).ToString()));
+    return absl::UnavailableError(
+        absl::StrCat("it has none: ibv_alloc_mw: ", Errno(errno).ToString()));
   }
-  region_.reset(ibv_reg_mr(&domain_, memory_.data(), memory_.size(), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND));
+  region_.reset(ibv_reg_mr(&domain_, memory_.data(), memory_.size(),
+                           IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND));
   if (region_ == nullptr) {
-    return absl::UnavailableError(absl::StrCat("no memory can be registered for them: ", Errno(errno).ToString()));
+    return absl::UnavailableError(
+        absl::StrCat("no memory can be registered for them: ", Errno(errno).ToString()));
   }
   // A sink of a READ is written to from outside on iWARP.
-  peers_region_.reset(ibv_reg_mr(&domain_, peers_.data(), peers_.size(), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE));
+  peers_region_.reset(ibv_reg_mr(&domain_, peers_.data(), peers_.size(),
+                                 IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE));
   if (peers_region_ == nullptr) return absl::UnavailableError("no memory can be registered");
   auto pair = TrialPair::Make(id_, domain_, peers_room, clock_, deadline_);
   if (!pair.ok()) return pair.status();
@@ -101,7 +105,8 @@ absl::Status Trial::Expose() {
   auto sent = pair_->Post(Side::kOwner, bind);
   if (!sent.ok()) return sent.status();
   if (sent->status != IBV_WC_SUCCESS) {
-    return absl::UnavailableError(absl::StrCat("one cannot be bound: ", ibv_wc_status_str(sent->status)));
+    return absl::UnavailableError(
+        absl::StrCat("one cannot be bound: ", ibv_wc_status_str(sent->status)));
   }
   window_->rkey = binding.rkey;
   return pair_->Receive(Side::kPeer).status();
@@ -119,8 +124,8 @@ absl::Status Trial::UseAndInvalidate(unsigned& invalidated_flag) {
   auto sent = pair_->Post(Side::kPeer, write);
   if (!sent.ok()) return sent.status();
   if (sent->status != IBV_WC_SUCCESS) {
-    return absl::UnavailableError(
-        absl::StrCat("a write into one, and a SEND with invalidate: ", ibv_wc_status_str(sent->status)));
+    return absl::UnavailableError(absl::StrCat("a write into one, and a SEND with invalidate: ",
+                                               ibv_wc_status_str(sent->status)));
   }
   auto received = pair_->Receive(Side::kOwner);
   if (!received.ok()) return received.status();
@@ -134,12 +139,15 @@ absl::Status Trial::UseAndInvalidate(unsigned& invalidated_flag) {
   // The number could be a SEND's immediate data: it takes a flag that only an invalidation has.
   const unsigned flags = received->wc_flags;
   auto plain = FlagsOf(IBV_WR_SEND);
-  auto immediate = id_.verbs->device->transport_type == IBV_TRANSPORT_IWARP ? plain : FlagsOf(IBV_WR_SEND_WITH_IMM);
+  auto immediate = id_.verbs->device->transport_type == IBV_TRANSPORT_IWARP
+                       ? plain
+                       : FlagsOf(IBV_WR_SEND_WITH_IMM);
   if (!plain.ok()) return plain.status();
   if (!immediate.ok()) return immediate.status();
   invalidated_flag = flags & ~(*plain | *immediate);
   if ((invalidated_flag & IBV_WC_WITH_INV) != 0) invalidated_flag = IBV_WC_WITH_INV;
-  if (invalidated_flag == 0) return absl::UnavailableError("an invalidation looks like any other message");
+  if (invalidated_flag == 0)
+    return absl::UnavailableError("an invalidation looks like any other message");
   return absl::OkStatus();
 }
 
@@ -162,7 +170,8 @@ absl::StatusOr<bool> Trial::Reaches(ibv_wr_opcode opcode, size_t offset, uint32_
   ibv_send_wr access = Access(opcode, offset, rkey, sge);
   auto done = pair_->Post(Side::kPeer, access);
   if (!done.ok()) return done.status();
-  const bool untouched = std::all_of(memory_.begin(), memory_.end(), [](std::byte b) { return b == kBefore; });
+  const bool untouched =
+      std::all_of(memory_.begin(), memory_.end(), [](std::byte b) { return b == kBefore; });
   return done->status == IBV_WC_SUCCESS || !untouched;
 }
 
@@ -185,7 +194,9 @@ absl::StatusOr<bool> Trial::RepeatsBinds() {
 }
 
 ibv_send_wr Trial::Access(ibv_wr_opcode opcode, size_t offset, uint32_t rkey, ibv_sge& sge) {
-  sge = {.addr = reinterpret_cast<uintptr_t>(peers_.data()), .length = kWindowBytes, .lkey = peers_region_->lkey};
+  sge = {.addr = reinterpret_cast<uintptr_t>(peers_.data()),
+         .length = kWindowBytes,
+         .lkey = peers_region_->lkey};
   ibv_send_wr wr{};
   wr.opcode = opcode;
   wr.send_flags = IBV_SEND_SIGNALED;
@@ -197,7 +208,8 @@ ibv_send_wr Trial::Access(ibv_wr_opcode opcode, size_t offset, uint32_t rkey, ib
 }
 
 // What is refused ends the connection: each access that must not work takes a pair of its own.
-absl::StatusOr<bool> ReachesAnew(Trial& trial, ibv_wr_opcode opcode, size_t offset, bool by_region = false) {
+absl::StatusOr<bool> ReachesAnew(Trial& trial, ibv_wr_opcode opcode, size_t offset,
+                                 bool by_region = false) {
   absl::Status status = trial.Begin();
   if (status.ok()) status = trial.Expose();
   if (!status.ok()) return status;
@@ -209,13 +221,13 @@ std::vector<std::string> Limits(const WindowSupport& support) {
   std::vector<std::string> limits;
   if (!support.keeps_range) {
     limits.push_back(
-        "the device does not keep accesses to their range: a call's reach ends with its reply, but is "
-        "the whole registration in its direction");
+        "the device does not keep accesses to their range: a call's reach ends with its reply, "
+        "but is the whole registration in its direction");
   }
   if (support.repeats_binds) {
     limits.push_back(
-        "a retransmission repeats their binding: a call that exposes memory waits until what was sent "
-        "before it is acknowledged");
+        "a retransmission repeats their binding: a call that exposes memory waits until what was "
+        "sent before it is acknowledged");
   }
   return limits;
 }
@@ -233,7 +245,8 @@ absl::Status TryAll(rdma_cm_id& id, ibv_pd& domain, const Clock& clock, WindowSu
   if (!status.ok()) return status;
   auto reached = use.Reaches(IBV_WR_RDMA_WRITE, kWindowBegin, use.window_rkey());
   if (!reached.ok()) return reached.status();
-  if (*reached) return absl::UnavailableError("one that was invalidated can still be written through");
+  if (*reached)
+    return absl::UnavailableError("one that was invalidated can still be written through");
   reached = ReachesAnew(direction, IBV_WR_RDMA_READ, kWindowBegin);
   if (!reached.ok()) return reached.status();
   if (*reached) return absl::UnavailableError("one for writing can be read through");
@@ -255,8 +268,8 @@ absl::Status TryAll(rdma_cm_id& id, ibv_pd& domain, const Clock& clock, WindowSu
 WindowSupport TryWindows(rdma_cm_id& id, const Clock& clock) {
   WindowSupport support;
   const DomainPtr domain(ibv_alloc_pd(id.verbs));
-  const absl::Status status =
-      domain != nullptr ? TryAll(id, *domain, clock, support) : absl::UnavailableError("no protection domain");
+  const absl::Status status = domain != nullptr ? TryAll(id, *domain, clock, support)
+                                                : absl::UnavailableError("no protection domain");
   support.fault = std::string(status.message());
   return support;
 }
@@ -288,7 +301,8 @@ std::string WindowTrials::RefusalOf(const std::string& peer) const {
 void WindowTrials::Refused(const std::string& peer, const std::string& why) {
   absl::MutexLock lock(&mutex_);
   if (refusals_.size() >= kMaxRefusals || !refusals_.emplace(peer, why).second) return;
-  Log(LogLevel::kNotice, "rdma: ", peer, ": ", why, ": memory is exposed by registrations, as with mr=cache");
+  Log(LogLevel::kNotice, "rdma: ", peer, ": ", why,
+      ": memory is exposed by registrations, as with mr=cache");
 }
 
 }  // namespace rdmafs::rdma

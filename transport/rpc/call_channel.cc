@@ -185,7 +185,8 @@ void CallChannel::OnClosed(Connection& connection, const absl::Status& reason) {
   for (CallState*& call : slots_) {
     if (call != nullptr) lost.push_back(std::exchange(call, nullptr));
   }
-  std::sort(lost.begin(), lost.end(), [](const CallState* a, const CallState* b) { return a->id < b->id; });
+  std::sort(lost.begin(), lost.end(),
+            [](const CallState* a, const CallState* b) { return a->id < b->id; });
   in_flight_ = may_wait_in_flight_ = 0;
   counters_.in_flight.store(0, std::memory_order_relaxed);
   AddAsOnlyWriter(counters_.losses);
@@ -223,7 +224,8 @@ void CallChannel::Finish(CallState* call, Answer answer) {
 void CallChannel::FinishLater(CallState* call, Errno error) {
   // Not inside Start(): the asker may not expect its answer before it has the id.
   loop_.Defer([this, alive = alive_, call, error] {
-    if (*alive) Finish(call, Answer{error, {}, call->payload.exposed, std::move(call->payload.hold)});
+    if (*alive)
+      Finish(call, Answer{error, {}, call->payload.exposed, std::move(call->payload.hold)});
   });
 }
 

@@ -1,5 +1,5 @@
-// CallChannel: the client's side of a connection: calls in flight by slot, credits, answers; and what
-// becomes of them when the connection is lost and another takes its place.
+// CallChannel: the client's side of a connection: calls in flight by slot, credits, answers; and
+// what becomes of them when the connection is lost and another takes its place.
 #pragma once
 
 #include <array>
@@ -19,15 +19,16 @@ namespace rdmafs {
 
 // What a call carries besides its body.
 struct CallPayload {
-  absl::Span<const std::byte> inline_payload;  // <= wire::kMaxInlineBytes; kept by `hold` or the asker
+  // <= wire::kMaxInlineBytes; kept by `hold` or the asker.
+  absl::Span<const std::byte> inline_payload;
   absl::Span<std::byte> exposed;               // memory for the server to read or write
   bool server_writes = false;                  // kFlagSink, else kFlagSource
   absl::Span<std::byte> foreign;               // see Outgoing::foreign
   Buffer hold;
 };
 
-// How a call came out. `error` is the server's answer or the way there; message is the reply when one
-// came (its body is to be decoded when error is OK).
+// How a call came out. `error` is the server's answer or the way there; message is the reply when
+// one came (its body is to be decoded when error is OK).
 struct Answer {
   Errno error;
   ReceivedMessage message;
@@ -52,8 +53,8 @@ enum class OnLoss : uint8_t {
 using SessionName = std::array<uint64_t, 2>;
 inline constexpr SessionName kNoSession = {0, 0};
 
-// Owned by one shard thread. Each call's function is called exactly once, on that thread, never inside
-// Start(). Bounds: `credits` calls at the server, kMaxWaiting waiting here.
+// Owned by one shard thread. Each call's function is called exactly once, on that thread, never
+// inside Start(). Bounds: `credits` calls at the server, kMaxWaiting waiting here.
 class CallChannel final : public ConnectionHandler {
  public:
   static constexpr size_t kMaxWaiting = 4096;
@@ -66,7 +67,8 @@ class CallChannel final : public ConnectionHandler {
   };
   // ConnectionCounters summed over all connections that the channel has had.
   struct Traffic {
-    uint64_t messages_sent = 0, messages_received = 0, bytes_sent = 0, bytes_received = 0, copied_bytes = 0;
+    uint64_t messages_sent = 0, messages_received = 0, bytes_sent = 0, bytes_received = 0,
+             copied_bytes = 0;
   };
   class Owner {
    public:
@@ -76,16 +78,17 @@ class CallChannel final : public ConnectionHandler {
   };
 
   CallChannel(EventLoop& loop, Owner& owner);
-  ~CallChannel() override;  // the connection has closed (IsConnected() is false); open calls answer ENOTCONN
+  // The connection has closed (IsConnected() is false); open calls answer ENOTCONN.
+  ~CallChannel() override;
 
   // Starts the handshake's part: only calls made with StartFirst() go out until Resume().
   void Connect(std::unique_ptr<Connection> connection);
-  // Sends what was in flight when the last connection was lost, then what waits. `credits`: what the
-  // server granted. In the session of the last Resume() that had a connection the server knows the slots: each
-  // call is replayed as it was, and none is done twice. In another one a call is repeated, asked after (in the
-  // session that it was sent in) or fails, by its OnLoss; new ones wait until all have been asked after;
-  // that it names an open file which could not be opened again (EBADF) is told as ESTALE. Nothing happens when the
-  // connection has been lost meanwhile.
+  // Sends what was in flight when the last connection was lost, then what waits. `credits`: what
+  // the server granted. In the session of the last Resume() that had a connection the server knows
+  // the slots: each call is replayed as it was, and none is done twice. In another one a call is
+  // repeated, asked after (in the session that it was sent in) or fails, by its OnLoss; new ones
+  // wait until all have been asked after; that it names an open file which could not be opened
+  // again (EBADF) is told as ESTALE. Nothing happens when the connection has been lost meanwhile.
   void Resume(uint16_t credits, const SessionName& session);
   // Ends the connection; OnChannelLost follows, unless there was none.
   void Disconnect(absl::Status reason);
@@ -96,9 +99,11 @@ class CallChannel final : public ConnectionHandler {
   // (over wire::kMaxBodyBytes) is answered without being sent.
   template <typename Message>
   CallId Start(const Message& message, CallPayload payload, OnLoss on_loss, AnswerFunction answer) {
-    return StartWith(Message::kOpcode, message, std::move(payload), on_loss, std::move(answer), kOrdinary);
+    return StartWith(Message::kOpcode, message, std::move(payload), on_loss, std::move(answer),
+                     kOrdinary);
   }
-  // For a call that may wait at the server for ever (a lock): at most half the credits are taken by these.
+  // For a call that may wait at the server for ever (a lock): at most half the credits are taken by
+  // these.
   template <typename Message>
   CallId StartWaiting(const Message& message, AnswerFunction answer) {
     return StartWith(Message::kOpcode, message, {}, OnLoss::kRepeat, std::move(answer), kMayWait);
@@ -106,13 +111,15 @@ class CallChannel final : public ConnectionHandler {
   // Between Connect() and Resume(): set-up calls, in the order they are made, beside those kept.
   template <typename Message>
   CallId StartFirst(const Message& message, CallPayload payload, AnswerFunction answer) {
-    return StartWith(Message::kOpcode, message, std::move(payload), OnLoss::kFail, std::move(answer), kSetUp);
+    return StartWith(Message::kOpcode, message, std::move(payload), OnLoss::kFail,
+                     std::move(answer), kSetUp);
   }
 
   // Where a call stands at the server, for Cancel messages; false when it is not in flight.
   bool Find(CallId id, uint32_t* slot, uint32_t* sequence) const;
-  // Answers a call that is not at a connected server, with `error`; false when it is. If it had been sent
-  // before a loss, its slot is used again only when the server has confirmed that it does not run.
+  // Answers a call that is not at a connected server, with `error`; false when it is. If it had
+  // been sent before a loss, its slot is used again only when the server has confirmed that it does
+  // not run.
   bool Withdraw(CallId id, Errno error);
   // The same for the calls whose payload lies in `memory`.
   void WithdrawPayload(absl::Span<const std::byte> memory, Errno error);
@@ -139,8 +146,8 @@ class CallChannel final : public ConnectionHandler {
                    AnswerFunction answer, Kind kind);
   CallState* NewCall();
   absl::Span<std::byte> BodySpace(CallState* call);
-  CallId Launch(CallState* call, wire::Opcode opcode, absl::Span<const std::byte> body, CallPayload payload,
-                OnLoss on_loss, AnswerFunction answer, Kind kind);
+  CallId Launch(CallState* call, wire::Opcode opcode, absl::Span<const std::byte> body,
+                CallPayload payload, OnLoss on_loss, AnswerFunction answer, Kind kind);
   bool CanSend(const CallState& call) const;
   void Send(CallState* call);
   Errno PostOn(uint16_t slot, uint32_t sequence, CallState* call);
@@ -180,7 +187,8 @@ class CallChannel final : public ConnectionHandler {
   std::deque<CallState*> kept_;                // were at the server when the connection was lost
   std::vector<uint16_t> retired_;              // slots of those that were withdrawn
   std::deque<CallState*> asked_after_;         // the server is to say what became of them
-  std::deque<CallState*> never_begun_;         // what it said, of calls that are to be sent anew after the last such answer
+  // What it said, of calls that are to be sent anew after the last such answer.
+  std::deque<CallState*> never_begun_;
   std::deque<CallState*> waiting_;
   std::deque<CallState*> waiting_may_wait_;
   std::vector<std::unique_ptr<CallState>> all_;
@@ -205,7 +213,9 @@ struct CallChannel::CallState {
   std::array<std::byte, wire::kMaxBodyBytes> body;
 };
 
-inline absl::Span<std::byte> CallChannel::BodySpace(CallState* call) { return absl::MakeSpan(call->body); }
+inline absl::Span<std::byte> CallChannel::BodySpace(CallState* call) {
+  return absl::MakeSpan(call->body);
+}
 
 template <typename Message>
 CallId CallChannel::StartWith(wire::Opcode opcode, const Message& message, CallPayload payload,

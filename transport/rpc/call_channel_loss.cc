@@ -74,9 +74,13 @@ void CallChannel::Replay(CallState* call) {
 // The old session's calls are over, so the answer will not change.
 void CallChannel::AskAfter(CallState* call) {
   asked_after_.push_back(call);
-  const wire::RecallRequest request{
-      {{call->session[0], call->session[1]}, call->slot, call->sequence, static_cast<uint32_t>(call->opcode), 0}};
-  StartFirst(request, {}, [this, id = call->id](Answer answer) { TakeFate(id, std::move(answer)); });
+  const wire::RecallRequest request{{{call->session[0], call->session[1]},
+                                     call->slot,
+                                     call->sequence,
+                                     static_cast<uint32_t>(call->opcode),
+                                     0}};
+  StartFirst(request, {},
+             [this, id = call->id](Answer answer) { TakeFate(id, std::move(answer)); });
 }
 
 void CallChannel::TakeFate(CallId id, Answer answer) {
@@ -158,7 +162,8 @@ void CallChannel::FailOlder(Nanoseconds started_before, Errno error) {
 
 size_t CallChannel::WithdrawIf(absl::FunctionRef<bool(const CallState&)> matches, Errno error) {
   size_t count = 0;
-  for (std::deque<CallState*>* queue : {&waiting_, &waiting_may_wait_, &kept_, &asked_after_, &never_begun_}) {
+  for (std::deque<CallState*>* queue :
+       {&waiting_, &waiting_may_wait_, &kept_, &asked_after_, &never_begun_}) {
     count += std::erase_if(*queue, [&](CallState* call) {
       if (!matches(*call)) return false;
       if (queue == &kept_) retired_.push_back(call->slot);

@@ -1,4 +1,5 @@
-// ByteStream and SocketStream: the bytes below a TcpConnection, as they are or through TLS (tls_stream.h).
+// ByteStream and SocketStream: the bytes below a TcpConnection, as they are or through TLS
+// (tls_stream.h).
 #pragma once
 
 #include <sys/socket.h>
@@ -17,14 +18,15 @@
 
 namespace rdmafs {
 
-// A non-blocking stream over a connected socket, which it does not own. Used by one thread at a time, and under
-// edge-triggered epoll(7): after kBlocked, EAGAIN or `drained` the next event says when to go on.
+// A non-blocking stream over a connected socket, which it does not own. Used by one thread at a
+// time, and under edge-triggered epoll(7): after kBlocked, EAGAIN or `drained` the next event says
+// when to go on.
 class ByteStream {
  public:
   enum class Opening {
     kOpen,     // bytes may go
     kPlain,    // the peer wants none of this stream: take a SocketStream
-    kBegun,    // the peer has begun a handshake, and nothing was done for it yet: ask again to do that. Once
+    kBegun,    // the peer has begun a handshake: ask again to have something done for it. Once
     kBlocked,  // ask again at the next event
     kFailed,   // see failure()
   };
@@ -33,11 +35,11 @@ class ByteStream {
   // Until it does not say kBlocked; nothing else is called before kOpen.
   virtual Opening Open() { return Opening::kOpen; }
 
-  // As readv(2): the parts are filled in their order. 0 is the peer's end. `drained`: there is no more until the
-  // next event.
+  // As readv(2): the parts are filled in their order. 0 is the peer's end. `drained`: there is no
+  // more until the next event.
   virtual ssize_t Read(const iovec* parts, int count, bool& drained) = 0;
-  // The same for one part, of which the first `written` bytes went into a file instead: all, unless it
-  // takes no more.
+  // The same for one part, of which the first `written` bytes went into a file instead: all, unless
+  // it takes no more.
   virtual ssize_t ReadThrough(int fd, uint64_t offset, const iovec& part, size_t& written,
                               bool& drained) {
     written = 0;
@@ -48,16 +50,16 @@ class ByteStream {
   // As sendmsg(2), without a signal.
   virtual ssize_t Write(const iovec* parts, int count) = 0;
   // The same for the parts and, behind them, `size` bytes of a file, from where the page cache has
-  // them; what the file has no more of is sent as zeros. Where sends_files(). SIGPIPE is to be ignored:
-  // sendfile(2) cannot do without.
+  // them; what the file has no more of is sent as zeros. Where sends_files(). SIGPIPE is to be
+  // ignored: sendfile(2) cannot do without.
   virtual ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
     errno = EOPNOTSUPP;
     return -1;
   }
   virtual bool sends_files() const { return false; }
   // The same for the parts and, behind them, bytes of this program's memory without a copy, where
-  // sends_pages(). The kernel refers to their pages until the peer's program has taken them, and that may be
-  // long after this socket was closed. SIGPIPE as above.
+  // sends_pages(). The kernel refers to their pages until the peer's program has taken them, and
+  // that may be long after this socket was closed. SIGPIPE as above.
   virtual ssize_t WritePages(const iovec* parts, int count, absl::Span<const std::byte> bytes) {
     errno = EOPNOTSUPP;
     return -1;
@@ -88,8 +90,8 @@ class SocketStream final : public ByteStream {
   ssize_t ReadThrough(int fd, uint64_t offset, const iovec& part, size_t& written,
                       bool& drained) override;
   ssize_t Discard(size_t size, bool& drained) override {
-    // tcp(7): with MSG_TRUNC the bytes are discarded, not copied. ThreadSanitizer would have recv(2)
-    // write to nullptr.
+    // tcp(7): with MSG_TRUNC the bytes are discarded, not copied. ThreadSanitizer would have
+    // recv(2) write to nullptr.
     const ssize_t got =
         syscall(SYS_recvfrom, fd_, nullptr, size, MSG_TRUNC | MSG_DONTWAIT, nullptr, nullptr);
     drained = got >= 0 && static_cast<size_t>(got) < size;
@@ -111,8 +113,8 @@ class SocketStream final : public ByteStream {
     message.msg_iovlen = static_cast<size_t>(count);
     return sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
   }
-  // The parts, as far as the socket takes them now, before `more`, whose result it is given: what went
-  // in all, or the error of what went first.
+  // The parts, as far as the socket takes them now, before `more`, whose result it is given: what
+  // went in all, or the error of what went first.
   template <typename Function>
   ssize_t SendBefore(const iovec* parts, int count, Function more);
   static size_t BytesOf(const iovec* parts, int count) {

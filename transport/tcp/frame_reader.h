@@ -44,9 +44,9 @@ class FrameReader {
   // done.
   void ReadPayload(absl::Span<std::byte> destination);
   void SkipPayload(size_t size);
-  // As ReadPayload(), but all goes into a file as long as that takes it, beginning with `head`, which was
-  // swallowed. At its kPayload written_through() bytes did, and what did not is in its place. The
-  // file stays open until then.
+  // As ReadPayload(), but all goes into a file as long as that takes it, beginning with `head`,
+  // which was swallowed. At its kPayload written_through() bytes did, and what did not is in its
+  // place. The file stays open until then.
   void ReadPayloadThrough(const FileRange& file, absl::Span<const std::byte> head,
                           absl::Span<std::byte> destination);
   size_t written_through() const { return written_through_; }

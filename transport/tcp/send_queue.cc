@@ -38,9 +38,10 @@ void SendQueue::Push(Message message) {
     std::memcpy(heads_.data() + at + sizeof message.header, message.body.data(),
                 message.body.size());
   }
-  size_bytes_ += head_bytes + message.inline_payload.size() + message.payload.size() + message.file.size;
-  entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold), message.slot,
-                      std::move(message.file), message.lent});
+  size_bytes_ +=
+      head_bytes + message.inline_payload.size() + message.payload.size() + message.file.size;
+  entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold),
+                      message.slot, std::move(message.file), message.lent});
 }
 
 SendQueue::Progress SendQueue::Flush(ByteStream& stream,
@@ -51,8 +52,8 @@ SendQueue::Progress SendQueue::Flush(ByteStream& stream,
     const int count = Gather(parts, last);
     const ssize_t sent = last == nullptr ? stream.Write(parts, count)
                          : last->lent    ? stream.WritePages(parts, count, last->payload)
-                                         : stream.WriteFile(parts, count, last->file.fd, last->file.offset,
-                                                            last->file.size);
+                                         : stream.WriteFile(parts, count, last->file.fd,
+                                                            last->file.offset, last->file.size);
     if (sent >= 0) {
       Advance(static_cast<size_t>(sent), on_sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -105,7 +106,9 @@ void SendQueue::Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent) 
     heads_first_ += head;
     size = Consume(entry.payload, Consume(entry.inline_payload, size - head));
     size = Consume(entry.file, size);
-    if (entry.head_bytes + entry.inline_payload.size() + entry.payload.size() + entry.file.size != 0) break;
+    if (entry.head_bytes + entry.inline_payload.size() + entry.payload.size() + entry.file.size !=
+        0)
+      break;
     entry.hold = Buffer();
     entry.file.owner.reset();
     ++first_;

@@ -19,8 +19,9 @@ constexpr int kKeepAliveProbes = 6;
 // Also bounds how long the peer may keep its window shut (tcp(7)): longer than any disk should
 // stall.
 constexpr unsigned kUserTimeoutMilliseconds = 60'000;
-// What a connection within this host may have under way (socket(7): the kernel doubles it, and has a limit): less than the
-// processor's caches take, so that the receiver finds there what the sender has copied.
+// What a connection within this host may have under way (socket(7): the kernel doubles it, and has
+// a limit): less than the processor's caches take, so that the receiver finds there what the sender
+// has copied.
 constexpr int kSameHostSendBytes = 512 << 10;
 
 absl::Status ErrnoError(const char* what, const std::string& address, int error) {
@@ -119,9 +120,9 @@ void ConfigureStream(int fd) {
   SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(kUserTimeoutMilliseconds));
   if (StaysOnThisHost(fd)) {
     SetOption(fd, SOL_SOCKET, SO_SNDBUF, kSameHostSendBytes);
-    // There is no link whose capacity would have to be found out. An algorithm that paces (bbr) sets a
-    // timer for nearly every segment: 295 us of CPU time for 1 MiB sent to this host, against 118.
-    // reno is built into every kernel.
+    // There is no link whose capacity would have to be found out. An algorithm that paces (bbr)
+    // sets a timer for nearly every segment: 295 us of CPU time for 1 MiB sent to this host,
+    // against 118. reno is built into every kernel.
     [[maybe_unused]] int result = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
   }
 }

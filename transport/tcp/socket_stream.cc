@@ -26,7 +26,8 @@ ssize_t SendZeros(int socket, size_t size) {
 // Of files that sendfile(2) cannot read.
 ssize_t SendCopy(int socket, int fd, uint64_t offset, size_t size) {
   std::array<std::byte, kChunkBytes> chunk;
-  const ssize_t got = pread(fd, chunk.data(), std::min(size, chunk.size()), static_cast<off_t>(offset));
+  const ssize_t got =
+      pread(fd, chunk.data(), std::min(size, chunk.size()), static_cast<off_t>(offset));
   if (got < 0) return got;
   return got == 0 ? SendZeros(socket, size) : Send(socket, chunk.data(), static_cast<size_t>(got));
 }
@@ -95,8 +96,8 @@ ssize_t SendPages(int socket, absl::Span<const std::byte> bytes) {
   if (lent <= 0) return Send(socket, bytes.data(), bytes.size());
   ssize_t sent = 0;
   while (sent < lent) {
-    const ssize_t moved = splice(pipe.out(), nullptr, socket, nullptr, static_cast<size_t>(lent - sent),
-                                 SPLICE_F_NONBLOCK);
+    const ssize_t moved = splice(pipe.out(), nullptr, socket, nullptr,
+                                 static_cast<size_t>(lent - sent), SPLICE_F_NONBLOCK);
     if (moved <= 0) {
       const int error = errno;
       pipe.Drop(static_cast<size_t>(lent - sent));
@@ -145,7 +146,8 @@ ssize_t SocketStream::SendBefore(const iovec* parts, int count, Function more) {
   return done + sent;
 }
 
-ssize_t SocketStream::WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
+ssize_t SocketStream::WriteFile(const iovec* parts, int count, int fd, uint64_t offset,
+                                size_t size) {
   return SendBefore(parts, count, [&] {
     off_t from = static_cast<off_t>(offset);
     ssize_t sent = sendfile(fd_, fd, &from, size);

@@ -79,8 +79,8 @@ void TcpConnection::OnEvent(uint32_t events) {
   }
 }
 
-// Whether the stream stands. What was posted meanwhile goes out now, and bytes may have come with the last of
-// what set it up.
+// Whether the stream stands. What was posted meanwhile goes out now, and bytes may have come with
+// the last of what set it up.
 bool TcpConnection::OpenStream() {
   ByteStream::Opening opening = stream_->Open();
   if (opening == ByteStream::Opening::kPlain) {
@@ -194,13 +194,14 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
 
 // Whole pages of a block, of which TakeBackLent() can make others.
 bool TcpConnection::MayLend(const Outgoing& message) const {
-  if (lender_ == nullptr || message.exposed.size() < SendQueue::kMinLentBytes || !message.hold) return false;
+  if (lender_ == nullptr || message.exposed.size() < SendQueue::kMinLentBytes || !message.hold)
+    return false;
   const absl::Span<std::byte> block = message.hold.payload();
   const auto begin = reinterpret_cast<uintptr_t>(message.exposed.data());
   const auto first = reinterpret_cast<uintptr_t>(block.data());
   return begin >= first && begin + message.exposed.size() <= first + block.size() &&
-         (begin | message.exposed.size()) % kPageBytes == 0 && stream_open_ && stream_->sends_pages() &&
-         lender_->renewable();
+         (begin | message.exposed.size()) % kPageBytes == 0 && stream_open_ &&
+         stream_->sends_pages() && lender_->renewable();
 }
 
 // An answer to a call whose payload nobody asked for: that payload is not wanted.

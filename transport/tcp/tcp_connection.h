@@ -24,8 +24,9 @@ class TcpConnection final : public Connection {
   enum class Role { kClient, kServer };
 
   // `socket` is connected and non-blocking. `credits` is what this side offers; the first call
-  // agrees. `stream`: over that socket; nullptr: the socket's own bytes. `lender`: pages of its blocks may be
-  // lent to the socket while it is renewable(), which it stays while one is; outlives the connection.
+  // agrees. `stream`: over that socket; nullptr: the socket's own bytes. `lender`: pages of its
+  // blocks may be lent to the socket while it is renewable(), which it stays while one is; outlives
+  // the connection.
   TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
                 std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream = nullptr,
                 Arena* lender = nullptr);
@@ -119,13 +120,14 @@ class TcpConnection final : public Connection {
 
   std::vector<Call> calls_;     // client, by slot
   size_t sinks_in_flight_ = 0;  // client
-  ReceivedMessage
-      current_;  // client: a reply that waits for its payload, or for its call's to be sent
+  // Client: a reply that waits for its payload, or for its call's to be sent.
+  ReceivedMessage current_;
   bool reply_ready_ = false;  // client: current_ is complete
   Incoming incoming_;         // server
   int exact_messages_ = 0;    // server: how many more to read exactly
 
-  std::atomic<const ChannelSecurity*> security_{nullptr};  // the stream's; written by the shard thread
+  // The stream's; written by the shard thread.
+  std::atomic<const ChannelSecurity*> security_{nullptr};
 };
 
 }  // namespace rdmafs

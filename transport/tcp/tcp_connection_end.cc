@@ -41,7 +41,8 @@ void TcpConnection::FailBecause(const char* doing, int error) {
 void TcpConnection::FailAtFault() {
   // RFC 8446, 5.1: a handshake's record of TLS.
   const bool tls = (reader_.faulty_header().size & 0xffff) == 0x0316;
-  if (tls && role_ == Role::kServer && counters_.messages_received.load(std::memory_order_relaxed) == 0) {
+  if (tls && role_ == Role::kServer &&
+      counters_.messages_received.load(std::memory_order_relaxed) == 0) {
     return Fail(absl::InvalidArgumentError("it begins TLS, which is not spoken here (tls=off)"));
   }
   Fail(absl::InvalidArgumentError(absl::StrCat("the peer broke the protocol: ", reader_.fault())));
@@ -71,8 +72,9 @@ void TcpConnection::Finish() {
   handler_->OnClosed(*this, reason_);
 }
 
-// The peer may yet read what was sent, however late; and the owner of a call's memory may change it as soon as we
-// have ended. A call that was answered needs nothing: its payload has been read, or is never going to be looked at.
+// The peer may yet read what was sent, however late; and the owner of a call's memory may change it
+// as soon as we have ended. A call that was answered needs nothing: its payload has been read, or
+// is never going to be looked at.
 void TcpConnection::TakeBackLent() {
   for (const Call& call : calls_) {
     if (call.lent.empty()) continue;

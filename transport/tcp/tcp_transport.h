@@ -14,8 +14,8 @@ namespace rdmafs {
 // needs them.
 class TcpTransport final : public Transport {
  public:
-  // With `tls` of a client its connections go through TLS, all of them; with that of a server, those whose client
-  // begins it, and their owner looks at Connection::security().
+  // With `tls` of a client its connections go through TLS, all of them; with that of a server,
+  // those whose client begins it, and their owner looks at Connection::security().
   explicit TcpTransport(TransportResources resources, TlsSource tls = nullptr)
       : resources_(resources), tls_(std::move(tls)), pool_(std::make_shared<StagingPool>()) {}
 

@@ -14,7 +14,8 @@ namespace rdmafs {
 namespace {
 
 constexpr size_t kRecordBytes = SSL3_RT_MAX_PLAIN_LENGTH;
-constexpr uint8_t kHandshakeRecord = 22;  // RFC 8446, 5.1; no message begins with it: its size would be too small
+// RFC 8446, 5.1; no message begins with it: its size would be too small.
+constexpr uint8_t kHandshakeRecord = 22;
 static_assert(kHandshakeRecord < sizeof(wire::MessageHeader));
 
 // What is left of a list of parts, a record's worth after the other.
@@ -23,8 +24,8 @@ class PartsLeft {
   PartsLeft(const iovec* parts, int count) : part_(parts), end_(parts + count) { SkipEmpty(); }
 
   bool empty() const { return part_ == end_; }
-  // Of a part that fills a record, or is the only one left, its own memory; else what fits into `record` of it
-  // and those behind it.
+  // Of a part that fills a record, or is the only one left, its own memory; else what fits into
+  // `record` of it and those behind it.
   absl::Span<const std::byte> Next(absl::Span<std::byte> record) const {
     const absl::Span<const std::byte> first = Bytes(*part_).subspan(taken_);
     if (first.size() >= record.size() || part_ + 1 == end_) return first;
@@ -89,7 +90,8 @@ ByteStream::Opening TlsStream::Open() {
 ByteStream::Opening TlsStream::LookAtFirstByte() {
   uint8_t first = 0;
   const ssize_t got = recv(fd_, &first, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return Opening::kBlocked;
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+    return Opening::kBlocked;
   looked_ = true;
   // An end or an error is told by whoever reads.
   return got == 1 && first == kHandshakeRecord ? Opening::kBegun : Opening::kPlain;
@@ -101,8 +103,8 @@ ByteStream::Opening TlsStream::FailToOpen() {
     failure_ = absl::UnavailableError("the peer went away in the TLS handshake");
   } else if (!socket_.received()) {
     failure_ = absl::UnavailableError(
-        "the server ends the connection when TLS begins: it does not speak TLS (rdmafsd -o tls=accepted), "
-        "does not let this host in, or has too many handshakes under way");
+        "the server ends the connection when TLS begins: it does not speak TLS (rdmafsd -o "
+        "tls=accepted), does not let this host in, or has too many handshakes under way");
   } else {
     failure_ = absl::UnavailableError("the server went away in the TLS handshake");
   }
@@ -175,8 +177,8 @@ ssize_t TlsStream::Write(const iovec* parts, int count) {
   return Result(done, outcome);
 }
 
-// One record. After kBlocked libssl has made it already, and wants to be given what it is of again: the same bytes
-// come first in the parts of the next call.
+// One record. After kBlocked libssl has made it already, and wants to be given what it is of again:
+// the same bytes come first in the parts of the next call.
 TlsStream::Outcome TlsStream::WriteOnce(absl::Span<const std::byte> bytes, size_t& taken) {
   if (broken_) return Outcome::kFailed;
   if (records_ >= records_per_key_ && !record_waits_) {

@@ -11,9 +11,9 @@
 
 namespace rdmafs {
 
-// What is read is decrypted into the caller's parts; what is written is encrypted out of them, small parts
-// together in one record. A server's stream looks at the first byte, and is none for a peer that does not begin TLS;
-// to one that does it gives nothing before it is asked a second time.
+// What is read is decrypted into the caller's parts; what is written is encrypted out of them,
+// small parts together in one record. A server's stream looks at the first byte, and is none for a
+// peer that does not begin TLS; to one that does it gives nothing before it is asked a second time.
 class TlsStream final : public ByteStream {
  public:
   // Records under one key of AES-GCM; RFC 8446, 5.5, has 24 million as the bound.

@@ -38,12 +38,14 @@ Context NewContext(const SSL_METHOD* method) {
   CHECK(SSL_CTX_set_max_proto_version(context.get(), TLS1_3_VERSION) == 1);
   CHECK(SSL_CTX_set_ciphersuites(context.get(), kCipherSuites) == 1);
   CHECK(SSL_CTX_set1_groups_list(context.get(), kGroups) == 1);
-  SSL_CTX_set_options(context.get(), SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
-                                         SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_options(context.get(), SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                                         SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                         SSL_OP_IGNORE_UNEXPECTED_EOF);
   SSL_CTX_set_num_tickets(context.get(), 0);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   // Writes are of what the caller has then; buffers stay only while they hold something.
-  SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+  SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                       SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(context.get(), 1);
   SSL_CTX_set_default_read_buffer_len(context.get(), kReadBufferBytes);
@@ -52,7 +54,8 @@ Context NewContext(const SSL_METHOD* method) {
 
 int NoPassword(char*, int, int, void*) { return -1; }  // a daemon has nobody to ask
 
-absl::Status UseCertificate(SSL_CTX* context, const std::string& file, const std::string& key_file) {
+absl::Status UseCertificate(SSL_CTX* context, const std::string& file,
+                            const std::string& key_file) {
   if (SSL_CTX_use_certificate_chain_file(context, file.c_str()) != 1) {
     return FileError(file, "no certificate in PEM can be read from it");
   }
@@ -62,7 +65,8 @@ absl::Status UseCertificate(SSL_CTX* context, const std::string& file, const std
       BIO_new_mem_buf(text->text.data(), static_cast<int>(text->text.size())), &BIO_free);
   const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
       PEM_read_bio_PrivateKey(bio.get(), nullptr, &NoPassword, nullptr), &EVP_PKEY_free);
-  if (key == nullptr) return FileError(key_file, "no private key in PEM, without a password, is in it");
+  if (key == nullptr)
+    return FileError(key_file, "no private key in PEM, without a password, is in it");
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1) {
     return FileError(key_file, absl::StrCat("not the private key of ", file));
   }
@@ -78,19 +82,23 @@ absl::Status UseAuthorities(SSL_CTX* context, const std::string& file) {
 
 bool IsAddress(const std::string& host) {
   unsigned char bytes[sizeof(in6_addr)];
-  return inet_pton(AF_INET, host.c_str(), bytes) == 1 || inet_pton(AF_INET6, host.c_str(), bytes) == 1;
+  return inet_pton(AF_INET, host.c_str(), bytes) == 1 ||
+         inet_pton(AF_INET6, host.c_str(), bytes) == 1;
 }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::ForServer(const ServerOptions& options) {
+absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::ForServer(
+    const ServerOptions& options) {
   Context ssl = NewContext(TLS_server_method());
   if (!options.certificate_file.empty()) {
-    absl::Status status = UseCertificate(ssl.get(), options.certificate_file, options.private_key_file);
+    absl::Status status =
+        UseCertificate(ssl.get(), options.certificate_file, options.private_key_file);
     if (!status.ok()) return status;
   }
   if (!options.ca_file.empty()) {
-    if (absl::Status status = UseAuthorities(ssl.get(), options.ca_file); !status.ok()) return status;
+    if (absl::Status status = UseAuthorities(ssl.get(), options.ca_file); !status.ok())
+      return status;
     // Whose certificates are wanted: a client with several can choose.
     SSL_CTX_set_client_CA_list(ssl.get(), SSL_load_client_CA_file(options.ca_file.c_str()));
     SSL_CTX_set_verify(ssl.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
@@ -103,16 +111,19 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::ForServer(const Se
   return context;
 }
 
-absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::ForClient(const ClientOptions& options) {
+absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::ForClient(
+    const ClientOptions& options) {
   Context ssl = NewContext(TLS_client_method());
   SSL_CTX_set_verify(ssl.get(), SSL_VERIFY_PEER, nullptr);
   if (options.key) {
     SSL_CTX_set_psk_use_session_callback(ssl.get(), &ShowTlsKey);
   } else {
-    if (absl::Status status = UseAuthorities(ssl.get(), options.ca_file); !status.ok()) return status;
+    if (absl::Status status = UseAuthorities(ssl.get(), options.ca_file); !status.ok())
+      return status;
   }
   if (!options.certificate_file.empty()) {
-    absl::Status status = UseCertificate(ssl.get(), options.certificate_file, options.private_key_file);
+    absl::Status status =
+        UseCertificate(ssl.get(), options.certificate_file, options.private_key_file);
     if (!status.ok()) return status;
   }
   std::shared_ptr<TlsContext> context(new TlsContext(std::move(ssl), /*is_server=*/false));
@@ -146,7 +157,8 @@ absl::StatusOr<std::unique_ptr<TlsSession>> TlsContext::NewSession(const std::st
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (SSL_set1_host(ssl, host.c_str()) != 1 || SSL_set_tlsext_host_name(ssl, host.c_str()) != 1) {
       ERR_clear_error();
-      return absl::InvalidArgumentError(absl::StrCat("'", host, "' is no name that a certificate can be for"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", host, "' is no name that a certificate can be for"));
     }
   }
   return session;

@@ -1,4 +1,5 @@
-// TlsContext and TlsSession: with what this side proves itself in TLS, and what it wants to see of the other.
+// TlsContext and TlsSession: with what this side proves itself in TLS, and what it wants to see of
+// the other.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -23,11 +24,13 @@ struct TlsFree {
 
 struct TlsSession;
 
-// TLS 1.3 and nothing older; AES-128-GCM or ChaCha20-Poly1305, as both go with the SHA-256 that external keys are
-// bound to; always with (EC)DHE. No session tickets, no early data. Immutable, thread-safe.
+// TLS 1.3 and nothing older; AES-128-GCM or ChaCha20-Poly1305, as both go with the SHA-256 that
+// external keys are bound to; always with (EC)DHE. No session tickets, no early data. Immutable,
+// thread-safe.
 class TlsContext : public std::enable_shared_from_this<TlsContext> {
  public:
-  // The secret of that name; nothing where there is none. Called by the threads of connections: must not block.
+  // The secret of that name; nothing where there is none. Called by the threads of connections:
+  // must not block.
   using FindKey = std::function<std::optional<auth::Secret>(std::string_view name)>;
   // The key to show. Called by NewSession().
   using GetKey = std::function<absl::StatusOr<auth::Key>()>;
@@ -37,12 +40,14 @@ class TlsContext : public std::enable_shared_from_this<TlsContext> {
     FindKey find_key;              // nothing: certificates only
     std::string certificate_file;  // PEM, with the chain; "": keys only
     std::string private_key_file;  // PEM, of mode 0600
-    std::string ca_file;           // clients that come without a key must show a certificate of these; "": none
+    // Clients that come without a key must show a certificate of these; "": none.
+    std::string ca_file;
   };
   // With a key, or by the server's certificate, never by both.
   struct ClientOptions {
     GetKey key;                    // nothing: by its certificate
-    std::string ca_file;           // that the server's certificate must be of, for the host's name or address
+    // That the server's certificate must be of, for the host's name or address.
+    std::string ca_file;
     std::string certificate_file;  // to show, "": none
     std::string private_key_file;
   };
@@ -52,12 +57,14 @@ class TlsContext : public std::enable_shared_from_this<TlsContext> {
   static absl::StatusOr<std::shared_ptr<const TlsContext>> ForClient(const ClientOptions& options);
 
   bool is_server() const { return is_server_; }
-  // For one connection. Client: to `host`, a name or an address; may read the key's file. Blocks for that.
+  // For one connection. Client: to `host`, a name or an address; may read the key's file. Blocks
+  // for that.
   absl::StatusOr<std::unique_ptr<TlsSession>> NewSession(const std::string& host) const;
 
  private:
   using Context = std::unique_ptr<SSL_CTX, TlsFree>;
-  TlsContext(Context context, bool is_server) : context_(std::move(context)), is_server_(is_server) {}
+  TlsContext(Context context, bool is_server)
+      : context_(std::move(context)), is_server_(is_server) {}
 
   const Context context_;
   const bool is_server_;
@@ -65,7 +72,8 @@ class TlsContext : public std::enable_shared_from_this<TlsContext> {
   GetKey get_key_;    // client
 };
 
-// The context of the next connection. Asked by whoever connects or listens; to a listener it must not block.
+// The context of the next connection. Asked by whoever connects or listens; to a listener it must
+// not block.
 using TlsSource = std::function<std::shared_ptr<const TlsContext>()>;
 // The same for all.
 inline TlsSource Always(std::shared_ptr<const TlsContext> context) {
@@ -76,8 +84,8 @@ inline TlsSource Always(std::shared_ptr<const TlsContext> context) {
 struct TlsSession {
   // After the handshake. PERMISSION_DENIED: the server did not use the key that it was shown.
   absl::StatusOr<ChannelSecurity> Describe() const;
-  // Why a call of libssl failed, from its errors of this thread: PERMISSION_DENIED and one sentence for the log (server)
-  // or the user (client).
+  // Why a call of libssl failed, from its errors of this thread: PERMISSION_DENIED and one sentence
+  // for the log (server) or the user (client).
   absl::Status Explain() const;
 
   std::unique_ptr<SSL, TlsFree> ssl;

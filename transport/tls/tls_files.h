@@ -1,4 +1,5 @@
-// TlsFiles: the context of the next connection, made of files that others may have taken the place of.
+// TlsFiles: the context of the next connection, made of files that others may have taken the place
+// of.
 #pragma once
 
 #include <functional>
@@ -27,8 +28,8 @@ class TlsFiles {
   bool has_files() const { return !files_.empty(); }
   // Reads them. When that fails, all stays as it was. Blocks.
   absl::Status Load();
-  // The same when they are others than were read last, good or bad; nothing when they are not. Blocks on a
-  // stat(2) of each.
+  // The same when they are others than were read last, good or bad; nothing when they are not.
+  // Blocks on a stat(2) of each.
   std::optional<absl::Status> LoadIfChanged();
   // Not before the first Load() has gone well.
   std::shared_ptr<const TlsContext> context() const;

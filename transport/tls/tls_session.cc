@@ -31,7 +31,8 @@ int AlertOf(unsigned long error) {
   return alert ? reason - SSL_AD_REASON_OFFSET : 0;
 }
 
-std::string ExplainToServer(const TlsSession& session, unsigned long error, const std::string& text) {
+std::string ExplainToServer(const TlsSession& session, unsigned long error,
+                            const std::string& text) {
   if (const int alert = AlertOf(error)) {
     return absl::StrCat("TLS: it ended the handshake: ", SSL_alert_desc_string_long(alert));
   }
@@ -46,7 +47,8 @@ std::string ExplainToServer(const TlsSession& session, unsigned long error, cons
   return absl::StrCat("TLS: ", text);
 }
 
-std::string ExplainToClient(const TlsSession& session, unsigned long error, const std::string& text) {
+std::string ExplainToClient(const TlsSession& session, unsigned long error,
+                            const std::string& text) {
   const int alert = AlertOf(error);
   if (alert != 0 && session.key) {
     return absl::StrCat("the server refused the key '", session.key->name,
@@ -63,7 +65,8 @@ std::string ExplainToClient(const TlsSession& session, unsigned long error, cons
                         "' for TLS and shows a certificate instead");
   }
   if (ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-    return absl::StrCat("the server's certificate is not accepted: ", X509_verify_cert_error_string(verified));
+    return absl::StrCat("the server's certificate is not accepted: ",
+                        X509_verify_cert_error_string(verified));
   }
   return absl::StrCat("TLS failed: ", text);
 }

@@ -1,5 +1,5 @@
-// The one bounds-checked codec. A message's fields are described once (messages.h: Code()), and both
-// Encoder and Decoder walk that description.
+// The one bounds-checked codec. A message's fields are described once (messages.h: Code()), and
+// both Encoder and Decoder walk that description.
 #pragma once
 
 #include <cstring>
@@ -11,8 +11,8 @@
 
 namespace rdmafs::wire {
 
-// Writes fields into a caller's memory. Owned by one thread. A field that does not fit makes this and
-// every later call false.
+// Writes fields into a caller's memory. Owned by one thread. A field that does not fit makes this
+// and every later call false.
 class Encoder {
  public:
   static constexpr bool kDecoding = false;
@@ -47,8 +47,8 @@ class Encoder {
   bool ok_ = true;
 };
 
-// Reads fields out of a received body. Strings are views into it. Whatever does not fit, breaks a limit,
-// or (Name) could not be one component of a path makes this and every later call false.
+// Reads fields out of a received body. Strings are views into it. Whatever does not fit, breaks a
+// limit, or (Name) could not be one component of a path makes this and every later call false.
 class Decoder {
  public:
   static constexpr bool kDecoding = true;
@@ -98,7 +98,8 @@ template <typename Message>
 absl::Span<const std::byte> Encode(const Message& message, absl::Span<std::byte> space) {
   Encoder encoder(space);
   // Code() is one description for both ways, and an Encoder only reads.
-  return const_cast<Message&>(message).Code(encoder) ? encoder.written() : absl::Span<const std::byte>();
+  return const_cast<Message&>(message).Code(encoder) ? encoder.written()
+                                                     : absl::Span<const std::byte>();
 }
 
 }  // namespace rdmafs::wire

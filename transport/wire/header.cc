@@ -5,7 +5,8 @@ namespace rdmafs::wire {
 const char* FindHeaderFault(const MessageHeader& header, bool expect_reply) {
   if (header.size < sizeof(MessageHeader) || header.size > kMaxMessageBytes) return "message size";
   if (header.inline_size > kMaxInlineBytes) return "inline payload size";
-  if (header.inline_size > header.size - sizeof(MessageHeader)) return "inline payload beyond message";
+  if (header.inline_size > header.size - sizeof(MessageHeader))
+    return "inline payload beyond message";
   if (header.size - sizeof(MessageHeader) - header.inline_size > kMaxBodyBytes) return "body size";
   if (header.remote_size > kMaxPayloadBytes) return "payload size";
   if (header.slot >= kMaxCredits) return "slot number";

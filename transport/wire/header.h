@@ -8,7 +8,8 @@
 
 namespace rdmafs::wire {
 
-static_assert(std::endian::native == std::endian::little, "the wire is little-endian and so are we");
+static_assert(std::endian::native == std::endian::little,
+              "the wire is little-endian and so are we");
 
 inline constexpr uint32_t kMagic = 0x53464d52;  // "RMFS"
 inline constexpr uint16_t kVersion = 1;
@@ -21,8 +22,8 @@ inline constexpr uint32_t kMaxInlineBytes = 4096;
 inline constexpr uint32_t kMaxBodyBytes = 2048;
 inline constexpr uint16_t kDefaultCredits = 64;
 inline constexpr uint16_t kMaxCredits = 256;  // slots there are numbers for
-// Hello, Attach and what re-establishes a session use this slot, whose sequence begins anew with every
-// connection; the others' go on over connections for as long as the session lasts.
+// Hello, Attach and what re-establishes a session use this slot, whose sequence begins anew with
+// every connection; the others' go on over connections for as long as the session lasts.
 inline constexpr uint16_t kSetUpSlot = kMaxCredits - 1;
 inline constexpr uint32_t kMaxNameBytes = 255;
 inline constexpr uint32_t kMaxPathBytes = 4095;
@@ -46,16 +47,19 @@ struct MessageHeader {
   uint16_t credits;         // reply: calls that may be in flight from now on. Request: 0
   uint32_t status;          // reply: errno(3), 0 for success. Request: 0
   uint32_t inline_size;     // the last bytes of the message that are payload, <= kMaxInlineBytes
-  uint64_t remote_address;  // request with kFlagSource/kFlagSink: of the client's memory (0 over TCP)
+  // Request with kFlagSource/kFlagSink: of the client's memory (0 over TCP).
+  uint64_t remote_address;
   uint32_t rkey;            // its rkey (0 over TCP)
   uint32_t remote_size;     // request: bytes of it. Reply: bytes delivered into the sink
 };
 static_assert(sizeof(MessageHeader) == 40);
 static_assert(offsetof(MessageHeader, sequence) == 8 && offsetof(MessageHeader, status) == 16 &&
-              offsetof(MessageHeader, remote_address) == 24 && offsetof(MessageHeader, remote_size) == 36);
+              offsetof(MessageHeader, remote_address) == 24 &&
+              offsetof(MessageHeader, remote_size) == 36);
 static_assert(std::has_unique_object_representations_v<MessageHeader>);
 
-inline constexpr uint32_t kMaxMessageBytes = sizeof(MessageHeader) + kMaxBodyBytes + kMaxInlineBytes;
+inline constexpr uint32_t kMaxMessageBytes =
+    sizeof(MessageHeader) + kMaxBodyBytes + kMaxInlineBytes;
 
 // What is wrong with a header that came from a peer, or nullptr. `expect_reply`: whether this side
 // is the client. Every transport asks before it believes a size.

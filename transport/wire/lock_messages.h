@@ -17,7 +17,8 @@ struct LockRequest {
     return c.Fixed(open_id) && c.Fixed(range) && c.Fixed(flags) && c.Fixed(reserved);
   }
 };
-using GetLockRequest = LockRequest<Opcode::kGetLock>;  // reply: LockReply, kUnlock when it could be had
+// Reply: LockReply, kUnlock when it could be had.
+using GetLockRequest = LockRequest<Opcode::kGetLock>;
 using SetLockRequest = LockRequest<Opcode::kSetLock>;
 struct LockReply {
   LockRange range{};

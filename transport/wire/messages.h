@@ -1,5 +1,5 @@
-// The body of every request and reply: those of files here, the others in the headers below. docs/protocol.md
-// has a row for each operation; a test compares the two.
+// The body of every request and reply: those of files here, the others in the headers below.
+// docs/protocol.md has a row for each operation; a test compares the two.
 #pragma once
 
 #include "transport/wire/lock_messages.h"
@@ -33,7 +33,8 @@ struct AttributesReply {  // GetAttr, SetAttr, Open
     return c.Fixed(attributes);
   }
 };
-struct CountReply {  // Write, CopyFileRange: bytes done. Seek: the offset. Get/ListXattr of size 0: the size
+// Write, CopyFileRange: bytes done. Seek: the offset. Get/ListXattr of size 0: the size.
+struct CountReply {
   uint64_t count = 0;
   template <typename C>
   bool Code(C& c) {
@@ -161,11 +162,13 @@ struct StatFsReply {
 
 // --- Open files and directories ---
 
-// Of the flags of OPEN, which are Linux's: it is for execution (FMODE_EXEC), and the right to execute is enough to read.
+// Of the flags of OPEN, which are Linux's: it is for execution (FMODE_EXEC), and the right to
+// execute is enough to read.
 inline constexpr uint32_t kOpenForExecution = 0x20;
 enum OpenOptions : uint32_t {
   kOpenKillSuidGid = 1 << 0,  // with O_TRUNC
-  kOpenAgain = 1 << 1,        // it was open in a session that is over: its owner need not have the right any more
+  // It was open in a session that is over: its owner need not have the right any more.
+  kOpenAgain = 1 << 1,
 };
 struct OpenRequest {
   static constexpr Opcode kOpcode = Opcode::kOpen;
@@ -214,8 +217,8 @@ struct ReleaseRequest {  // drops the locks taken through it, too
     return c.Fixed(open_id);
   }
 };
-// Reply: up to kMaxInlineBytes asked for: inline payload; else into the sink, remote_size bytes. Fewer
-// than asked for only at the end of the file.
+// Reply: up to kMaxInlineBytes asked for: inline payload; else into the sink, remote_size bytes.
+// Fewer than asked for only at the end of the file.
 struct ReadRequest {
   static constexpr Opcode kOpcode = Opcode::kRead;
   OpenId open_id = 0;
@@ -237,8 +240,8 @@ struct WriteRequest {  // the data: inline payload or source. Reply: CountReply
   uint32_t uid = 0, gid = 0;
   template <typename C>
   bool Code(C& c) {
-    return c.Fixed(open_id) && c.Fixed(offset) && c.Fixed(size) && c.Fixed(options) && c.Fixed(uid) &&
-           c.Fixed(gid);
+    return c.Fixed(open_id) && c.Fixed(offset) && c.Fixed(size) && c.Fixed(options) &&
+           c.Fixed(uid) && c.Fixed(gid);
   }
 };
 struct FsyncRequest {
@@ -316,7 +319,8 @@ struct GetXattrRequest {
   uint32_t size = 0;
   template <typename C>
   bool Code(C& c) {
-    return c.CallerField(caller) && c.Handle(handle) && c.Bytes(name, kMaxNameBytes) && c.Fixed(size);
+    return c.CallerField(caller) && c.Handle(handle) && c.Bytes(name, kMaxNameBytes) &&
+           c.Fixed(size);
   }
 };
 enum SetXattrOptions : uint32_t { kSetXattrAclKillSgid = 1 << 0 };

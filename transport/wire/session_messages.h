@@ -36,8 +36,8 @@ struct HelloReply {
   }
 };
 
-// Instead of HELLO, where the two sides prove to each other that they have a key: see transport/auth. In the
-// set-up slot, both of a size that never changes.
+// Instead of HELLO, where the two sides prove to each other that they have a key: see
+// transport/auth. In the set-up slot, both of a size that never changes.
 inline constexpr size_t kNonceBytes = 32;
 inline constexpr size_t kProofBytes = 32;
 inline constexpr size_t kPublicKeyBytes = 32;  // X25519
@@ -112,7 +112,8 @@ struct PingRequest {  // answered by the server's shard itself, however busy its
     return true;
   }
 };
-struct RetireRequest {  // the client gave the slot's last call up; answered when it does not run any more
+// The client gave the slot's last call up; answered when it does not run any more.
+struct RetireRequest {
   static constexpr Opcode kOpcode = Opcode::kRetire;
   uint32_t slot = 0;
   uint32_t sequence = 0;
@@ -121,15 +122,16 @@ struct RetireRequest {  // the client gave the slot's last call up; answered whe
     return c.Fixed(slot) && c.Fixed(sequence);
   }
 };
-struct EndRequest {  // the client goes: its session ends with its connections, and is not kept for it
+// The client goes: its session ends with its connections, and is not kept for it.
+struct EndRequest {
   static constexpr Opcode kOpcode = Opcode::kEnd;
   template <typename C>
   bool Code(C&) {
     return true;
   }
 };
-// What became of a call that was sent in a session which is over. Reply: RecallReply, and as inline payload the
-// body that the call was answered with, if it was.
+// What became of a call that was sent in a session which is over. Reply: RecallReply, and as inline
+// payload the body that the call was answered with, if it was.
 struct RecallRequest {
   static constexpr Opcode kOpcode = Opcode::kRecall;
   struct {
@@ -158,7 +160,8 @@ struct RecallReply {
 };
 enum AttachFlags : uint32_t {
   kAttachReadOnly = 1 << 0,
-  kAttachWantsForget = 1 << 1,  // the store keeps a table of objects: say Forget when one is not needed
+  // The store keeps a table of objects: say Forget when one is not needed.
+  kAttachWantsForget = 1 << 1,
 };
 
 }  // namespace rdmafs::wire

@@ -50,8 +50,8 @@ struct FileSystemStatistics {  // statvfs(3)
 };
 static_assert(sizeof(FileSystemStatistics) == 56);
 
-// On whose behalf a call is made. `groups` is a view (of the message, or of the asker's memory) that
-// stands until the function that it was handed to has returned.
+// On whose behalf a call is made. `groups` is a view (of the message, or of the asker's memory)
+// that stands until the function that it was handed to has returned.
 struct Caller {
   uint32_t uid = 0, gid = 0;
   uint32_t umask = 0;
@@ -79,9 +79,11 @@ struct SetAttributes {
   int64_t atime_s, mtime_s;
   uint32_t atime_ns, mtime_ns;
 };
-static_assert(sizeof(SetAttributes) == 48 && std::has_unique_object_representations_v<SetAttributes>);
+static_assert(sizeof(SetAttributes) == 48 &&
+              std::has_unique_object_representations_v<SetAttributes>);
 
-// fcntl(2) and flock(2) locks. Ranges are inclusive; `end` = UINT64_MAX >> 1 is the end of all files.
+// fcntl(2) and flock(2) locks. Ranges are inclusive; `end` = UINT64_MAX >> 1 is the end of all
+// files.
 enum class LockType : uint32_t { kRead = 0, kWrite = 1, kUnlock = 2 };
 enum LockFlags : uint32_t { kLockWait = 1 << 0, kLockFlock = 1 << 1 };
 struct LockRange {
@@ -92,8 +94,8 @@ struct LockRange {
 };
 static_assert(sizeof(LockRange) == 32 && std::has_unique_object_representations_v<LockRange>);
 
-// A directory entry as it stands in a ReadDir payload: this, then (kDirentAttributes) an Attributes and
-// the handle, then the name; padded to 8 bytes.
+// A directory entry as it stands in a ReadDir payload: this, then (kDirentAttributes) an Attributes
+// and the handle, then the name; padded to 8 bytes.
 enum DirentFlags : uint16_t { kDirentAttributes = 1 << 0 };
 struct DirentHeader {
   uint64_t ino;

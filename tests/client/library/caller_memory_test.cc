@@ -84,8 +84,9 @@ TEST_F(CallerMemoryTest, ARangeIsPinnedForTheDirectionsThatItIsRegisteredFor) {
 
 TEST_F(CallerMemoryTest, WhatIsNotInsideOneRangeIsNotRegistered) {
   ASSERT_EQ(memory.Register(range, kBoth), kOk);
-  for (const auto& [from, size] : {std::pair{0, 10}, std::pair{4090, 10}, std::pair{5 * 4096 - 5, 10},
-                                   std::pair{5 * 4096, 1}, std::pair{0, 8 * 4096}}) {
+  for (const auto& [from, size] :
+       {std::pair{0, 10}, std::pair{4090, 10}, std::pair{5 * 4096 - 5, 10}, std::pair{5 * 4096, 1},
+        std::pair{0, 8 * 4096}}) {
     EXPECT_TRUE(memory.Begin(mapping.bytes.subspan(from, size), Direction::kReadTo).range.empty())
         << from << "+" << size;
   }

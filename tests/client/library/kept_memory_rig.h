@@ -26,8 +26,8 @@ class SteppedClock final : public Clock {
   std::atomic<Nanoseconds> now_{kSecond};
 };
 
-// Every page carries a mark of its own; a registration remembers the marks of its pages, as a device does the
-// pages themselves. Thread-safe.
+// Every page carries a mark of its own; a registration remembers the marks of its pages, as a
+// device does the pages themselves. Thread-safe.
 class MarkRegistrar final : public MemoryRegistrar {
  public:
   // Gives pages of one mapping marks that were never there before.

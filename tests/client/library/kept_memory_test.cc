@@ -1,4 +1,5 @@
-// Registrations of plain memory that are kept (mr_cache=uffd): never of pages that are not there any more.
+// Registrations of plain memory that are kept (mr_cache=uffd): never of pages that are not there
+// any more.
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,7 +64,8 @@ TEST_F(KeptMemory, MovedMemoryIsRegisteredAnewWhereItIsAndSoIsWhatComesInItsPlac
   const auto hole = rig.Map(4 * kPage);
   EXPECT_EQ(CostOfTwo(pages), 1u);
   EXPECT_EQ(CostOfTwo(hole), 1u);
-  ASSERT_EQ(::mremap(pages.data(), pages.size(), pages.size(), MREMAP_MAYMOVE | MREMAP_FIXED, hole.data()),
+  ASSERT_EQ(::mremap(pages.data(), pages.size(), pages.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+                     hole.data()),
             hole.data());
   EXPECT_EQ(CostOfTwo(hole), 1u);
   pages = rig.Map(4 * kPage, pages.data());
@@ -146,8 +148,8 @@ TEST_F(KeptMemory, WhatTheProgramRegistersItselfIsOfThePagesThatAreThereNow) {
 TEST_F(KeptMemory, MemoryThatOthersCanChangeIsNeverKept) {
   const int file = ::memfd_create("shared", MFD_CLOEXEC);
   ASSERT_EQ(::ftruncate(file, 4 * kPage), 0);
-  for (const auto& [flags, fd] : {std::pair{MAP_SHARED | MAP_ANONYMOUS, -1}, std::pair{MAP_SHARED, file},
-                                  std::pair{MAP_PRIVATE, file}}) {
+  for (const auto& [flags, fd] : {std::pair{MAP_SHARED | MAP_ANONYMOUS, -1},
+                                  std::pair{MAP_SHARED, file}, std::pair{MAP_PRIVATE, file}}) {
     const auto pages = rig.Map(4 * kPage, nullptr, flags, fd);
     EXPECT_EQ(CostOfTwo(pages), 2u) << flags;
     ::munmap(pages.data(), pages.size());
@@ -243,8 +245,9 @@ class Abuser {
   absl::Span<std::byte> Any() {
     const auto pages = mappings_[random_() % mappings_.size()];
     const size_t count = pages.size() / kPage, from = random_() % count;
-    return random_() % 3 == 0 ? pages.subspan(from * kPage, (1 + random_() % (count - from)) * kPage)
-                              : pages;
+    return random_() % 3 == 0
+               ? pages.subspan(from * kPage, (1 + random_() % (count - from)) * kPage)
+               : pages;
   }
   // Sizes that other threads have, too: so an address that one gives up is another's next.
   absl::Span<std::byte> New() { return rig_.Map((2 + random_() % 3) * kPage); }
@@ -256,9 +259,11 @@ class Abuser {
     switch (random_() % 16) {
       case 0: {
         const int advice = random_() % 2 == 0 ? MADV_DONTNEED : MADV_FREE;
-        // Shared pages are not freed, and end a call that has them in its range: only what was is new.
+        // Shared pages are not freed, and end a call that has them in its range: only what was is
+        // new.
         for (size_t at = 0; at < pages.size(); at += kPage) {
-          if (::madvise(pages.data() + at, kPage, advice) == 0) rig_.registrar.Mark(pages.subspan(at, kPage));
+          if (::madvise(pages.data() + at, kPage, advice) == 0)
+            rig_.registrar.Mark(pages.subspan(at, kPage));
         }
         return;
       }

@@ -91,7 +91,8 @@ TEST_P(LibraryTest, RegisteredMemoryIsReadToAndWrittenFromWithoutACopy) {
   Put("f", Pattern(4 * kMi));
   rdmafs_file* file = Open("f");
   std::string memory(4 * kMi, 0);
-  ASSERT_EQ(rdmafs_register(fs_, memory.data(), memory.size(), RDMAFS_READTO | RDMAFS_WRITEFROM), 0);
+  ASSERT_EQ(rdmafs_register(fs_, memory.data(), memory.size(), RDMAFS_READTO | RDMAFS_WRITEFROM),
+            0);
   for (size_t size : {8 * kKi, 64 * kKi, kMi, 4 * kMi}) {
     ASSERT_EQ(rdmafs_readto(file, memory.data(), size, 0, nullptr), static_cast<int64_t>(size));
     ASSERT_EQ(rdmafs_writefrom(file, memory.data(), size, 0, nullptr), static_cast<int64_t>(size));
@@ -132,8 +133,9 @@ TEST_P(LibraryTest, WithMrCacheUffdPlainMemoryIsRegisteredForManyCalls) {
   rdmafs_file* file = Open("f");
   constexpr int kTurns = 20;
   const auto map = [](void* where) {
-    return static_cast<char*>(::mmap(where, kMi, PROT_READ | PROT_WRITE,
-                                     MAP_PRIVATE | MAP_ANONYMOUS | (where != nullptr ? MAP_FIXED : 0), -1, 0));
+    return static_cast<char*>(
+        ::mmap(where, kMi, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | (where != nullptr ? MAP_FIXED : 0), -1, 0));
   };
   char* memory = map(nullptr);
   const uint64_t before = Statistics().memory_registrations;

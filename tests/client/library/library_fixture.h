@@ -1,5 +1,6 @@
-// LibraryTest: the functions of <rdmafs/rdmafs.h> over a server of this process, which serves a fresh
-// directory: on TCP, on the loopback transport (where the rules are those of verbs), and on a real device.
+// LibraryTest: the functions of <rdmafs/rdmafs.h> over a server of this process, which serves a
+// fresh directory: on TCP, on the loopback transport (where the rules are those of verbs), and on a
+// real device.
 #pragma once
 
 #include <fcntl.h>

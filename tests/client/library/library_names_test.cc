@@ -23,7 +23,8 @@ TEST_P(LibraryNames, PathsAreRelativeToTheExportAndCannotLeadOutOfIt) {
   ASSERT_EQ(rdmafs_mkdir(fs_, "a", 0755, nullptr), 0);
   ASSERT_EQ(rdmafs_mkdir(fs_, "/a/b/", 0700, nullptr), 0);
   Put("a/b/f", "x");
-  for (const char* path : {"a/b/f", "/a/b/f", "//a/./b//f", "a/b/../b/f", "../../a/b/f", "a/../../a/b/f"})
+  for (const char* path :
+       {"a/b/f", "/a/b/f", "//a/./b//f", "a/b/../b/f", "../../a/b/f", "a/../../a/b/f"})
     EXPECT_EQ(Stat(path), 0) << path;
   EXPECT_EQ(stat_.st_size, 1);
   EXPECT_EQ(Stat("/.."), 0);
@@ -153,7 +154,8 @@ TEST_P(LibraryNames, ADirectoryIsListedToItsEnd) {
   ASSERT_EQ(rdmafs_opendir(fs_, "d", &dir), 0);
   rdmafs_dirent entry;
   int got;
-  while ((got = rdmafs_readdir(dir, &entry)) == 1) EXPECT_EQ(names.erase(entry.name), 1u) << entry.name;
+  while ((got = rdmafs_readdir(dir, &entry)) == 1)
+    EXPECT_EQ(names.erase(entry.name), 1u) << entry.name;
   EXPECT_EQ(got, 0);
   EXPECT_EQ(rdmafs_readdir(dir, &entry), 0) << "the end stays the end";
   EXPECT_TRUE(names.empty());

@@ -15,7 +15,9 @@ TEST_P(LibraryTest, WithMrWindowRegisteredAndPlainMemoryIsReadToAndWrittenFrom) 
   ASSERT_NE(fs_, nullptr);
   rdmafs_file* file = Open("f");
   std::string registered(4 * kMi, 0), plain(4 * kMi, 0);
-  ASSERT_EQ(rdmafs_register(fs_, registered.data(), registered.size(), RDMAFS_READTO | RDMAFS_WRITEFROM), 0);
+  ASSERT_EQ(
+      rdmafs_register(fs_, registered.data(), registered.size(), RDMAFS_READTO | RDMAFS_WRITEFROM),
+      0);
   for (int i = 0; i < 3; ++i) {
     ASSERT_EQ(rdmafs_readto(file, registered.data(), 4 * kMi, 0, nullptr), int64_t{4 * kMi});
     ASSERT_EQ(rdmafs_writefrom(file, registered.data(), 4 * kMi, 0, nullptr), int64_t{4 * kMi});

@@ -44,9 +44,11 @@ TEST(WatchedRanges, WhatIsRemovedIsCutOutOfWhatThereIs) {
   const struct {
     AddressRange removed;
     const char* left;
-  } kCases[] = {{{0, 10}, "[10,20)[30,40)"}, {{10, 20}, "[30,40)"},     {{5, 15}, "[15,20)[30,40)"},
-                {{12, 14}, "[10,12)[14,20)[30,40)"}, {{15, 35}, "[10,15)[35,40)"}, {{0, 99}, ""},
-                {{20, 30}, "[10,20)[30,40)"},        {{40, 50}, "[10,20)[30,40)"}, {{7, 7}, "[10,20)[30,40)"}};
+  } kCases[] = {{{0, 10}, "[10,20)[30,40)"},  {{10, 20}, "[30,40)"},
+                {{5, 15}, "[15,20)[30,40)"},  {{12, 14}, "[10,12)[14,20)[30,40)"},
+                {{15, 35}, "[10,15)[35,40)"}, {{0, 99}, ""},
+                {{20, 30}, "[10,20)[30,40)"}, {{40, 50}, "[10,20)[30,40)"},
+                {{7, 7}, "[10,20)[30,40)"}};
   for (const auto& c : kCases) {
     WatchedRanges set = With({{10, 20}, {30, 40}});
     EXPECT_TRUE(set.Remove(c.removed).empty());
@@ -87,7 +89,8 @@ TEST(WatchedRanges, ItIsTheSetThatASetOfAddressesIs) {
       }
     }
     ASSERT_EQ(ranges.size_bytes(), addresses.size());
-    for (uintptr_t a = 0; a < 110; ++a) ASSERT_EQ(ranges.Contains({a, a + 1}), addresses.contains(a));
+    for (uintptr_t a = 0; a < 110; ++a)
+      ASSERT_EQ(ranges.Contains({a, a + 1}), addresses.contains(a));
     for (size_t r = 1; r < ranges.ranges().size(); ++r)
       ASSERT_LT(ranges.ranges()[r - 1].end, ranges.ranges()[r].begin);
   }

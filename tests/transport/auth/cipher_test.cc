@@ -65,9 +65,10 @@ TEST(DeriveSecret, IsTheHkdfThatLibcryptoHas) {
   ASSERT_EQ(EVP_PKEY_derive_init(context.get()), 1);
   ASSERT_EQ(EVP_PKEY_CTX_set_hkdf_md(context.get(), EVP_sha256()), 1);
   ASSERT_EQ(EVP_PKEY_CTX_set1_hkdf_key(context.get(), key.bytes().data(), Secret::kBytes), 1);
-  ASSERT_EQ(EVP_PKEY_CTX_add1_hkdf_info(context.get(), reinterpret_cast<const uint8_t*>(label.data()),
-                                        static_cast<int>(label.size())),
-            1);
+  ASSERT_EQ(
+      EVP_PKEY_CTX_add1_hkdf_info(context.get(), reinterpret_cast<const uint8_t*>(label.data()),
+                                  static_cast<int>(label.size())),
+      1);
   ASSERT_EQ(EVP_PKEY_derive(context.get(), expected.data(), &size), 1);
   EXPECT_EQ(DeriveSecret(key, label).bytes(), expected);
   EXPECT_NE(DeriveSecret(key, "another label").bytes(), expected);

@@ -63,7 +63,8 @@ TEST_F(Handshake, InATunnelCountsInThatTunnelOnly) {
   here.fill(1);
   there.fill(2);
   for (const auto& [at_client, at_server, counts] :
-       {std::tuple(Binding(here), Binding(here), true), std::tuple(Binding(here), Binding(there), false),
+       {std::tuple(Binding(here), Binding(here), true),
+        std::tuple(Binding(here), Binding(there), false),
         std::tuple(Binding(here), Binding(), false), std::tuple(Binding(), Binding(here), false)}) {
     ClientHandshake client = Client(key_);
     ServerHandshake server(client.challenge(), key_.secret, std::nullopt, SystemRandom, at_server);
@@ -158,7 +159,8 @@ TEST_F(Handshake, RefusesAnotherVersionAndUnknownFlags) {
   EXPECT_EQ(client.Prove(reply).error(), Errno(EPROTO));
 }
 
-// Every byte that either side says is part of the proofs: change one on its way, and one of them notices.
+// Every byte that either side says is part of the proofs: change one on its way, and one of them
+// notices.
 TEST_F(Handshake, RefusesEveryChangedByte) {
   for (size_t i = 0; i < sizeof(wire::ChallengeRequest::fixed); ++i) {
     ClientHandshake client = Client(key_);
@@ -285,8 +287,8 @@ TEST(IsKeyName, TakesWhatIsFitForALogLine) {
   for (const char* name : {"a", "host-1.example.org", "user_2@site", "Z9"}) {
     EXPECT_TRUE(IsKeyName(name)) << name;
   }
-  for (const std::string& name :
-       {std::string(), std::string(64, 'a'), std::string("a b"), std::string("a\0b", 3), std::string("\xc3\xa4")}) {
+  for (const std::string& name : {std::string(), std::string(64, 'a'), std::string("a b"),
+                                  std::string("a\0b", 3), std::string("\xc3\xa4")}) {
     EXPECT_FALSE(IsKeyName(name)) << name;
   }
   EXPECT_TRUE(IsKeyName(std::string(63, 'a')));

@@ -44,13 +44,15 @@ TEST(ParseKeys, ReadsNamesSecretsAndOptionsWithComments) {
 
 TEST(ParseKeys, SaysWhichLineIsWrongAndNothingOfTheSecret) {
   EXPECT_THAT(Complaint("a " + kHex + "\nb"), HasSubstr("FILE:2: a secret is missing"));
-  EXPECT_THAT(Complaint("a " + kHex.substr(1)), AllOf(HasSubstr("FILE:1: "), Not(HasSubstr("aaaa"))));
+  EXPECT_THAT(Complaint("a " + kHex.substr(1)),
+              AllOf(HasSubstr("FILE:1: "), Not(HasSubstr("aaaa"))));
   EXPECT_THAT(Complaint("a " + kHex.substr(1) + "g"), Not(HasSubstr("aaaa")));
   EXPECT_THAT(Complaint("a " + kBase64.substr(4)), HasSubstr("32 bytes"));
   EXPECT_THAT(Complaint("a " + kHex + " ro more"), HasSubstr("more than"));
   EXPECT_THAT(Complaint("a " + kHex + "\na " + kHex), HasSubstr("FILE:2: a second key 'a'"));
   // A secret in the place of the name.
-  EXPECT_THAT(Complaint("=" + kHex + " a"), AllOf(HasSubstr("the name of a key"), Not(HasSubstr("aaaa"))));
+  EXPECT_THAT(Complaint("=" + kHex + " a"),
+              AllOf(HasSubstr("the name of a key"), Not(HasSubstr("aaaa"))));
 }
 
 TEST(ParseKeys, WantsAKeyAndNotTooMany) {
@@ -96,7 +98,8 @@ TEST_F(LoadKeysTest, RefusesAFileThatOthersMayUse) {
 
 TEST_F(LoadKeysTest, RefusesAFileOfAnotherUser) {
   Write("a " + kHex, 0600);
-  ASSERT_EQ(chown(path_.c_str(), 12345, 12345), 0) << "needs root: nobody else can give a file away";
+  ASSERT_EQ(chown(path_.c_str(), 12345, 12345), 0)
+      << "needs root: nobody else can give a file away";
   EXPECT_THAT(Complaint(), HasSubstr("belongs to uid 12345"));
 }
 

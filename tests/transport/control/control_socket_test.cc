@@ -57,7 +57,8 @@ class ControlSocketTest : public testing::Test {
 
   static void Send(const UniqueFd& fd, std::string_view text) {
     // The server may have hung up already: that is what some of the tests are about.
-    [[maybe_unused]] ssize_t n = ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    [[maybe_unused]] ssize_t n =
+        ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 
   // Rounds until the loop has nothing left to do at once.
@@ -243,7 +244,8 @@ TEST_F(ControlSocketTest, AFileThatIsNoSocketIsLeftAlone) {
 }
 
 TEST_F(ControlSocketTest, APathThatIsTooLongIsAnError) {
-  auto control = ControlSocket::Listen(loop_, "/tmp/" + std::string(200, 'x'), [](std::string_view) { return ""; });
+  auto control = ControlSocket::Listen(loop_, "/tmp/" + std::string(200, 'x'),
+                                       [](std::string_view) { return ""; });
   EXPECT_EQ(control.status().code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -13,7 +13,9 @@ ContractTransport Loopback(std::string name, MemoryExposure exposure) {
           }};
 }
 
-std::string NameOf(const testing::TestParamInfo<ContractTransport>& test) { return test.param.name; }
+std::string NameOf(const testing::TestParamInfo<ContractTransport>& test) {
+  return test.param.name;
+}
 
 }  // namespace
 

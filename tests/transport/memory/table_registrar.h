@@ -29,8 +29,8 @@ class TableRegistrar final : public MemoryRegistrar {
   }
   void Deregister(const Registration& registration) override {
     absl::MutexLock lock(&mutex_);
-    CHECK(entries_.erase(static_cast<uint32_t>(reinterpret_cast<uintptr_t>(registration.keys.region))) ==
-          1);
+    CHECK(entries_.erase(
+              static_cast<uint32_t>(reinterpret_cast<uintptr_t>(registration.keys.region))) == 1);
   }
 
   void FailWith(Errno error) {

@@ -18,7 +18,9 @@ ContractTransport Rdma(std::string name, MemoryExposure exposure) {
           .connect_host = TestAddress()};
 }
 
-std::string NameOf(const testing::TestParamInfo<ContractTransport>& test) { return test.param.name; }
+std::string NameOf(const testing::TestParamInfo<ContractTransport>& test) {
+  return test.param.name;
+}
 
 // So that WindowContract's tests are not left out where they need not be.
 class RdmaExposure : public TransportContract {};
@@ -42,7 +44,9 @@ INSTANTIATE_TEST_SUITE_P(Rdma, TransportContract,
                          testing::Values(Rdma("rdma", MemoryExposure::kCache),
                                          Rdma("rdma_windows", MemoryExposure::kWindow)),
                          NameOf);
-INSTANTIATE_TEST_SUITE_P(Rdma, WindowContract, testing::Values(Rdma("rdma", MemoryExposure::kWindow)), NameOf);
-INSTANTIATE_TEST_SUITE_P(Rdma, RdmaExposure, testing::Values(Rdma("rdma", MemoryExposure::kWindow)), NameOf);
+INSTANTIATE_TEST_SUITE_P(Rdma, WindowContract,
+                         testing::Values(Rdma("rdma", MemoryExposure::kWindow)), NameOf);
+INSTANTIATE_TEST_SUITE_P(Rdma, RdmaExposure, testing::Values(Rdma("rdma", MemoryExposure::kWindow)),
+                         NameOf);
 
 }  // namespace rdmafs

@@ -54,7 +54,8 @@ TEST(RdmaHandshake, EveryTruncationIsRefused) {
 }
 
 TEST(RdmaHandshake, OneFlagIsKnownAndWithoutFlagsThereIsNone) {
-  const Hello hello{.credits = 64, .flags = kHelloInvalidates}, others{.credits = 64, .flags = ~kHelloInvalidates};
+  const Hello hello{.credits = 64, .flags = kHelloInvalidates},
+      others{.credits = 64, .flags = ~kHelloInvalidates};
   EXPECT_TRUE(ReadHello(Bytes(hello)).invalidates);
   EXPECT_FALSE(ReadHello(Bytes(others)).invalidates);
   const HelloOrRefusal short_one = ReadHello(Bytes(hello).first(kLeastHelloBytes));

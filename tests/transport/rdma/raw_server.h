@@ -20,8 +20,8 @@
 
 namespace rdmafs {
 
-// Takes one connection at a time, on a thread of its own, as Connect() blocks. Calls are taken and answered
-// on the test's.
+// Takes one connection at a time, on a thread of its own, as Connect() blocks. Calls are taken and
+// answered on the test's.
 class RawServer {
  public:
   static constexpr uint64_t kMaxReceives = 8;
@@ -53,7 +53,8 @@ class RawServer {
     wire::MessageHeader header{};
     const std::optional<ibv_wc> completion = Await(/*receive=*/true);
     EXPECT_TRUE(completion.has_value()) << "no call";
-    if (completion) std::memcpy(&header, &peers_.back()->memory[completion->wr_id * kBytes], sizeof header);
+    if (completion)
+      std::memcpy(&header, &peers_.back()->memory[completion->wr_id * kBytes], sizeof header);
     return header;
   }
   // An empty reply in the call's slot, sent as `opcode`; `number` is the rkey to invalidate, or the
@@ -114,8 +115,8 @@ class RawServer {
     peer->id.reset(id);
     peer->domain.reset(ibv_alloc_pd(id->verbs));
     peer->cq.reset(ibv_create_cq(id->verbs, 32, nullptr, nullptr, 0));
-    peer->region.reset(
-        ibv_reg_mr(peer->domain.get(), peer->memory.data(), peer->memory.size(), int{IBV_ACCESS_LOCAL_WRITE}));
+    peer->region.reset(ibv_reg_mr(peer->domain.get(), peer->memory.data(), peer->memory.size(),
+                                  int{IBV_ACCESS_LOCAL_WRITE}));
     ibv_qp_init_attr attributes{};
     attributes.qp_type = IBV_QPT_RC;
     attributes.send_cq = attributes.recv_cq = peer->cq.get();
@@ -161,7 +162,8 @@ class RawServer {
   const uint64_t receives_;
   rdma::EventChannelPtr channel_;
   rdma::CmIdPtr listener_;
-  std::vector<std::unique_ptr<Peer>> peers_;  // Connect() of the other side is between its two threads
+  // Connect() of the other side is between its two threads.
+  std::vector<std::unique_ptr<Peer>> peers_;
   std::atomic<size_t> count_{0};
   std::atomic<bool> stop_{false};
   std::thread thread_;

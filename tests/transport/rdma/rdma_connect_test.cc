@@ -73,8 +73,8 @@ TEST_F(RdmaTest, TheSmallerNumberOfCreditsWins) {
   }
 }
 
-// Soft-iWARP connects its TCP socket in the kernel. Interrupted, it begins anew from the same port (EADDRNOTAVAIL), and
-// the server may have lost its listener.
+// Soft-iWARP connects its TCP socket in the kernel. Interrupted, it begins anew from the same port
+// (EADDRNOTAVAIL), and the server may have lost its listener.
 TEST_F(RdmaTest, SignalsDoNotDisturbAConnect) {
   struct sigaction action {}, action_before {};
   action.sa_handler = [](int) {};

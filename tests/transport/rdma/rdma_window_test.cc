@@ -106,8 +106,8 @@ TEST_F(RdmaWindowTest, AnInvalidationOfNoWindowOfTheConnectionIsRefusedByTheDevi
   EXPECT_EQ(windowed_side_.payload.statistics().used_count, 0u);
 }
 
-// What the peer had no room for is sent again, with what follows it: but a window that is bound stays
-// so.
+// What the peer had no room for is sent again, with what follows it: but a window that is bound
+// stays so.
 TEST_F(RdmaWindowTest, ARetransmissionLosesNoCall) {
   constexpr uint16_t kCalls = 3;
   RawServer server(rdma::kHelloInvalidates, /*receives=*/0);

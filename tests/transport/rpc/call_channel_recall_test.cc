@@ -58,7 +58,8 @@ TEST_F(CallChannelRecallTest, TheBodyThatWasKeptIsTheAnswers) {
   Forget();
   ConnectAndResume(8);
   std::byte space[16];
-  script_.TellFate(0, wire::RecallFate::kDone, 0, wire::Encode(wire::CountReply{77}, absl::MakeSpan(space)));
+  script_.TellFate(0, wire::RecallFate::kDone, 0,
+                   wire::Encode(wire::CountReply{77}, absl::MakeSpan(space)));
   EXPECT_EQ(count, 77u);
 }
 

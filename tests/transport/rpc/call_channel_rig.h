@@ -33,7 +33,8 @@ class CallChannelTest : public testing::Test, protected CallChannel::Owner {
   }
   // A call whose outcome is kept under `name`.
   CallId Start(int name, OnLoss on_loss = OnLoss::kRepeat) {
-    return channel_.Start(wire::SeekRequest{static_cast<wire::OpenId>(name)}, {}, on_loss, Keep(name));
+    return channel_.Start(wire::SeekRequest{static_cast<wire::OpenId>(name)}, {}, on_loss,
+                          Keep(name));
   }
   AnswerFunction Keep(int name) {
     return [this, name](Answer answer) {

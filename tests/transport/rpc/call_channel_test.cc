@@ -205,14 +205,15 @@ TEST_F(CallChannelTest, ACallThatWasNotSentCanBeWithdrawn) {
 
 TEST_F(CallChannelTest, CallsThatWaitForALostServerAreWithdrawnByTheirMemory) {
   Arena arena;
-  BufferPool pool(arena, {.payload_bytes = 8192, .cap_bytes = size_t{1} << 20, .slab_bytes = size_t{1} << 20});
+  BufferPool pool(
+      arena, {.payload_bytes = 8192, .cap_bytes = size_t{1} << 20, .slab_bytes = size_t{1} << 20});
   const Buffer given_up = pool.Take(), other = pool.Take();
   ConnectAndResume(4);
   for (int name = 0; name < 2; ++name) {
     const Buffer& block = name == 0 ? given_up : other;
     channel_.Start(wire::ReadRequest{1, 0, 8192},
-                   {.exposed = block.payload(), .server_writes = true, .hold = block}, OnLoss::kRepeat,
-                   Keep(name));
+                   {.exposed = block.payload(), .server_writes = true, .hold = block},
+                   OnLoss::kRepeat, Keep(name));
   }
   channel_.WithdrawPayload(given_up.payload(), Errno(EINTR));
   loop_.RunOnce(0);

@@ -33,16 +33,20 @@ class ScriptedConnection final : public Connection {
     void TellFate(size_t index, wire::RecallFate fate, uint32_t status = 0,
                   absl::Span<const std::byte> kept = {}) {
       std::byte tail[256];
-      const size_t body = wire::Encode(wire::RecallReply{fate, status}, absl::MakeSpan(tail)).size();
+      const size_t body =
+          wire::Encode(wire::RecallReply{fate, status}, absl::MakeSpan(tail)).size();
       std::copy(kept.begin(), kept.end(), tail + body);
       wire::MessageHeader header = posted[index].header;
       header.flags = wire::kFlagReply;
       header.inline_size = static_cast<uint32_t>(kept.size());
       header.size = static_cast<uint32_t>(sizeof header + body + kept.size());
-      handler->OnMessage(*connection, ReceivedMessage(header, absl::MakeConstSpan(tail).first(body + kept.size()),
-                                                      nullptr, nullptr, 0));
+      handler->OnMessage(
+          *connection, ReceivedMessage(header, absl::MakeConstSpan(tail).first(body + kept.size()),
+                                       nullptr, nullptr, 0));
     }
-    void Lose(const char* reason = "pulled") { handler->OnClosed(*connection, absl::UnavailableError(reason)); }
+    void Lose(const char* reason = "pulled") {
+      handler->OnClosed(*connection, absl::UnavailableError(reason));
+    }
   };
 
   explicit ScriptedConnection(Script& script) : script_(script) { script.connection = this; }

@@ -95,7 +95,8 @@ TEST_P(FrameReaderTest, FramesComeOutAsTheyWentIn) {
       if (event == Event::kPayload) {
         ASSERT_TRUE(skipped || reader.written_through() == (to_file ? payload.size() : 0));
         if (to_file) {
-          ASSERT_EQ(pread(file.get(), payload.data(), payload.size(), 1234), static_cast<ssize_t>(payload.size()));
+          ASSERT_EQ(pread(file.get(), payload.data(), payload.size(), 1234),
+                    static_cast<ssize_t>(payload.size()));
         }
         ASSERT_TRUE(skipped || payload == frame.payload) << "frame " << next;
         ++next;
@@ -160,8 +161,8 @@ class PayloadThroughFileTest : public testing::Test {
     bytes += MessageBytes(header);
   }
 
-  // Reads all of it, and checks that every byte is in the file, or else in its place in memory; how many
-  // are in the file.
+  // Reads all of it, and checks that every byte is in the file, or else in its place in memory; how
+  // many are in the file.
   size_t Read() {
     TcpPair pair = MakeTcpPair();
     std::thread writer([&] { SendAll(pair.raw, bytes); });
@@ -180,7 +181,8 @@ class PayloadThroughFileTest : public testing::Test {
         const auto head = reader.TakeSwallowed(kBytes);
         std::memcpy(got.data(), head.data(), head.size());
         auto rest = absl::MakeSpan(reinterpret_cast<std::byte*>(got.data()), kBytes);
-        reader.ReadPayloadThrough({file.get(), 0, kBytes, nullptr}, head, rest.subspan(head.size()));
+        reader.ReadPayloadThrough({file.get(), 0, kBytes, nullptr}, head,
+                                  rest.subspan(head.size()));
       } else {
         EXPECT_EQ(event, Event::kPayload);
       }

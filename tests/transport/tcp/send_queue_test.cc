@@ -123,7 +123,8 @@ class SendQueueLentTest : public SendQueueTest {
     return block;
   }
   void PushLent(const Buffer& block, size_t size) {
-    queue.Push({.header = header, .payload = block.payload().first(size), .hold = block, .lent = true});
+    queue.Push(
+        {.header = header, .payload = block.payload().first(size), .hold = block, .lent = true});
   }
 
   wire::MessageHeader header{};
@@ -160,7 +161,8 @@ TEST_F(SendQueueLentTest, OnlyLargePayloadIsReferredTo) {
     ASSERT_EQ(queue.Flush(wide, [](int) {}), Progress::kEmpty);
     std::memset(block.data(), 'b', block.size());
     const std::string received = ReadExactly(pair.raw, sizeof header + size).substr(sizeof header);
-    EXPECT_EQ(received.find_first_not_of(size == SendQueue::kMinLentBytes ? 'b' : 'a'), std::string::npos);
+    EXPECT_EQ(received.find_first_not_of(size == SendQueue::kMinLentBytes ? 'b' : 'a'),
+              std::string::npos);
   }
 }
 
@@ -170,7 +172,9 @@ TEST_F(SendQueueLentTest, WhatOneSocketDoesNotTakeDoesNotGoToTheNext) {
   TcpPair next_pair = MakeTcpPair();
   SocketStream next_stream(next_pair.ours.get());
   SendQueue next;
-  next.Push({.header = header, .payload = Block('b').payload().first(SendQueue::kMinLentBytes), .lent = true});
+  next.Push({.header = header,
+             .payload = Block('b').payload().first(SendQueue::kMinLentBytes),
+             .lent = true});
   std::string received;
   std::thread reader(
       [&] { received = ReadExactly(next_pair.raw, sizeof header + SendQueue::kMinLentBytes); });
@@ -189,7 +193,8 @@ TEST_F(SendQueueLentTest, ABrokenSocketIsAnErrorInTheMiddleOfPages) {
   EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
   Reset(pair.raw);
   Progress progress = Progress::kBlocked;
-  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i) progress = queue.Flush(stream, [](int) {});
+  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i)
+    progress = queue.Flush(stream, [](int) {});
   EXPECT_EQ(progress, Progress::kError);
 }
 
@@ -198,10 +203,12 @@ class SendQueueFileTest : public SendQueueTest {
   SendQueueFileTest() {
     signal(SIGPIPE, SIG_IGN);
     for (char& byte : content) byte = static_cast<char>(random());
-    EXPECT_EQ(write(file.get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));
+    EXPECT_EQ(write(file.get(), content.data(), content.size()),
+              static_cast<ssize_t>(content.size()));
   }
   void PushRange(uint64_t offset, size_t size) {
-    queue.Push({.header = header, .file = {file.get(), offset, size, std::shared_ptr<const void>(owner)}});
+    queue.Push(
+        {.header = header, .file = {file.get(), offset, size, std::shared_ptr<const void>(owner)}});
     expected += Head(header, "") + content.substr(offset, size);
   }
   std::string FlushAndReceive() {
@@ -249,7 +256,8 @@ TEST_F(SendQueueFileTest, WhatTheFileHasLostIsSentAsZeros) {
   PushRange(1 << 20, 300'000);
   constexpr size_t kLeft = 700'000;
   ASSERT_EQ(ftruncate(file.get(), kLeft), 0);
-  std::fill(expected.begin() + sizeof header + kLeft, expected.begin() + sizeof header + (1 << 20), '\0');
+  std::fill(expected.begin() + sizeof header + kLeft, expected.begin() + sizeof header + (1 << 20),
+            '\0');
   std::fill(expected.end() - 300'000, expected.end(), '\0');
   EXPECT_TRUE(FlushAndReceive() == expected);
 }
@@ -283,7 +291,8 @@ TEST_F(SendQueueFileTest, ABrokenSocketIsAnErrorInTheMiddleOfAFile) {
   EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
   Reset(pair.raw);
   Progress progress = Progress::kBlocked;
-  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i) progress = queue.Flush(stream, [](int) {});
+  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i)
+    progress = queue.Flush(stream, [](int) {});
   EXPECT_EQ(progress, Progress::kError);
 }
 

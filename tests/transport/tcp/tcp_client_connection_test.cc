@@ -126,7 +126,8 @@ class LendingClientTest : public TcpConnectionTest {
   }
   std::string Received(size_t size) {
     std::string bytes(sizeof(wire::MessageHeader) + size, '\0');
-    EXPECT_EQ(recv(raw.get(), bytes.data(), bytes.size(), MSG_WAITALL), static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(recv(raw.get(), bytes.data(), bytes.size(), MSG_WAITALL),
+              static_cast<ssize_t>(bytes.size()));
     return bytes.substr(sizeof(wire::MessageHeader));
   }
   void Overwrite() { std::memset(block.data(), 'x', block.size()); }

@@ -63,8 +63,8 @@ class TcpConnectionTest : public testing::Test {
   void Start(TcpConnection::Role role, int buffer_bytes = 0, Arena* lender = nullptr) {
     TcpPair pair = MakeTcpPair(buffer_bytes);
     raw = std::move(pair.raw);
-    end.connection =
-        std::make_unique<TcpConnection>(std::move(pair.ours), role, "raw", 64, pool, nullptr, lender);
+    end.connection = std::make_unique<TcpConnection>(std::move(pair.ours), role, "raw", 64, pool,
+                                                     nullptr, lender);
     end.connection->Start(loop, end);
   }
   void StartServer() { Start(TcpConnection::Role::kServer); }

@@ -180,7 +180,8 @@ TEST_F(TcpConnectionTest, AReplyMayPushAFile) {
   StartServer();
   UniqueFd file(memfd_create("tcp_connection_test", MFD_CLOEXEC));
   const std::string payload = Pattern(500'000, 1);
-  ASSERT_EQ(write(file.get(), payload.data(), payload.size()), static_cast<ssize_t>(payload.size()));
+  ASSERT_EQ(write(file.get(), payload.data(), payload.size()),
+            static_cast<ssize_t>(payload.size()));
   wire::MessageHeader call = Request(0);
   call.flags = wire::kFlagSink;
   call.remote_size = 1 << 20;
@@ -193,7 +194,8 @@ TEST_F(TcpConnectionTest, AReplyMayPushAFile) {
   std::string got(sizeof(wire::MessageHeader) + 400'000, '\0');
   std::atomic<bool> read{false};
   std::thread reader([&] {
-    EXPECT_EQ(recv(raw.get(), got.data(), got.size(), MSG_WAITALL), static_cast<ssize_t>(got.size()));
+    EXPECT_EQ(recv(raw.get(), got.data(), got.size(), MSG_WAITALL),
+              static_cast<ssize_t>(got.size()));
     read = true;
   });
   EXPECT_TRUE(Until([&] { return read.load(); }));

@@ -22,7 +22,8 @@ INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract,
                                                            .make = MakeTcp,
                                                            .listen = {"::1", 0},
                                                            .connect_host = "::1"},
-                                         ContractTransport{.name = "LentPages", .make = MakeLendingTcp}),
+                                         ContractTransport{.name = "LentPages",
+                                                           .make = MakeLendingTcp}),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace rdmafs

@@ -133,7 +133,8 @@ class NoMoreDescriptors {
 
 TEST_F(TcpTransportTest, WithoutDescriptorsAcceptingPausesInsteadOfSpinning) {
   auto listener = Listen("127.0.0.1");
-  // A timer, and one that is accepted: UBSan needs a descriptor when it first sees the type of an object.
+  // A timer, and one that is accepted: UBSan needs a descriptor when it first sees the type of an
+  // object.
   loop.After(0, [] {});
   UniqueFd first = ConnectRaw(listener->port());
   ASSERT_TRUE(Until([&] { return accepted.size() == 1; }));

@@ -19,7 +19,8 @@ class BothSides final : public Transport {
     return client_.Connect(peer, options);
   }
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const Endpoint& endpoint,
-                                                   const ConnectionOptions& options, EventLoop& loop,
+                                                   const ConnectionOptions& options,
+                                                   EventLoop& loop,
                                                    AcceptFunction accept) override {
     return server_.Listen(endpoint, options, loop, std::move(accept));
   }

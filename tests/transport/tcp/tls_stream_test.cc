@@ -34,12 +34,15 @@ class TlsStreamTest : public testing::Test {
     auto at_client = *tls.client->NewSession(host), at_server = *tls.server->NewSession("");
     CountKeyUpdates(at_client->ssl.get(), key_updates_at_client);
     CountKeyUpdates(at_server->ssl.get(), key_updates_at_server);
-    client = std::make_unique<TlsStream>(pair.ours.get(), std::move(at_client), pool, records_per_key);
-    server = std::make_unique<TlsStream>(pair.raw.get(), std::move(at_server), pool, records_per_key);
+    client =
+        std::make_unique<TlsStream>(pair.ours.get(), std::move(at_client), pool, records_per_key);
+    server =
+        std::make_unique<TlsStream>(pair.raw.get(), std::move(at_server), pool, records_per_key);
   }
   // Those that come in.
   static void CountKeyUpdates(SSL* ssl, int& count) {
-    SSL_set_msg_callback(ssl, [](int sent, int, int type, const void* message, size_t size, SSL*, void* counter) {
+    SSL_set_msg_callback(ssl, [](int sent, int, int type, const void* message, size_t size, SSL*,
+                                 void* counter) {
       const bool update = type == SSL3_RT_HANDSHAKE && size != 0 &&
                           *static_cast<const unsigned char*>(message) == SSL3_MT_KEY_UPDATE;
       if (update && sent == 0) ++*static_cast<int*>(counter);
@@ -76,7 +79,8 @@ class TlsStreamTest : public testing::Test {
     bool drained = false;
     return stream.Read(&into, 1, drained);
   }
-  // Writes the parts again and again, as a SendQueue does, while the other end reads in pieces of `piece`.
+  // Writes the parts again and again, as a SendQueue does, while the other end reads in pieces of
+  // `piece`.
   std::string Carry(ByteStream& from, ByteStream& to, std::vector<iovec> parts, size_t piece) {
     size_t size = 0;
     for (const iovec& part : parts) size += part.iov_len;
@@ -88,7 +92,8 @@ class TlsStreamTest : public testing::Test {
       EXPECT_TRUE(sent >= 0 || errno == EAGAIN) << errno << " " << from.failure();
       for (size_t left = sent > 0 ? static_cast<size_t>(sent) : 0; left != 0;) {
         const size_t taken = std::min(left, parts.front().iov_len);
-        parts.front() = {static_cast<char*>(parts.front().iov_base) + taken, parts.front().iov_len - taken};
+        parts.front() = {static_cast<char*>(parts.front().iov_base) + taken,
+                         parts.front().iov_len - taken};
         if (parts.front().iov_len == 0) parts.erase(parts.begin());
         left -= taken;
       }
@@ -118,10 +123,11 @@ class TlsStreamTest : public testing::Test {
 TEST_F(TlsStreamTest, WhatIsWrittenInAnyPartsIsReadInAnyParts) {
   for (const TlsPair& tls : {TlsWithKey(), TlsWithCertificates()}) {
     ASSERT_NO_FATAL_FAILURE(BeginAndOpen(tls));
-    std::string small = RandomText(112, 1), record = RandomText(16384, 2), large = RandomText(1'000'003, 3),
-                empty;
+    std::string small = RandomText(112, 1), record = RandomText(16384, 2),
+                large = RandomText(1'000'003, 3), empty;
     for (size_t piece : {1000u, 16384u, 300'000u}) {
-      const std::vector<iovec> parts = {Part(small), Part(empty), Part(large), Part(small), Part(small), Part(record)};
+      const std::vector<iovec> parts = {Part(small), Part(empty), Part(large),
+                                        Part(small), Part(small), Part(record)};
       const std::string all = small + large + small + small + record;
       EXPECT_TRUE(Carry(*client, *server, parts, piece) == all) << piece;
       EXPECT_TRUE(Carry(*server, *client, parts, piece) == all) << piece;
@@ -153,7 +159,8 @@ TEST_F(TlsStreamTest, ManyRecordsGoOnUnderAnotherKey) {
   std::string text = RandomText(1 << 20, 4);
   EXPECT_TRUE(Carry(*client, *server, {Part(text)}, 50'000) == text);
   EXPECT_TRUE(Carry(*server, *client, {Part(text)}, 50'000) == text);
-  // 64 records each way, and a key for three of them, or for four where one had to wait for the socket.
+  // 64 records each way, and a key for three of them, or for four where one had to wait for the
+  // socket.
   EXPECT_GE(key_updates_at_server, 15);
   EXPECT_GE(key_updates_at_client, 15);
 }
@@ -231,7 +238,8 @@ TEST_F(TlsStreamTest, AServerWithoutTlsIsSaidSo) {
   ASSERT_TRUE(AwaitEither());
   EXPECT_EQ(client->Open(), Opening::kFailed);
   EXPECT_TRUE(absl::IsUnavailable(client->failure()));
-  EXPECT_NE(client->failure().message().find("does not speak TLS"), absl::string_view::npos) << client->failure();
+  EXPECT_NE(client->failure().message().find("does not speak TLS"), absl::string_view::npos)
+      << client->failure();
 }
 
 // --- Who is refused ---
@@ -248,9 +256,11 @@ class TlsRefusal : public TlsStreamTest {
     const iovec into = Part(buffer);
     if (opened_client == Opening::kOpen) Await(*client, pair.ours, into);
     if (opened_server == Opening::kOpen) Await(*server, pair.raw, into);
-    for (const auto& [stream, said] : {std::pair(client.get(), at_client), std::pair(server.get(), at_server)}) {
+    for (const auto& [stream, said] :
+         {std::pair(client.get(), at_client), std::pair(server.get(), at_server)}) {
       EXPECT_TRUE(absl::IsPermissionDenied(stream->failure())) << stream->failure();
-      EXPECT_NE(std::string(stream->failure().message()).find(said), std::string::npos) << stream->failure();
+      EXPECT_NE(std::string(stream->failure().message()).find(said), std::string::npos)
+          << stream->failure();
     }
   }
   static std::shared_ptr<const TlsContext> ClientWith(const auth::Key& key) {
@@ -260,9 +270,11 @@ class TlsRefusal : public TlsStreamTest {
 
 TEST_F(TlsRefusal, AnotherSecretAndAnUnknownNameLookAlikeToTheClient) {
   const TlsPair tls = TlsWithKey();
-  ExpectRefused({ClientWith(TestKey("compute", 8)), tls.server}, "refused the key 'compute'", "the secret is another");
+  ExpectRefused({ClientWith(TestKey("compute", 8)), tls.server}, "refused the key 'compute'",
+                "the secret is another");
   const std::string one(client->failure().message());
-  ExpectRefused({ClientWith(TestKey("stranger", 7)), tls.server}, "refused the key 'stranger'", "no key of that name");
+  ExpectRefused({ClientWith(TestKey("stranger", 7)), tls.server}, "refused the key 'stranger'",
+                "no key of that name");
   std::string two(client->failure().message());
   two.replace(two.find("stranger"), 8, "compute");
   EXPECT_EQ(one, two);
@@ -279,7 +291,8 @@ TEST_F(TlsRefusal, ClientsByCertificateFindNoneAtAServerWithKeys) {
 
 TEST_F(TlsRefusal, CertificatesOfAnotherAuthorityForAnotherHostOrOfThePast) {
   const TlsPair one = TlsWithCertificates(), other = TlsWithCertificates();
-  ExpectRefused({one.client, other.server}, "certificate is not accepted", "it ended the handshake");
+  ExpectRefused({one.client, other.server}, "certificate is not accepted",
+                "it ended the handshake");
   ExpectRefused(one, "IP address mismatch", "it ended the handshake", "192.0.2.1");
   ExpectRefused(one, "hostname mismatch", "it ended the handshake", "elsewhere");
   TestAuthority authority;

@@ -26,18 +26,24 @@ TEST(TlsContext, FilesThatAreNotWhatTheyShouldBeAreNamed) {
   TestAuthority authority;
   authority.Issue("one", "IP:127.0.0.1");
   authority.Issue("other", "IP:127.0.0.1");
-  const auto with = [&](const std::string& certificate, const std::string& key, const std::string& ca) {
-    return std::string(TlsContext::ForServer({.certificate_file = certificate, .private_key_file = key, .ca_file = ca})
-                           .status()
-                           .message());
+  const auto with = [&](const std::string& certificate, const std::string& key,
+                        const std::string& ca) {
+    return std::string(
+        TlsContext::ForServer(
+            {.certificate_file = certificate, .private_key_file = key, .ca_file = ca})
+            .status()
+            .message());
   };
-  const std::string certificate = authority.certificate_file("one"), key = authority.private_key_file("one");
-  EXPECT_THAT(with(certificate, authority.private_key_file("other"), ""), HasSubstr("not the private key of"));
+  const std::string certificate = authority.certificate_file("one"),
+                    key = authority.private_key_file("one");
+  EXPECT_THAT(with(certificate, authority.private_key_file("other"), ""),
+              HasSubstr("not the private key of"));
   EXPECT_THAT(with("/nowhere", key, ""), HasSubstr("/nowhere"));
   EXPECT_THAT(with(certificate, "/nowhere", ""), HasSubstr("/nowhere"));
   EXPECT_THAT(with(certificate, key, "/nowhere"), HasSubstr("/nowhere"));
   EXPECT_THAT(with(key, key, ""), HasSubstr("no certificate"));
-  EXPECT_THAT(std::string(TlsContext::ForClient({.ca_file = key}).status().message()), HasSubstr(key));
+  EXPECT_THAT(std::string(TlsContext::ForClient({.ca_file = key}).status().message()),
+              HasSubstr(key));
 }
 
 TEST(TlsContext, AKeyThatCannotBeReadFailsTheConnectionThatWantsIt) {

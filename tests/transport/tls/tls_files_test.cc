@@ -20,8 +20,9 @@ class TlsFilesTest : public testing::Test {
   void Spoil(const std::string& file) { std::ofstream(file, std::ios::trunc) << "not PEM"; }
 
   TestAuthority authority_;
-  const TlsContext::ServerOptions options_{.certificate_file = authority_.certificate_file("server"),
-                                           .private_key_file = authority_.private_key_file("server")};
+  const TlsContext::ServerOptions options_{
+      .certificate_file = authority_.certificate_file("server"),
+      .private_key_file = authority_.private_key_file("server")};
   TlsFiles files_{{options_.certificate_file, options_.private_key_file, options_.ca_file},
                   [this] { return TlsContext::ForServer(options_); }};
 };

@@ -21,14 +21,14 @@ concept IsRequest = requires {
 
 using Messages = testing::Types<
     HelloRequest, HelloReply, AttachRequest, PingRequest, RetireRequest, EndRequest,
-    ChallengeRequest, ChallengeReply, ProveRequest, ProveReply, RecallRequest, RecallReply, EmptyBody, EntryReply,
-    AttributesReply, CountReply, LookupRequest, UnlinkRequest, RmDirRequest, ReadLinkRequest,
-    StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest, MkDirRequest,
-    SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, StatFsReply, OpenRequest,
-    CreateRequest, TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest, FsyncRequest,
-    FallocateRequest, SeekRequest, CopyFileRangeRequest, ReadDirRequest, GetXattrRequest,
-    SetXattrRequest, ListXattrRequest, RemoveXattrRequest, GetLockRequest, SetLockRequest,
-    LockReply, CancelRequest, ReleaseOwnerRequest, ForgetRequest>;
+    ChallengeRequest, ChallengeReply, ProveRequest, ProveReply, RecallRequest, RecallReply,
+    EmptyBody, EntryReply, AttributesReply, CountReply, LookupRequest, UnlinkRequest, RmDirRequest,
+    ReadLinkRequest, StatFsRequest, SyncFsRequest, GetAttrRequest, SetAttrRequest, MkNodRequest,
+    MkDirRequest, SymLinkRequest, RenameRequest, LinkRequest, AccessRequest, StatFsReply,
+    OpenRequest, CreateRequest, TmpFileRequest, ReleaseRequest, ReadRequest, WriteRequest,
+    FsyncRequest, FallocateRequest, SeekRequest, CopyFileRangeRequest, ReadDirRequest,
+    GetXattrRequest, SetXattrRequest, ListXattrRequest, RemoveXattrRequest, GetLockRequest,
+    SetLockRequest, LockReply, CancelRequest, ReleaseOwnerRequest, ForgetRequest>;
 
 template <template <typename...> class List, typename... All>
 void CollectOpcodes(List<All...>, std::multiset<Opcode>& opcodes) {

@@ -1,4 +1,5 @@
-// docs/protocol.md says what the code says: every operation with its number and name, and the limits.
+// docs/protocol.md says what the code says: every operation with its number and name, and the
+// limits.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -13,7 +14,8 @@ namespace {
 
 std::string Trimmed(const std::string& text) {
   const size_t first = text.find_first_not_of(' ');
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
+  return first == std::string::npos ? ""
+                                    : text.substr(first, text.find_last_not_of(' ') - first + 1);
 }
 
 // The first two columns of the table below the heading.
