@@ -1,6 +1,7 @@
 #include "transport/memory/arena.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +13,8 @@ namespace rdmafs {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
+// What blocks are aligned to; a larger page could be of two.
+constexpr long kSmallPageBytes = 4096;
 
 // nullptr when there is none.
 void* Map(size_t size_bytes, int flags) {
@@ -40,10 +43,11 @@ void* MapAligned(size_t size_bytes) {
 Arena::Slab Arena::Add(size_t size_bytes) {
   size_bytes = (size_bytes + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
   void* start = Map(size_bytes, MAP_HUGETLB);
-  if (start != nullptr) {
+  const bool reserved = start != nullptr;
+  if (!reserved) start = MapAligned(size_bytes);
+  if (start == nullptr) return {};
+  if (reserved || sysconf(_SC_PAGESIZE) != kSmallPageBytes) {
     lasting_.fetch_add(1, std::memory_order_release);
-  } else if (start = MapAligned(size_bytes); start == nullptr) {
-    return {};
   }
   // fork(2) would make registered pages copy-on-write under the device's feet.
   madvise(start, size_bytes, MADV_DONTFORK);

@@ -33,8 +33,8 @@ class Arena {
   int AddObserver(Observer observer);
   void RemoveObserver(int id);
 
-  // Whether Renew() can be used: nobody observes the slabs, and none is of reserved huge pages. Any
-  // thread.
+  // Whether Renew() can be used: nobody observes the slabs, and they are of pages of 4 KiB, not of
+  // reserved huge ones. Any thread.
   bool renewable() const { return lasting_.load(std::memory_order_acquire) == 0; }
   // Gives `pages`, whole ones of a slab that only the caller uses now, others with the same bytes.
   // What the kernel still refers to (vmsplice(2)) are the old ones, and nothing changes those any
@@ -48,7 +48,7 @@ class Arena {
   std::vector<Slab> slabs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int, Observer>> observers_ ABSL_GUARDED_BY(mutex_);
   int next_observer_ ABSL_GUARDED_BY(mutex_) = 1;
-  // Observers, and slabs of reserved huge pages: for each, pages must stay where they are.
+  // Observers, and slabs of larger pages: for each of them, pages must stay where they are.
   std::atomic<int> lasting_{0};
 };
 

@@ -41,7 +41,7 @@ void SendQueue::Push(Message message) {
   size_bytes_ +=
       head_bytes + message.inline_payload.size() + message.payload.size() + message.file.size;
   entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold),
-                      message.slot, std::move(message.file), message.lent});
+                      message.slot, std::move(message.file), message.lent_bytes});
 }
 
 SendQueue::Progress SendQueue::Flush(ByteStream& stream,
@@ -50,10 +50,11 @@ SendQueue::Progress SendQueue::Flush(ByteStream& stream,
     iovec parts[kMaxParts];
     const Entry* last = nullptr;
     const int count = Gather(parts, last);
-    const ssize_t sent = last == nullptr ? stream.Write(parts, count)
-                         : last->lent    ? stream.WritePages(parts, count, last->payload)
-                                         : stream.WriteFile(parts, count, last->file.fd,
-                                                            last->file.offset, last->file.size);
+    const ssize_t sent =
+        last == nullptr ? stream.Write(parts, count)
+        : last->lent_bytes != 0
+            ? stream.WritePages(parts, count, last->payload.first(last->lent_bytes))
+            : stream.WriteFile(parts, count, last->file.fd, last->file.offset, last->file.size);
     if (sent >= 0) {
       Advance(static_cast<size_t>(sent), on_sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -86,7 +87,7 @@ int SendQueue::Gather(iovec* parts, const Entry*& last) const {
     add(head, entry.head_bytes);
     head += entry.head_bytes;
     add(entry.inline_payload.data(), entry.inline_payload.size());
-    const bool lent = entry.lent && entry.payload.size() >= kMinLentBytes;
+    const bool lent = entry.lent_bytes >= kMinLentBytes;
     if (!lent) add(entry.payload.data(), entry.payload.size());
     if (lent || entry.file.size != 0) {
       last = &entry;
@@ -104,7 +105,9 @@ void SendQueue::Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent) 
     const size_t head = std::min(entry.head_bytes, size);
     entry.head_bytes -= head;
     heads_first_ += head;
-    size = Consume(entry.payload, Consume(entry.inline_payload, size - head));
+    size = Consume(entry.inline_payload, size - head);
+    entry.lent_bytes -= std::min(entry.lent_bytes, size);
+    size = Consume(entry.payload, size);
     size = Consume(entry.file, size);
     if (entry.head_bytes + entry.inline_payload.size() + entry.payload.size() + entry.file.size !=
         0)

@@ -33,7 +33,8 @@ class SendQueue {
     Buffer hold;
     int slot = kNoSlot;  // given to `on_sent`, when it is one
     FileRange file;      // behind the message, instead of payload; for streams that send files
-    bool lent = false;   // payload's pages may go without a copy; for streams that send pages
+    // Of payload's beginning, what may go without a copy; for streams that send pages.
+    size_t lent_bytes = 0;
   };
   void Push(Message message);
 
@@ -55,7 +56,7 @@ class SendQueue {
     Buffer hold;
     int slot;
     FileRange file;
-    bool lent;
+    size_t lent_bytes;  // of payload not sent yet
   };
 
   int Gather(iovec* parts, const Entry*& last) const;

@@ -182,7 +182,8 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   }
   if (source) {
     queued.slot = header.slot;
-    if (queued.lent = MayLend(message); queued.lent) call.lent = message.exposed;
+    call.lent = Lendable(message);
+    queued.lent_bytes = call.lent.size();
   }
   if (sink) {
     call.sink = message.exposed;
@@ -192,16 +193,19 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   return true;
 }
 
-// Whole pages of a block, of which TakeBackLent() can make others.
-bool TcpConnection::MayLend(const Outgoing& message) const {
-  if (lender_ == nullptr || message.exposed.size() < SendQueue::kMinLentBytes || !message.hold)
-    return false;
+// What the source begins with: whole pages of a block, of which TakeBackLent() can make others.
+absl::Span<std::byte> TcpConnection::Lendable(const Outgoing& message) const {
+  const absl::Span<std::byte> pages =
+      message.exposed.first(message.exposed.size() / kPageBytes * kPageBytes);
+  if (lender_ == nullptr || pages.size() < SendQueue::kMinLentBytes || !message.hold) return {};
   const absl::Span<std::byte> block = message.hold.payload();
-  const auto begin = reinterpret_cast<uintptr_t>(message.exposed.data());
+  const auto begin = reinterpret_cast<uintptr_t>(pages.data());
   const auto first = reinterpret_cast<uintptr_t>(block.data());
-  return begin >= first && begin + message.exposed.size() <= first + block.size() &&
-         (begin | message.exposed.size()) % kPageBytes == 0 && stream_open_ &&
-         stream_->sends_pages() && lender_->renewable();
+  const bool of_block = begin >= first && begin + pages.size() <= first + block.size();
+  return of_block && begin % kPageBytes == 0 && stream_open_ && stream_->sends_pages() &&
+                 lender_->renewable()
+             ? pages
+             : absl::Span<std::byte>();
 }
 
 // An answer to a call whose payload nobody asked for: that payload is not wanted.

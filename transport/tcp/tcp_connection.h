@@ -81,7 +81,7 @@ class TcpConnection final : public Connection {
   bool WaitsForOwner() const;
 
   bool PrepareCall(Outgoing& message, SendQueue::Message& queued);
-  bool MayLend(const Outgoing& message) const;
+  absl::Span<std::byte> Lendable(const Outgoing& message) const;
   void PrepareReply(const Outgoing& message);
   void OnMessage(ReceivedMessage message);
   void OnRequest(ReceivedMessage request);

@@ -61,6 +61,18 @@ def far_site(site, name, **options):
         cable.close()
 
 
+def write_without_pause(path, seconds):
+    """So that whenever something happens, a write of 1 MiB is under way."""
+    end = time.monotonic() + seconds
+    block = os.urandom(1 << 20)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    while time.monotonic() < end:
+        os.pwrite(fd, block, 0)
+    if os.pread(fd, len(block), 0) != block:
+        raise Failed(f"{path} is not what was written")
+    os.close(fd)
+
+
 def need_tcp(site):
     if site.where.transport == "rdma":
         raise NotHere("the guest's one device is not the suite's to cut off; the suite device takes it away")
@@ -98,6 +110,12 @@ def killed_sockets(site):
             ended.extend(done.stdout.splitlines())
 
         with Trouble(end_connections, 0.4):
+            wait = in_process(write_without_pause, other.mount / "same", SECONDS)
             in_process(write_and_verify, other.mount / "pieces", SECONDS, 6)()
+            wait()
         if len(ended) < SECONDS:
             raise Failed(f"only {len(ended)} connections were ended")
+        copied = other.document("stats")["transport"]["copied_bytes"]
+        print(f"      {len(ended)} connections were ended; {copied} bytes lent to them were copied")
+        if copied == 0:
+            raise Failed("no pages that a write had lent to a lost connection were renewed (docs/memory.md)")

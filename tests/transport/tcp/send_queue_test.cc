@@ -51,6 +51,15 @@ class SendQueueTest : public testing::Test {
     }
     EXPECT_EQ(queue.size_bytes(), 0u) << Errno(queue.error()).ToString();
   }
+  // In the middle of what was pushed.
+  void ExpectErrorWhenThePeerResets() {
+    EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
+    Reset(pair.raw);
+    Progress progress = Progress::kBlocked;
+    for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i)
+      progress = queue.Flush(stream, [](int) {});
+    EXPECT_EQ(progress, Progress::kError);
+  }
 
   TcpPair pair = MakeTcpPair(16 << 10);
   SocketStream stream{pair.ours.get()};
@@ -123,8 +132,10 @@ class SendQueueLentTest : public SendQueueTest {
     return block;
   }
   void PushLent(const Buffer& block, size_t size) {
-    queue.Push(
-        {.header = header, .payload = block.payload().first(size), .hold = block, .lent = true});
+    queue.Push({.header = header,
+                .payload = block.payload().first(size),
+                .hold = block,
+                .lent_bytes = size / 4096 * 4096});
   }
 
   wire::MessageHeader header{};
@@ -174,7 +185,7 @@ TEST_F(SendQueueLentTest, WhatOneSocketDoesNotTakeDoesNotGoToTheNext) {
   SendQueue next;
   next.Push({.header = header,
              .payload = Block('b').payload().first(SendQueue::kMinLentBytes),
-             .lent = true});
+             .lent_bytes = SendQueue::kMinLentBytes});
   std::string received;
   std::thread reader(
       [&] { received = ReadExactly(next_pair.raw, sizeof header + SendQueue::kMinLentBytes); });
@@ -190,12 +201,7 @@ TEST_F(SendQueueLentTest, WhatOneSocketDoesNotTakeDoesNotGoToTheNext) {
 
 TEST_F(SendQueueLentTest, ABrokenSocketIsAnErrorInTheMiddleOfPages) {
   PushLent(Block('a'), 1 << 20);
-  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
-  Reset(pair.raw);
-  Progress progress = Progress::kBlocked;
-  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i)
-    progress = queue.Flush(stream, [](int) {});
-  EXPECT_EQ(progress, Progress::kError);
+  ExpectErrorWhenThePeerResets();
 }
 
 class SendQueueFileTest : public SendQueueTest {
@@ -288,12 +294,7 @@ TEST_F(SendQueueFileTest, AFileThatCannotBeReadIsAnError) {
 
 TEST_F(SendQueueFileTest, ABrokenSocketIsAnErrorInTheMiddleOfAFile) {
   PushRange(0, 1 << 20);
-  EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
-  Reset(pair.raw);
-  Progress progress = Progress::kBlocked;
-  for (int i = 0; i < 100 && progress == Progress::kBlocked; ++i)
-    progress = queue.Flush(stream, [](int) {});
-  EXPECT_EQ(progress, Progress::kError);
+  ExpectErrorWhenThePeerResets();
 }
 
 TEST_F(SendQueueTest, ClearDropsWhatIsNotSent) {

@@ -169,10 +169,13 @@ TEST_F(LendingClientTest, ASourceThatBeginsInsideAPageIsCopied) {
   EXPECT_EQ(Received(kSize - 4096), Pattern(kSize, 4).substr(8, kSize - 4096));
 }
 
-TEST_F(LendingClientTest, ASourceThatEndsInsideAPageIsCopied) {
-  Send(4096, kSize - 5000);
+// As the kernel cuts direct writes from memory that is not aligned.
+TEST_F(LendingClientTest, OfASourceThatEndsInsideAPageThatPartIsCopied) {
+  constexpr size_t kWholePages = kSize - 8192, kPart = 4064;
+  Send(4096, kWholePages + kPart);
   Overwrite();
-  EXPECT_EQ(Received(kSize - 5000), Pattern(kSize, 4).substr(4096, kSize - 5000));
+  EXPECT_EQ(Received(kWholePages + kPart),
+            std::string(kWholePages, 'x') + Pattern(kSize, 4).substr(4096 + kWholePages, kPart));
 }
 
 TEST_F(LendingClientTest, MemoryThatMayBeRegisteredIsCopied) {
