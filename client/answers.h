@@ -25,7 +25,8 @@ inline Result<Payload> TakePayload(Answer answer) {
     return Payload{bytes, {}, std::move(answer.message)};
   }
   if (header.remote_size > answer.exposed.size()) return Errno(EIO);
-  return Payload{answer.exposed.first(header.remote_size), std::move(answer.hold), {}};
+  return Payload{answer.exposed.first(header.remote_size), std::move(answer.hold), {},
+                 answer.message.payload_pipe()};
 }
 
 inline AnswerFunction ToUnit(Reply<Unit> reply) {

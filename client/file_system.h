@@ -34,6 +34,7 @@ struct PayloadMemory {
   absl::Span<std::byte> bytes;
   Buffer hold;
   absl::Span<std::byte> foreign;
+  bool by_pipe = false;  // what lands may also come as a Payload::pipe
 };
 
 // Bytes that came back, and what keeps them: at the asker's memory, in a receive buffer (small
@@ -43,6 +44,9 @@ struct Payload {
   absl::Span<const std::byte> bytes;
   Buffer hold;
   ReceivedMessage message;
+  // Where by_pipe allowed it: the bytes stand here, and not where `bytes` says, until the Reply's
+  // function returns.
+  PayloadPipe* pipe = nullptr;
 };
 
 struct ReadRequest {

@@ -39,6 +39,7 @@ CallPayload RemoteFileSystem::Sink(uint32_t size, PayloadMemory destination) {
   CHECK(destination.bytes.size() >= size);
   return {.exposed = destination.bytes.first(size),
           .server_writes = true,
+          .by_pipe = destination.by_pipe,
           .foreign = destination.foreign,
           .hold = std::move(destination.hold)};
 }

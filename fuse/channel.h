@@ -6,6 +6,7 @@
 #include "fuse/request.h"
 #include "transport/base/errno.h"
 #include "transport/base/event_loop.h"
+#include "transport/base/pipe.h"
 
 namespace rdmafs::fuse {
 
@@ -32,6 +33,10 @@ class Channel {
   // unmounted.
   virtual Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                       absl::Span<const std::byte> data) = 0;
+  // Answers a request with what `pipe` holds, as Reply(); the pipe is empty then. Where
+  // takes_pipes().
+  virtual Errno ReplyByPipe(const Ticket& ticket, PayloadPipe& pipe) { return Errno(EOPNOTSUPP); }
+  virtual bool takes_pipes() const { return false; }
   // Answers request `unique` with EINTR although its operation is still under way; `answered` says
   // whether that was done. It is not when the request is not one of this channel's, and not when
   // its answer has to come in the memory that the operation may still use: that memory is what is

@@ -6,6 +6,15 @@ namespace rdmafs::fuse {
 
 bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
                      absl::Span<const std::byte> data) {
+  return AnswerBy(ticket, error, [&] { return parts_.channel.Reply(ticket, error, head, data); });
+}
+
+bool Context::Answer(const Ticket& ticket, const Payload& payload) {
+  if (payload.pipe == nullptr) return Answer(ticket, kOk, {}, payload.bytes);
+  return AnswerBy(ticket, kOk, [&] { return parts_.channel.ReplyByPipe(ticket, *payload.pipe); });
+}
+
+bool Context::AnswerBy(const Ticket& ticket, Errno error, absl::FunctionRef<Errno()> reply) {
   if (!flushes_.empty()) flushes_.erase(ticket.unique);
   if (!root_questions_.empty()) root_questions_.erase(ticket.unique);
   if (!answered_early_.empty()) {
@@ -15,7 +24,7 @@ bool Context::Answer(const Ticket& ticket, Errno error, absl::Span<const std::by
       return false;
     }
   }
-  const Errno written = parts_.channel.Reply(ticket, error, head, data);
+  const Errno written = reply();
   Count(ticket, error);
   if (written.ok()) return true;
   // ENOENT: the caller was killed meanwhile. ENODEV, ENOTCONN, EPERM: the mount is gone.

@@ -73,6 +73,9 @@ class Context {
   bool Answer(const Ticket& ticket, Errno error, absl::Span<const std::byte> head = {},
               absl::Span<const std::byte> data = {});
   void Answer(const Ticket& ticket, const Result<Unit>& result) { Answer(ticket, result.error()); }
+  // The same for what was read: from memory, or from the pipe that it is in.
+  bool Answer(const Ticket& ticket, const Payload& payload);
+  bool takes_pipes() const { return parts_.channel.takes_pipes(); }
   // Tells the server that an open file is not needed any more; nobody waits for its answer.
   // `locked_node`: the node of a file that may hold locks; 0: it holds none.
   void Release(OpenId open_id, uint64_t locked_node = 0);
@@ -111,6 +114,9 @@ class Context {
   void Count(const Ticket& ticket, Errno error);
 
  private:
+  // `reply` is how it goes to the kernel.
+  bool AnswerBy(const Ticket& ticket, Errno error, absl::FunctionRef<Errno()> reply);
+
   const Parts parts_;
   GroupCache groups_;
   size_t releases_in_flight_ = 0;

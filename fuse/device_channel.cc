@@ -124,6 +124,14 @@ Errno DeviceChannel::Reply(const Ticket& ticket, Errno error, absl::Span<const s
   return n < 0 ? Errno(errno) : Errno(EIO);
 }
 
+Errno DeviceChannel::ReplyByPipe(const Ticket& ticket, PayloadPipe& pipe) {
+  fuse_out_header header{};
+  static_assert(sizeof header == PayloadPipe::kHeadBytes);
+  header.len = static_cast<uint32_t>(sizeof header + pipe.size());
+  header.unique = ticket.unique;
+  return pipe.MoveTo(fd_.get(), {reinterpret_cast<const std::byte*>(&header), sizeof header});
+}
+
 absl::Span<const std::byte> DeviceChannel::GiveUp(uint64_t unique, bool& answered) {
   Ticket ticket;
   ticket.unique = unique;

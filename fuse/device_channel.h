@@ -24,6 +24,8 @@ class DeviceChannel final : public Channel {
   void Stop() override;
   Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
               absl::Span<const std::byte> data) override;
+  Errno ReplyByPipe(const Ticket& ticket, PayloadPipe& pipe) override;
+  bool takes_pipes() const override { return true; }
   absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) override;
   Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) override;
 

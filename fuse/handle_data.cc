@@ -19,6 +19,7 @@ void HandleRead(Context& context, Request& request) {
   if (in.size > wire::kMaxInlineBytes) {
     read.destination.bytes = request.block.payload().first(in.size);
     read.destination.hold = std::move(request.block);
+    read.destination.by_pipe = context.takes_pipes();
   }
   auto reply = [context = &context, ticket = request.ticket,
                 size = in.size](Result<Payload> result) {
@@ -27,7 +28,7 @@ void HandleRead(Context& context, Request& request) {
     } else if (result->bytes.size() > size) {
       context->Answer(ticket, Errno(EIO));
     } else {
-      context->Answer(ticket, kOk, {}, result->bytes);
+      context->Answer(ticket, *result);
     }
   };
   static_assert(Reply<Payload>::Function::kFits<decltype(reply)>);

@@ -33,6 +33,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/errno.h"
 #include "transport/base/event_loop.h"
+#include "transport/base/pipe.h"
 #include "transport/base/reply.h"
 #include "transport/memory/buffer_pool.h"
 #include "transport/memory/memory_region_cache.h"
@@ -61,6 +62,7 @@ class ReceivedMessage {
     Drop();
     header_ = other.header_;
     tail_ = std::exchange(other.tail_, {});
+    payload_pipe_ = other.payload_pipe_;
     release_ = std::exchange(other.release_, nullptr);
     owner_ = other.owner_;
     token_ = other.token_;
@@ -74,6 +76,10 @@ class ReceivedMessage {
     return tail_.first(tail_.size() - header_.inline_size);
   }
   absl::Span<const std::byte> inline_payload() const { return tail_.last(header_.inline_size); }
+  // A reply's payload stands there instead of in the memory that its call exposed, which allowed
+  // it (Outgoing::by_pipe); until OnMessage returns. Else nullptr.
+  PayloadPipe* payload_pipe() const { return payload_pipe_; }
+  void set_payload_pipe(PayloadPipe* pipe) { payload_pipe_ = pipe; }
   // The transport's own number for the buffer and what is attached to it.
   uint64_t token() const { return token_; }
   // Gives the buffer back now; header() stays readable.
@@ -85,6 +91,7 @@ class ReceivedMessage {
  private:
   wire::MessageHeader header_{};
   absl::Span<const std::byte> tail_;
+  PayloadPipe* payload_pipe_ = nullptr;
   Release release_ = nullptr;
   void* owner_ = nullptr;
   uint64_t token_ = 0;
@@ -117,6 +124,8 @@ struct Outgoing {
   // Transport::ForgetMemory). It stays mapped until the reply, or the connection's end.
   absl::Span<std::byte> exposed;
   absl::Span<std::byte> foreign;
+  // With kFlagSink: the asker takes the payload from a pipe, too.
+  bool by_pipe = false;
   // Reply: goes into the memory that the call exposed; request_header names it.
   absl::Span<const std::byte> push;
   const wire::MessageHeader* request_header = nullptr;

@@ -1,5 +1,8 @@
 #include "tests/contract/transport_contract.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -66,6 +69,14 @@ bool HasPattern(absl::Span<const std::byte> bytes, uint32_t seed, size_t first) 
 
 absl::Span<const std::byte> AsBytes(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+std::string TakenFrom(PayloadPipe& pipe) {
+  UniqueFd file(memfd_create("transport_contract", MFD_CLOEXEC));
+  std::string bytes(PayloadPipe::kHeadBytes + pipe.size(), 'h');
+  EXPECT_EQ(pipe.MoveTo(file.get(), AsBytes(bytes).first(PayloadPipe::kHeadBytes)), kOk);
+  EXPECT_EQ(pread(file.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  return bytes.substr(PayloadPipe::kHeadBytes);
 }
 
 std::string AsText(absl::Span<const std::byte> bytes) {

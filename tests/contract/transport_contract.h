@@ -49,6 +49,8 @@ std::byte PatternByte(uint32_t seed, size_t i);
 bool HasPattern(absl::Span<const std::byte> bytes, uint32_t seed, size_t first = 0);
 absl::Span<const std::byte> AsBytes(std::string_view text);
 std::string AsText(absl::Span<const std::byte> bytes);
+// What `pipe` hands on, without its head.
+std::string TakenFrom(PayloadPipe& pipe);
 
 // One end of a connection under test: owns it and records what its handler is told.
 class ContractEnd : public ConnectionHandler {

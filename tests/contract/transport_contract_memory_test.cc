@@ -1,6 +1,7 @@
 // The transport contract: payload goes where it belongs, and memory is held exactly as long as
 // needed.
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "tests/contract/transport_contract.h"
@@ -46,6 +47,36 @@ TEST_P(TransportContract, APushedPayloadIsThereBeforeItsReply) {
   }
   EXPECT_EQ(client.connection->counters().copied_bytes.load(), 0u);
   EXPECT_EQ(server.connection->counters().copied_bytes.load(), 0u);
+}
+
+// Where a transport has no use for that it is in memory, as ever.
+TEST_P(TransportContract, APushedPayloadThatMayComeByPipeIsThereOrInMemory) {
+  ASSERT_NO_FATAL_FAILURE(ConnectAndStart());
+  for (size_t size : kSizes) {
+    SCOPED_TRACE(size);
+    Buffer sink = client_host.blocks.Take();
+    Outgoing call = SinkCall(0, sink, size);
+    call.by_pipe = true;
+    ASSERT_EQ(client.Post(std::move(call)), kOk);
+    ASSERT_TRUE(Until([&] { return server.held.size() == 1; }));
+    const wire::MessageHeader header = server.held[0].header();
+    server.held.clear();
+
+    bool there = false;
+    client.on_message = [&](ContractEnd&, ReceivedMessage reply) {
+      PayloadPipe* const pipe = reply.payload_pipe();
+      const std::string taken = pipe != nullptr ? TakenFrom(*pipe) : "";
+      there = pipe != nullptr ? taken.size() == size && HasPattern(AsBytes(taken), 9)
+                              : HasPattern(sink.payload().first(size), 9);
+    };
+    Outgoing reply;
+    reply.hold = server_host.Filled(size, 9);
+    reply.push = reply.hold.payload().first(size);
+    server.Answer(header, std::move(reply));
+    const size_t before = client.message_count;
+    ASSERT_TRUE(Until([&] { return client.message_count == before + 1; }));
+    EXPECT_TRUE(there);
+  }
 }
 
 TEST_P(TransportContract, APushMayBeShorterThanItsSink) {

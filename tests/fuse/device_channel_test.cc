@@ -115,5 +115,26 @@ TEST_F(DeviceChannelTest, AfterStopNothingIsTakenAndNoBlockHeld) {
   EXPECT_EQ(used(), 0u);
 }
 
+TEST_F(DeviceChannelTest, AReplyByPipeIsOneMessage) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  UniqueFd ours(ends[0]), theirs(ends[1]);
+  ASSERT_EQ(write(theirs.get(), "payload", 7), 7);
+  PayloadPipe pipe;
+  ASSERT_TRUE(pipe.Begin(7));
+  ASSERT_EQ(pipe.Fill(ours.get(), 7), 7);
+  EXPECT_TRUE(channel_->takes_pipes());
+  EXPECT_EQ(channel_->ReplyByPipe({.unique = 5}, pipe), kOk);
+  struct {
+    fuse_out_header header;
+    char data[8];
+  } got{};
+  ASSERT_EQ(read(kernel_.get(), &got, sizeof got), 16 + 7);
+  EXPECT_EQ(got.header.len, 16u + 7);
+  EXPECT_EQ(got.header.error, 0);
+  EXPECT_EQ(got.header.unique, 5u);
+  EXPECT_STREQ(got.data, "payload");
+}
+
 }  // namespace
 }  // namespace rdmafs::fuse

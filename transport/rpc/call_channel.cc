@@ -121,6 +121,7 @@ Errno CallChannel::PostOn(uint16_t slot, uint32_t sequence, CallState* call) {
   out.body = absl::MakeConstSpan(call->body).first(call->body_size);
   out.inline_payload = call->payload.inline_payload;
   out.exposed = call->payload.exposed;
+  out.by_pipe = call->payload.by_pipe;
   out.foreign = call->payload.foreign;
   if (!call->payload.exposed.empty()) {
     out.header.flags = call->payload.server_writes ? wire::kFlagSink : wire::kFlagSource;

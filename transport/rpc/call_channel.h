@@ -23,6 +23,7 @@ struct CallPayload {
   absl::Span<const std::byte> inline_payload;
   absl::Span<std::byte> exposed;               // memory for the server to read or write
   bool server_writes = false;                  // kFlagSink, else kFlagSource
+  bool by_pipe = false;                        // see Outgoing::by_pipe
   absl::Span<std::byte> foreign;               // see Outgoing::foreign
   Buffer hold;
 };

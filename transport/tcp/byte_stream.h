@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "transport/base/channel_security.h"
+#include "transport/base/pipe.h"
 
 namespace rdmafs {
 
@@ -45,14 +46,22 @@ class ByteStream {
     written = 0;
     return Read(&part, 1, drained);
   }
+  // The same for up to `size` bytes into a pipe, as references to the pages that they came in,
+  // where fills_pipes(). EAGAIN also when it is full.
+  virtual ssize_t ReadByPipe(PayloadPipe& pipe, size_t size) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  virtual bool fills_pipes() const { return false; }
   // The same for up to `size` bytes that nobody wants.
   virtual ssize_t Discard(size_t size, bool& drained) = 0;
   // As sendmsg(2), without a signal.
   virtual ssize_t Write(const iovec* parts, int count) = 0;
   // The same for the parts and, behind them, `size` bytes of a file, from where the page cache has
-  // them; what the file has no more of is sent as zeros. Where sends_files(). SIGPIPE is to be
-  // ignored: sendfile(2) cannot do without.
-  virtual ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) {
+  // them or, `copied`, from a copy; what the file has no more of is sent as zeros. Where
+  // sends_files(). SIGPIPE is to be ignored: sendfile(2) cannot do without.
+  virtual ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size,
+                            bool copied) {
     errno = EOPNOTSUPP;
     return -1;
   }
@@ -89,6 +98,8 @@ class SocketStream final : public ByteStream {
   }
   ssize_t ReadThrough(int fd, uint64_t offset, const iovec& part, size_t& written,
                       bool& drained) override;
+  ssize_t ReadByPipe(PayloadPipe& pipe, size_t size) override { return pipe.Fill(fd_, size); }
+  bool fills_pipes() const override { return true; }
   ssize_t Discard(size_t size, bool& drained) override {
     // tcp(7): with MSG_TRUNC the bytes are discarded, not copied. ThreadSanitizer would have
     // recv(2) write to nullptr.
@@ -100,7 +111,8 @@ class SocketStream final : public ByteStream {
   ssize_t Write(const iovec* parts, int count) override {
     return Send(parts, count, 0);
   }
-  ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size) override;
+  ssize_t WriteFile(const iovec* parts, int count, int fd, uint64_t offset, size_t size,
+                    bool copied) override;
   bool sends_files() const override { return true; }
   ssize_t WritePages(const iovec* parts, int count, absl::Span<const std::byte> bytes) override;
   bool sends_pages() const override { return true; }

@@ -75,7 +75,13 @@ void FrameReader::ReadPayload(absl::Span<std::byte> destination) {
   payload_ = destination.data();
   payload_file_ = -1;
   payload_left_ = destination.size();
+  payload_pipe_ = nullptr;
   written_through_ = 0;
+}
+
+void FrameReader::ReadPayloadByPipe(PayloadPipe& pipe, absl::Span<std::byte> destination) {
+  ReadPayload(destination);
+  payload_pipe_ = &pipe;
 }
 
 void FrameReader::SkipPayload(size_t size) {
@@ -83,6 +89,7 @@ void FrameReader::SkipPayload(size_t size) {
   payload_active_ = true;
   payload_ = nullptr;
   payload_file_ = -1;
+  payload_pipe_ = nullptr;
   payload_left_ = size;
 }
 
@@ -129,6 +136,7 @@ bool FrameReader::Read(ByteStream& stream, Event& event) {
 
 ssize_t FrameReader::ReadOnce(ByteStream& stream, bool& drained) {
   if (payload_left_ != 0 && payload_file_ >= 0) return ReadThrough(stream, drained);
+  if (payload_left_ != 0 && payload_pipe_ != nullptr) return ReadByPipe(stream, drained);
   if (payload_left_ != 0 && payload_ == nullptr) return stream.Discard(payload_left_, drained);
   PrepareBlock();
   iovec parts[2];
@@ -145,6 +153,22 @@ ssize_t FrameReader::ReadThrough(ByteStream& stream, bool& drained) {
   written_through_ += written;
   if (got > 0 && written < static_cast<size_t>(got)) payload_file_ = -1;
   return got;
+}
+
+ssize_t FrameReader::ReadByPipe(ByteStream& stream, bool& drained) {
+  drained = false;  // less than was asked for may be all that the pipe takes
+  const ssize_t got = stream.ReadByPipe(*payload_pipe_, payload_left_);
+  if (got >= 0 || errno != EAGAIN) return got;
+  if (!payload_pipe_->full()) {
+    errno = EAGAIN;
+    return got;
+  }
+  PayloadPipe& pipe = *std::exchange(payload_pipe_, nullptr);
+  if (!pipe.Spill(payload_ - pipe.size())) {
+    errno = EIO;  // bytes of the stream are lost
+    return -1;
+  }
+  return ReadOnce(stream, drained);
 }
 
 void FrameReader::Account(size_t size) {

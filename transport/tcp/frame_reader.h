@@ -50,6 +50,9 @@ class FrameReader {
   void ReadPayloadThrough(const FileRange& file, absl::Span<const std::byte> head,
                           absl::Span<std::byte> destination);
   size_t written_through() const { return written_through_; }
+  // As ReadPayload(), but all goes into `pipe`, where Begin() has been called. At its kPayload
+  // either the pipe holds it or, where it did not fit, the pipe is empty.
+  void ReadPayloadByPipe(PayloadPipe& pipe, absl::Span<std::byte> destination);
 
   // From now on read no more than whole messages, plus `look_ahead` bytes (at least a header) of
   // the next, so that payload stays in the socket until its destination is known.
@@ -83,6 +86,7 @@ class FrameReader {
   bool Read(ByteStream& stream, Event& event);
   ssize_t ReadOnce(ByteStream& stream, bool& drained);
   ssize_t ReadThrough(ByteStream& stream, bool& drained);
+  ssize_t ReadByPipe(ByteStream& stream, bool& drained);
   void Account(size_t size);
   size_t StagingWant() const;
   void PrepareBlock();
@@ -102,6 +106,7 @@ class FrameReader {
   bool payload_active_ = false;
   std::byte* payload_ = nullptr;  // nullptr: thrown away
   size_t payload_left_ = 0;
+  PayloadPipe* payload_pipe_ = nullptr;  // takes it instead
   int payload_file_ = -1;  // takes it before payload_ does
   uint64_t payload_offset_ = 0;
   size_t written_through_ = 0;

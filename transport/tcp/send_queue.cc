@@ -41,7 +41,8 @@ void SendQueue::Push(Message message) {
   size_bytes_ +=
       head_bytes + message.inline_payload.size() + message.payload.size() + message.file.size;
   entries_.push_back({head_bytes, message.inline_payload, message.payload, std::move(message.hold),
-                      message.slot, std::move(message.file), message.lent_bytes});
+                      message.slot, std::move(message.file), message.lent_bytes,
+                      message.copied_bytes});
 }
 
 SendQueue::Progress SendQueue::Flush(ByteStream& stream,
@@ -50,11 +51,7 @@ SendQueue::Progress SendQueue::Flush(ByteStream& stream,
     iovec parts[kMaxParts];
     const Entry* last = nullptr;
     const int count = Gather(parts, last);
-    const ssize_t sent =
-        last == nullptr ? stream.Write(parts, count)
-        : last->lent_bytes != 0
-            ? stream.WritePages(parts, count, last->payload.first(last->lent_bytes))
-            : stream.WriteFile(parts, count, last->file.fd, last->file.offset, last->file.size);
+    const ssize_t sent = Write(stream, parts, count, last);
     if (sent >= 0) {
       Advance(static_cast<size_t>(sent), on_sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -65,6 +62,17 @@ SendQueue::Progress SendQueue::Flush(ByteStream& stream,
     }
   }
   return Progress::kEmpty;
+}
+
+ssize_t SendQueue::Write(ByteStream& stream, const iovec* parts, int count,
+                         const Entry* last) const {
+  if (last == nullptr) return stream.Write(parts, count);
+  if (last->lent_bytes != 0)
+    return stream.WritePages(parts, count, last->payload.first(last->lent_bytes));
+  const FileRange& file = last->file;
+  const bool copied = file.size <= last->copied_bytes;
+  return stream.WriteFile(parts, count, file.fd, file.offset,
+                          copied ? file.size : file.size - last->copied_bytes, copied);
 }
 
 // Up to what is not sent from a gather, if there is any: a file, or lent pages, of `last`.

@@ -35,6 +35,8 @@ class SendQueue {
     FileRange file;      // behind the message, instead of payload; for streams that send files
     // Of payload's beginning, what may go without a copy; for streams that send pages.
     size_t lent_bytes = 0;
+    // Of file's end, what goes as a copy.
+    size_t copied_bytes = 0;
   };
   void Push(Message message);
 
@@ -56,9 +58,11 @@ class SendQueue {
     Buffer hold;
     int slot;
     FileRange file;
-    size_t lent_bytes;  // of payload not sent yet
+    size_t lent_bytes;    // of payload not sent yet
+    size_t copied_bytes;  // of file
   };
 
+  ssize_t Write(ByteStream& stream, const iovec* parts, int count, const Entry* last) const;
   int Gather(iovec* parts, const Entry*& last) const;
   void Advance(size_t size, absl::FunctionRef<void(int slot)> on_sent);
   void Compact();

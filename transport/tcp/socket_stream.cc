@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "transport/base/unique_fd.h"
+#include "transport/base/pipe.h"
 #include "transport/tcp/byte_stream.h"
 
 namespace rdmafs {
@@ -31,61 +31,6 @@ ssize_t SendCopy(int socket, int fd, uint64_t offset, size_t size) {
   if (got < 0) return got;
   return got == 0 ? SendZeros(socket, size) : Send(socket, chunk.data(), static_cast<size_t>(got));
 }
-
-// Between a socket and a file: of the thread, and empty outside ReadThrough().
-class Pipe {
- public:
-  static Pipe& OfThisThread() {
-    thread_local Pipe pipe;
-    return pipe;
-  }
-  // -1 when there is none.
-  int in() {
-    if (!in_.valid()) Open();
-    return in_.get();
-  }
-  int out() const { return out_.get(); }
-  // Takes out what is left, which nobody needs.
-  void Drop(size_t size) {
-    if (!null_.valid()) null_.reset(open("/dev/null", O_WRONLY | O_CLOEXEC));
-    while (size != 0) {
-      const ssize_t moved = splice(out_.get(), nullptr, null_.get(), nullptr, size, 0);
-      if (moved < 0 && errno == EINTR) continue;
-      if (moved <= 0) return Close();
-      size -= static_cast<size_t>(moved);
-    }
-  }
-  // Takes out what is left. False when that failed; then there will be another pipe.
-  bool Empty(std::byte* into, size_t size) {
-    while (size != 0) {
-      const ssize_t got = read(out_.get(), into, size);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
-      into += got;
-      size -= static_cast<size_t>(got);
-    }
-    if (size == 0) return true;
-    Close();
-    return false;
-  }
-
- private:
-  void Open() {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) return;
-    out_.reset(ends[0]);
-    in_.reset(ends[1]);
-    fcntl(ends[0], F_SETPIPE_SZ, kPipeBytes);  // smaller ones do, too
-  }
-
-  void Close() {
-    in_.reset();
-    out_.reset();
-  }
-
-  static constexpr int kPipeBytes = 1 << 20;  // the most that anyone may have
-  UniqueFd in_, out_, null_;
-};
 
 // By way of the thread's pipe, whose slots refer to the pages until the socket's queue does.
 ssize_t SendPages(int socket, absl::Span<const std::byte> bytes) {
@@ -147,8 +92,9 @@ ssize_t SocketStream::SendBefore(const iovec* parts, int count, Function more) {
 }
 
 ssize_t SocketStream::WriteFile(const iovec* parts, int count, int fd, uint64_t offset,
-                                size_t size) {
+                                size_t size, bool copied) {
   return SendBefore(parts, count, [&] {
+    if (copied) return SendCopy(fd_, fd, offset, size);
     off_t from = static_cast<off_t>(offset);
     ssize_t sent = sendfile(fd_, fd, &from, size);
     if (sent == 0) sent = SendZeros(fd_, size);

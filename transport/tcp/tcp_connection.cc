@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "transport/base/check.h"
 #include "transport/base/counter.h"
+#include "transport/tcp/socket.h"
 
 namespace rdmafs {
 namespace {
@@ -22,6 +23,13 @@ constexpr uint64_t kRoundBytes = 1 << 20;
 // payload.
 constexpr int kExactMessages = 16;
 constexpr size_t kPageBytes = 4096;
+// As much as a server sends from the page cache; less gains little.
+constexpr size_t kMinPipeBytes = 128 << 10;
+// A pipe that anyone may have takes 256 references: one for each page, for both parts of one where
+// a segment of TCP ends (64 KiB), and for each 32 KiB of what was copied into the socket. So that
+// all of a MiB fits, the end of a file's range that is longer than the first is copied.
+constexpr size_t kMostReferredBytes = 896 << 10;
+constexpr size_t kCopiedBytes = 112 << 10;
 constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
 
 }  // namespace
@@ -31,6 +39,7 @@ TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer, uint1
                              Arena* lender)
     : role_(role),
       peer_(std::move(peer)),
+      same_host_(StaysOnThisHost(socket.get())),
       pool_(std::move(pool)),
       lender_(lender),
       socket_(std::move(socket)),
@@ -147,6 +156,7 @@ Errno TcpConnection::Post(Outgoing message) {
     CHECK(message.push_file.size == 0 || (message.push.empty() && pushes_files()));
     header.remote_size = static_cast<uint32_t>(message.push.size() + message.push_file.size);
     queued.file = std::move(message.push_file);
+    if (same_host_ && queued.file.size > kMostReferredBytes) queued.copied_bytes = kCopiedBytes;
   }
   DCHECK(wire::FindHeaderFault(header, role_ == Role::kServer) == nullptr);
   queued.hold = std::move(message.hold);
@@ -187,6 +197,7 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   }
   if (sink) {
     call.sink = message.exposed;
+    call.by_pipe = message.by_pipe;
     ++sinks_in_flight_;
     ChooseReadMode();
   }
@@ -335,7 +346,18 @@ void TcpConnection::OnReply(ReceivedMessage reply) {
     // With a sink in flight nothing beyond a header is read, so this was sent before the call was.
     Fail(absl::InvalidArgumentError("the peer broke the protocol: payload before its call"));
   } else {
-    reader_.ReadPayload(call.sink.first(current_.header().remote_size));
+    ReadSink(call, current_.header().remote_size);
+  }
+}
+
+// A peer on another host sends in smaller pieces than a page, of which a pipe holds too few.
+void TcpConnection::ReadSink(const Call& call, size_t size) {
+  const absl::Span<std::byte> sink = call.sink.first(size);
+  if (call.by_pipe && same_host_ && size >= kMinPipeBytes && stream_->fills_pipes() &&
+      pipe_.Begin(size)) {
+    reader_.ReadPayloadByPipe(pipe_, sink);
+  } else {
+    reader_.ReadPayload(sink);
   }
 }
 
@@ -364,7 +386,10 @@ void TcpConnection::DeliverReply() {
   if (!call.sink.empty()) --sinks_in_flight_;
   call = Call();
   ChooseReadMode();
+  if (pipe_.size() == 0) return handler_->OnMessage(*this, std::move(reply));
+  reply.set_payload_pipe(&pipe_);
   handler_->OnMessage(*this, std::move(reply));
+  if (pipe_.size() != 0) pipe_.Clear();
 }
 
 void TcpConnection::ChooseReadMode() {

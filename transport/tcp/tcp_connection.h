@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "transport/base/pipe.h"
 #include "transport/base/unique_fd.h"
 #include "transport/connection.h"
 #include "transport/tcp/byte_stream.h"
@@ -55,6 +56,7 @@ class TcpConnection final : public Connection {
     bool source_queued = false;  // the kernel has not taken all of the source yet
     uint32_t sequence = 0;
     absl::Span<std::byte> sink;
+    bool by_pipe = false;
     absl::Span<std::byte> lent;  // what the socket, or the peer's, may refer to
     Buffer hold;
   };
@@ -86,6 +88,7 @@ class TcpConnection final : public Connection {
   void OnMessage(ReceivedMessage message);
   void OnRequest(ReceivedMessage request);
   void OnReply(ReceivedMessage reply);
+  void ReadSink(const Call& call, size_t size);
   void OnPayload();
   void DeliverReply();
   void ChooseReadMode();
@@ -99,6 +102,7 @@ class TcpConnection final : public Connection {
 
   const Role role_;
   const std::string peer_;
+  const bool same_host_;
   const std::shared_ptr<StagingPool> pool_;
   Arena* const lender_;
 
@@ -119,6 +123,7 @@ class TcpConnection final : public Connection {
   absl::Status reason_;
 
   std::vector<Call> calls_;     // client, by slot
+  PayloadPipe pipe_;            // client: of current_
   size_t sinks_in_flight_ = 0;  // client
   // Client: a reply that waits for its payload, or for its call's to be sent.
   ReceivedMessage current_;

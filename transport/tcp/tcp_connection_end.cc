@@ -65,6 +65,7 @@ void TcpConnection::Finish() {
   TakeBackLent();
   calls_.clear();
   current_ = ReceivedMessage();
+  pipe_.Clear();
   Incoming incoming = std::move(incoming_);
   incoming_ = Incoming();
   if (incoming.reply) incoming.reply.Complete(Errno(ENOTCONN));

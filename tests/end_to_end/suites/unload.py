@@ -16,8 +16,7 @@ def load(point, number):
     return subprocess.Popen(
         ["fio", f"--name=load{number}", f"--directory={point}", "--rw=randrw", "--bsrange=4k-256k",
          "--size=8m", "--numjobs=2", "--time_based", "--runtime=60"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True)
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def under_load(site, name, take_away):
@@ -37,10 +36,7 @@ def under_load(site, name, take_away):
         raise
     finally:
         for each in loads:
-            try:
-                os.killpg(each.pid, 9)
-            except ProcessLookupError:
-                pass
+            processes.kill_with_descendants(each.pid)
             if processes.wait_for_end(each.pid, 30 * site.where.slow) is None:
                 raise Failed("fio cannot be killed: its I/O hangs")
             each.returncode = -9

@@ -53,6 +53,27 @@ def no_copies(site):
         raise Failed(f"payload bytes copied since the mount: {after['copied_bytes']}")
 
 
+def read_bytes(pid):
+    """What a process has taken by read(2) and recv(2), of which splice(2) is none."""
+    with open(f"/proc/{pid}/io", encoding="utf-8") as io:
+        return int(io.readline().split()[1])
+
+
+def large_reads_are_not_received(site):
+    """Over tcp from the same host large payload goes from the socket to the kernel by pipe; over rdma the device
+    puts it into memory; only a channel that needs it in memory of its own has it copied out of the socket."""
+    directory, _ = site.case_directories()
+    work = ["--rw=read", "--bs=1m", "--size=32m", "--direct=1", "--loops=4"]
+    fio(directory, *work)  # the first turn makes the file
+    pid = site.mounts[site.mount]
+    before = read_bytes(pid)
+    fio(directory, *work)
+    received = read_bytes(pid) - before
+    in_memory = site.where.transport == "tcp" and site.document("status")["channel"] == "fuse-io-uring"
+    if (received >= 128 << 20) != in_memory or (received > 8 << 20) != in_memory:
+        raise Failed(f"{received} bytes were read by the mount program for 128 MiB of its callers")
+
+
 def pool_caps_kib(document):
     return sum(pool["cap_bytes"] for pool in document["pool"].values()) >> 10
 
@@ -118,6 +139,7 @@ for _name, _options in (("zero copy", ""), ("zero copy direct_io", "direct_io"))
     SUITES.append(_suite)
     _suite.check("fio runs copy no payload and register no memory", 300)(no_copies)
     if not _options:
+        _suite.check("large reads are handed on without a copy")(large_reads_are_not_received)
         _suite.check("rdmafsctl shows mounts and servers")(status_and_stats)
         _suite.check("the mount's memory stays within its pools' cap and 32 MiB", 300)(memory)
         _suite.check("an idle mount and its server do not spin")(idle)

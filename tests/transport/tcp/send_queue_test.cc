@@ -246,6 +246,22 @@ TEST_F(SendQueueFileTest, RangesOfAFileArriveInOrderWithEverythingElse) {
   EXPECT_EQ(queue.bytes_sent(), expected.size());
 }
 
+// Large buffers, so that the socket takes all at once; what was copied does not change any more.
+TEST_F(SendQueueFileTest, TheEndOfARangeMayBeCopied) {
+  pair = MakeTcpPair(4 << 20);
+  SocketStream wide(pair.ours.get());
+  constexpr size_t kSize = 200'000, kCopied = 70'000;
+  queue.Push({.header = header,
+              .file = {file.get(), 0, kSize, nullptr},
+              .copied_bytes = kCopied});
+  ASSERT_EQ(queue.Flush(wide, [](int) {}), Progress::kEmpty);
+  const std::string later(kSize, 'x');
+  ASSERT_EQ(pwrite(file.get(), later.data(), kSize, 0), static_cast<ssize_t>(kSize));
+  EXPECT_TRUE(ReadExactly(pair.raw, sizeof header + kSize) ==
+              Head(header, "") + later.substr(kCopied) +
+                  content.substr(kSize - kCopied, kCopied));
+}
+
 TEST_F(SendQueueFileTest, TheFileIsLetGoWhenItsBytesWereTakenOrDropped) {
   PushRange(0, 1 << 20);
   EXPECT_EQ(queue.Flush(stream, [](int) {}), Progress::kBlocked);
