@@ -126,7 +126,8 @@ struct Outgoing {
   absl::Span<std::byte> foreign;
   // With kFlagSink: the asker takes the payload from a pipe, too.
   bool by_pipe = false;
-  // Reply: goes into the memory that the call exposed; request_header names it.
+  // Reply: goes into the memory that the call exposed; request_header, which comes with it, names
+  // it.
   absl::Span<const std::byte> push;
   const wire::MessageHeader* request_header = nullptr;
   // Instead of `push`, where pushes_files(): goes there without a copy in this program. It is sent

@@ -138,8 +138,8 @@ void ContractEnd::Answer(const wire::MessageHeader& request, Outgoing reply) {
   reply.header.sequence = request.sequence;
   reply.header.flags = wire::kFlagReply;
   reply.header.credits = wire::kDefaultCredits;
+  reply.request_header = &request;
   if (!reply.push.empty()) {
-    reply.request_header = &request;
     reply.header.remote_size = static_cast<uint32_t>(reply.push.size());
   }
   EXPECT_EQ(Post(std::move(reply)), kOk);

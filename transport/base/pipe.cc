@@ -13,6 +13,11 @@
 #include "transport/base/check.h"
 
 namespace rdmafs {
+namespace {
+
+constexpr size_t kPieceBytes = 4096;  // of a pipe's size, for each of its slots
+
+}  // namespace
 
 Pipe& Pipe::OfThisThread() {
   thread_local Pipe pipe;
@@ -62,10 +67,14 @@ PayloadPipe::~PayloadPipe() {
   if (head_ != nullptr) munmap(head_, kHeadBytes);
 }
 
+size_t PayloadPipe::RoomFor(size_t size) {
+  if (size >= limit_bytes_ || pipe_.in() < 0) return 0;
+  return pipe_.capacity_bytes() / kPieceBytes - 1;
+}
+
 bool PayloadPipe::Begin(size_t size) {
   CHECK(size_ == 0);
-  if (size >= limit_bytes_) return false;
-  if (pipe_.in() < 0 || size > pipe_.capacity_bytes()) return false;
+  if (RoomFor(size) == 0) return false;
   if (head_ == nullptr) {
     void* page =
         mmap(nullptr, kHeadBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -64,8 +64,11 @@ class PayloadPipe {
   PayloadPipe(const PayloadPipe&) = delete;
   PayloadPipe& operator=(const PayloadPipe&) = delete;
 
-  // Makes it ready for a payload of `size` bytes, while it is empty. False when there is no pipe
-  // that would take it: none at all, too small a one, or as much did not fit before.
+  // How many pieces (pages, or more that lies together in the kernel's memory) it takes beside the
+  // head, of a payload of `size` bytes: 0 when there is no pipe, or as much did not fit before.
+  size_t RoomFor(size_t size);
+  // Makes it ready for a payload of `size` bytes, while it is empty. False where RoomFor() is 0, or
+  // it failed.
   bool Begin(size_t size);
   // Takes up to `size` bytes from a non-blocking socket, as recv(2). EAGAIN when there are none, or
   // it is full().
@@ -83,8 +86,7 @@ class PayloadPipe {
   void Clear();
 
  private:
-  // As much as what is usual, were each page to lie across two references; it takes
-  // CAP_SYS_RESOURCE.
+  // For more pieces than pages; it takes CAP_SYS_RESOURCE.
   static constexpr size_t kAmpleBytes = 2 * Pipe::kUsualBytes;
 
   Pipe pipe_{kAmpleBytes};

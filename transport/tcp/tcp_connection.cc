@@ -25,12 +25,17 @@ constexpr int kExactMessages = 16;
 constexpr size_t kPageBytes = 4096;
 // As much as a server sends from the page cache; less gains little.
 constexpr size_t kMinPipeBytes = 128 << 10;
-// A pipe that anyone may have takes 256 references: one for each page, for both parts of one where
-// a segment of TCP ends (64 KiB), and for each 32 KiB of what was copied into the socket. So that
-// all of a MiB fits, the end of a file's range that is longer than the first is copied.
-constexpr size_t kMostReferredBytes = 896 << 10;
+// Of a file's range that is to come in few pieces, how much of the end is copied: that lies in
+// pieces of up to 32 KiB, and the rest of a MiB fits into a pipe of 256 pieces.
 constexpr size_t kCopiedBytes = 112 << 10;
 constexpr size_t kMaxOutstanding = wire::kMaxCredits + 2;
+
+// What a stretch of a file comes in from this host: its pages, of which both parts count where a
+// segment ends.
+constexpr size_t PiecesOf(size_t size) {
+  constexpr size_t kSegmentBytes = 65'000;
+  return size / kPageBytes + size / kSegmentBytes + 2;
+}
 
 }  // namespace
 
@@ -156,7 +161,8 @@ Errno TcpConnection::Post(Outgoing message) {
     CHECK(message.push_file.size == 0 || (message.push.empty() && pushes_files()));
     header.remote_size = static_cast<uint32_t>(message.push.size() + message.push_file.size);
     queued.file = std::move(message.push_file);
-    if (same_host_ && queued.file.size > kMostReferredBytes) queued.copied_bytes = kCopiedBytes;
+    if (queued.file.size != 0 && (message.request_header->flags & wire::kFlagFewPieces) != 0)
+      queued.copied_bytes = kCopiedBytes;
   }
   DCHECK(wire::FindHeaderFault(header, role_ == Role::kServer) == nullptr);
   queued.hold = std::move(message.hold);
@@ -197,10 +203,23 @@ bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
   }
   if (sink) {
     call.sink = message.exposed;
-    call.by_pipe = message.by_pipe;
+    call.by_pipe = message.by_pipe && WantsPipe(message.exposed.size(), header.flags);
     ++sinks_in_flight_;
     ChooseReadMode();
   }
+  return true;
+}
+
+// Whether a call's payload is to come by pipe; `flags` are the call's. Where its end has to be
+// copied for that, a call that is alone is faster without: the copy out of the socket goes on while
+// the server sends. A peer on another host sends in smaller pieces than a page.
+bool TcpConnection::WantsPipe(size_t size, uint16_t& flags) {
+  if (size < kMinPipeBytes || !same_host_ || !stream_open_ || !stream_->fills_pipes()) return false;
+  const size_t room = pipe_.RoomFor(size);
+  if (PiecesOf(size) <= room) return true;
+  constexpr size_t kCopiedPieces = 6;
+  if (sinks_in_flight_ == 0 || PiecesOf(size - kCopiedBytes) + kCopiedPieces > room) return false;
+  flags |= wire::kFlagFewPieces;
   return true;
 }
 
@@ -346,18 +365,12 @@ void TcpConnection::OnReply(ReceivedMessage reply) {
     // With a sink in flight nothing beyond a header is read, so this was sent before the call was.
     Fail(absl::InvalidArgumentError("the peer broke the protocol: payload before its call"));
   } else {
-    ReadSink(call, current_.header().remote_size);
-  }
-}
-
-// A peer on another host sends in smaller pieces than a page, of which a pipe holds too few.
-void TcpConnection::ReadSink(const Call& call, size_t size) {
-  const absl::Span<std::byte> sink = call.sink.first(size);
-  if (call.by_pipe && same_host_ && size >= kMinPipeBytes && stream_->fills_pipes() &&
-      pipe_.Begin(size)) {
-    reader_.ReadPayloadByPipe(pipe_, sink);
-  } else {
-    reader_.ReadPayload(sink);
+    const absl::Span<std::byte> sink = call.sink.first(current_.header().remote_size);
+    if (call.by_pipe && sink.size() >= kMinPipeBytes && pipe_.Begin(sink.size())) {
+      reader_.ReadPayloadByPipe(pipe_, sink);
+    } else {
+      reader_.ReadPayload(sink);
+    }
   }
 }
 

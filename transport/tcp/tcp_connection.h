@@ -83,12 +83,12 @@ class TcpConnection final : public Connection {
   bool WaitsForOwner() const;
 
   bool PrepareCall(Outgoing& message, SendQueue::Message& queued);
+  bool WantsPipe(size_t size, uint16_t& flags);
   absl::Span<std::byte> Lendable(const Outgoing& message) const;
   void PrepareReply(const Outgoing& message);
   void OnMessage(ReceivedMessage message);
   void OnRequest(ReceivedMessage request);
   void OnReply(ReceivedMessage reply);
-  void ReadSink(const Call& call, size_t size);
   void OnPayload();
   void DeliverReply();
   void ChooseReadMode();

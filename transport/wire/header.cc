@@ -12,7 +12,10 @@ const char* FindHeaderFault(const MessageHeader& header, bool expect_reply) {
   if (header.slot >= kMaxCredits) return "slot number";
   if (((header.flags & kFlagReply) != 0) != expect_reply) return "direction";
   const uint16_t memory = header.flags & (kFlagSource | kFlagSink);
-  if ((header.flags & ~(kFlagReply | kFlagSource | kFlagSink)) != 0) return "unknown flags";
+  const bool few_pieces = (header.flags & kFlagFewPieces) != 0;
+  if ((header.flags & ~(kFlagReply | kFlagSource | kFlagSink | kFlagFewPieces)) != 0)
+    return "unknown flags";
+  if (few_pieces && memory != kFlagSink) return "pieces without a sink";
   if (expect_reply) {
     if (memory != 0) return "memory offered by the server";
     if (header.credits > kMaxCredits) return "credits";

@@ -35,6 +35,8 @@ enum Flags : uint16_t {
   kFlagReply = 1 << 0,
   kFlagSource = 1 << 1,  // request: remote_* names memory that the server reads (RDMA_READ)
   kFlagSink = 1 << 2,    // request: remote_* names memory that the server writes (RDMA_WRITE)
+  // request with kFlagSink, over TCP: a pipe is going to take it, so it is to come in few pieces
+  kFlagFewPieces = 1 << 3,
 };
 
 // Requests and replies alike; over RDMA it opens a SEND, over TCP a stretch of the stream.

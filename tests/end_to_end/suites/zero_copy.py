@@ -63,7 +63,7 @@ def large_reads_are_not_received(site):
     """Over tcp from the same host large payload goes from the socket to the kernel by pipe; over rdma the device
     puts it into memory; only a channel that needs it in memory of its own has it copied out of the socket."""
     directory, _ = site.case_directories()
-    work = ["--rw=read", "--bs=1m", "--size=32m", "--direct=1", "--loops=4"]
+    work = ["--rw=read", "--bs=512k", "--size=32m", "--direct=1", "--loops=4"]
     fio(directory, *work)  # the first turn makes the file
     pid = site.mounts[site.mount]
     before = read_bytes(pid)

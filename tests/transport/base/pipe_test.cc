@@ -100,11 +100,10 @@ TEST_F(PayloadPipeTest, WhatDoesNotFitIsInMemoryAndNotBegunAgain) {
   EXPECT_TRUE(pipe.Spill(reinterpret_cast<std::byte*>(spilled.data())));
   EXPECT_EQ(spilled, std::string(held, 's') + std::string(kPages - held, '\0'));
   EXPECT_EQ(pipe.size(), 0u);
+  EXPECT_EQ(pipe.RoomFor(100'000), 0u);
   EXPECT_FALSE(pipe.Begin(100'000));
   EXPECT_TRUE(pipe.Begin(99'999));
 }
-
-TEST_F(PayloadPipeTest, MoreThanItTakesIsNotBegun) { EXPECT_FALSE(pipe.Begin(size_t{1} << 30)); }
 
 // As a caller that was killed, or whose mount has ended.
 TEST_F(PayloadPipeTest, WhatWasRefusedOrClearedDoesNotGoToTheNext) {

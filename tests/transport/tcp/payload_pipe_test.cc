@@ -23,29 +23,36 @@ class PayloadPipeClientTest : public TcpConnectionTest {
     };
   }
   // A call that takes its payload from a pipe, too.
-  void Post(bool allowed = true) {
-    sink = host.Filled(kSize, 3);
+  void Post(size_t size = kSize, bool allowed = true, uint16_t slot = 0) {
+    sink = host.Filled(size, 3);
     Outgoing call;
-    call.header = Request(0);
+    call.header = Request(slot);
     call.header.flags = wire::kFlagSink;
-    call.exposed = sink.payload().first(kSize);
+    call.exposed = sink.payload().first(size);
     call.by_pipe = allowed;
     call.hold = sink;
     ASSERT_EQ(end.Post(std::move(call)), kOk);
   }
-  static std::string HeaderFor(size_t size) {
-    wire::MessageHeader reply = ReplyTo(0);
+  // What was asked of the server.
+  wire::MessageHeader Asked() {
+    wire::MessageHeader header{};
+    Rounds(2);
+    EXPECT_EQ(recv(raw.get(), &header, sizeof header, MSG_WAITALL), ssize_t{sizeof header});
+    return header;
+  }
+  static std::string HeaderFor(size_t size, uint16_t slot = 0) {
+    wire::MessageHeader reply = ReplyTo(slot);
     reply.remote_size = static_cast<uint32_t>(size);
     return MessageBytes(reply);
   }
-  void AnswerWith(const std::string& payload) {
-    std::thread server([&] { SendAll(raw, HeaderFor(payload.size()) + payload); });
+  void AnswerWith(const std::string& payload, uint16_t slot = 0) {
+    std::thread server([&] { SendAll(raw, HeaderFor(payload.size(), slot) + payload); });
     const size_t before = end.message_count;
     EXPECT_TRUE(Until([&] { return end.message_count == before + 1; }));
     server.join();
   }
 
-  static constexpr size_t kSize = 1 << 20;
+  static constexpr size_t kSize = 768 << 10;  // fits into a pipe that anyone may have
   Buffer sink;
   bool by_pipe = false;
   std::string got;
@@ -58,7 +65,7 @@ TEST_F(PayloadPipeClientTest, ALargePayloadComesByPipeAndItsMemoryIsLeftAlone) {
     AnswerWith(Pattern(size, 9));
     EXPECT_TRUE(by_pipe);
     EXPECT_TRUE(got == Pattern(size, 9));
-    EXPECT_TRUE(HasPattern(sink.payload(), 3));
+    EXPECT_TRUE(HasPattern(sink.payload().first(kSize), 3));
   }
 }
 
@@ -67,7 +74,7 @@ TEST_F(PayloadPipeClientTest, ASmallOneAndOneThatMayNotComeToMemory) {
   AnswerWith(Pattern((128 << 10) - 1, 9));
   EXPECT_FALSE(by_pipe);
   EXPECT_TRUE(got == Pattern((128 << 10) - 1, 9));
-  Post(/*allowed=*/false);
+  Post(kSize, /*allowed=*/false);
   AnswerWith(Pattern(kSize, 9));
   EXPECT_FALSE(by_pipe);
   EXPECT_TRUE(got == Pattern(kSize, 9));
@@ -111,7 +118,7 @@ TEST_F(PayloadPipeClientTest, OneThatDoesNotFitIsInMemoryAsAreThoseOfItsSizeFrom
   AnswerWith(Pattern(kSize, 7));
   EXPECT_FALSE(by_pipe);
   EXPECT_TRUE(got == Pattern(kSize, 7));
-  Post();
+  Post(kSize - 1);
   AnswerWith(Pattern(kSize - 1, 6));
   EXPECT_TRUE(by_pipe);
   EXPECT_TRUE(got == Pattern(kSize - 1, 6));
@@ -125,18 +132,37 @@ TEST_F(PayloadPipeClientTest, AnEndInTheMiddleOfOneEndsTheConnection) {
   ASSERT_TRUE(Until([&] { return end.closed_count == 1; }));
   EXPECT_TRUE(absl::IsUnavailable(end.reason)) << end.reason;
   EXPECT_EQ(end.message_count, 0u);
-  EXPECT_TRUE(HasPattern(sink.payload(), 3));
+  EXPECT_TRUE(HasPattern(sink.payload().first(kSize), 3));
 }
 
-// One for each page would be too many, with the head before them: see TcpConnection.
-TEST_F(TcpConnectionTest, AMiBThatIsSentFromAFileFitsIntoAPipeThatAnyoneMayHave) {
+// Which a server copies for. Alone, it is sooner in memory.
+TEST_F(PayloadPipeClientTest, AMiBIsToComeInFewPiecesWhereThePipeIsNotAmple) {
+  constexpr size_t kMost = wire::kMaxPayloadBytes;
+  const bool ample = PayloadPipe().RoomFor(kMost) > 300;
+  for (const uint16_t slot : {0, 1}) {
+    Post(kMost, /*allowed=*/true, slot);
+    EXPECT_EQ(Asked().flags, slot == 0 || ample ? wire::kFlagSink
+                                                : wire::kFlagSink | wire::kFlagFewPieces);
+  }
+  AnswerWith(Pattern(kMost, 9), 1);
+  EXPECT_TRUE(by_pipe);
+  EXPECT_TRUE(got == Pattern(kMost, 9));
+  sink = Buffer();
+  end.on_message = [&](ContractEnd&, ReceivedMessage reply) {
+    EXPECT_EQ(reply.payload_pipe() != nullptr, ample);
+  };
+  AnswerWith(Pattern(kMost, 8), 0);
+}
+
+// One for each page would be too many, with the head before them.
+TEST_F(TcpConnectionTest, AMiBFromAFileInFewPiecesFitsIntoAPipeThatAnyoneMayHave) {
   constexpr size_t kSize = 1 << 20;
   StartServer();
   UniqueFd file(memfd_create("payload_pipe_test", MFD_CLOEXEC));
   const std::string payload = Pattern(kSize, 1);
   ASSERT_EQ(write(file.get(), payload.data(), kSize), static_cast<ssize_t>(kSize));
   wire::MessageHeader call = Request(0);
-  call.flags = wire::kFlagSink;
+  call.flags = wire::kFlagSink | wire::kFlagFewPieces;
   call.remote_size = kSize;
   SendAll(raw, MessageBytes(call));
   ASSERT_TRUE(Until([&] { return end.held.size() == 1; }));

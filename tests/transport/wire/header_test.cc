@@ -80,7 +80,13 @@ const Case kRequests[] = {
        h.remote_size = 1;
      },
      "memory offered in both directions"},
-    {"unknown flag", [](MessageHeader& h) { h.flags = 1 << 3; }, "unknown flags"},
+    {"unknown flag", [](MessageHeader& h) { h.flags = 1 << 4; }, "unknown flags"},
+    {"pieces of a source",
+     [](MessageHeader& h) {
+       h.flags = kFlagSource | kFlagFewPieces;
+       h.remote_size = 1;
+     },
+     "pieces without a sink"},
     {"reply", [](MessageHeader& h) { h.flags = kFlagReply; }, "direction"},
     {"status", [](MessageHeader& h) { h.status = 1; }, "reply fields in a request"},
     {"credits", [](MessageHeader& h) { h.credits = 1; }, "reply fields in a request"},
