@@ -29,8 +29,8 @@ void Pipe::Open() {
   if (pipe2(ends, O_CLOEXEC) != 0) return;
   out_.reset(ends[0]);
   in_.reset(ends[1]);
-  if (fcntl(ends[0], F_SETPIPE_SZ, wanted_bytes_) < 0) {
-    fcntl(ends[0], F_SETPIPE_SZ, std::min(wanted_bytes_, kUsualBytes));
+  for (const size_t bytes : {wanted_bytes_, kUsualBytes}) {
+    if (fcntl(ends[0], F_SETPIPE_SZ, static_cast<int>(bytes)) >= 0) break;
   }
   capacity_bytes_ = static_cast<size_t>(std::max(fcntl(ends[0], F_GETPIPE_SZ), 0));
 }
