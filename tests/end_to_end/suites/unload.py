@@ -1,5 +1,7 @@
 """Unmounts under load: what runs ends with an error, nothing hangs, nothing stays."""
+import contextlib
 import os
+import signal
 import subprocess
 import time
 
@@ -19,6 +21,15 @@ def load(point, number):
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def end_loads(point):
+    """Also a job whose fio has ended, at the mount's end, and left it waiting for its start: a session of its own,
+    and by then nobody's descendant."""
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if f"--directory={point}" in processes.command_line(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def under_load(site, name, take_away):
     """take_away(point, pid of the mount program) while two fio runs are in full work."""
     point = site.add_mount(name)
@@ -35,8 +46,8 @@ def under_load(site, name, take_away):
         run(["umount", "-f", str(point)], 30, expect=None)
         raise
     finally:
+        end_loads(point)
         for each in loads:
-            processes.kill_with_descendants(each.pid)
             if processes.wait_for_end(each.pid, 30 * site.where.slow) is None:
                 raise Failed("fio cannot be killed: its I/O hangs")
             each.returncode = -9
