@@ -262,9 +262,31 @@ TABLE = {
 # With a write-back cache the kernel's own clock makes mtime, and a write beyond what the file system
 # holds fails when it is written back.
 NOT_WITH_WRITEBACK = ("a write changes mtime", "a size that the file system cannot hold")
+# Linux 6.6 lets FUSE map what it does not cache.
+MAPS_UNCACHED = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
+NOT_IN = {writeback: NOT_WITH_WRITEBACK}
+if not MAPS_UNCACHED:
+    NOT_IN[direct] = NOT_IN[uncached] = ("shared mappings write",)
 for each in SUITES:
     add_table(each, {sentence: script for sentence, script in TABLE.items()
-                     if each is not writeback or not sentence.startswith(NOT_WITH_WRITEBACK)})
+                     if not sentence.startswith(NOT_IN.get(each, ()))})
+
+
+def mapped_shared(site):
+    on_mount, _ = site.case_directories()
+    (on_mount / "f").write_bytes(b"x" * 5000)
+    with open(on_mount / "f", "r+b") as file:
+        mmap.mmap(file.fileno(), 5000, mmap.MAP_PRIVATE).close()
+        try:
+            mmap.mmap(file.fileno(), 5000, mmap.MAP_SHARED).close()
+            error = 0
+        except OSError as refused:
+            error = refused.errno
+    equal("mmap(2)", error, 0 if MAPS_UNCACHED else errno.ENODEV)
+
+
+for each in (direct, uncached):
+    each.check("files that are not cached are mapped shared from Linux 6.6 on, and privately by any")(mapped_shared)
 
 
 @suite.check("collapse and insert, which the kernel's FUSE does not know, are refused and change nothing")
