@@ -50,6 +50,9 @@ class TcpConnection final : public Connection {
   void Close(absl::Status reason) override;
 
  private:
+  // As much as a server sends from the page cache; by pipe less gains little.
+  static constexpr size_t kMinPipeBytes = 128 << 10;
+
   // Client: a slot, and what its call in flight exposed.
   struct Call {
     bool in_flight = false;
