@@ -28,7 +28,7 @@ TcpConnection::TcpConnection(UniqueFd socket, Role role, std::string peer, uint1
                              Arena* lender)
     : role_(role),
       peer_(std::move(peer)),
-      same_host_(StaysOnThisHost(socket.get())),
+      same_host_(role == Role::kClient && StaysOnThisHost(socket.get())),
       pool_(std::move(pool)),
       lender_(lender),
       socket_(std::move(socket)),

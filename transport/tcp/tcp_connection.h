@@ -26,8 +26,8 @@ class TcpConnection final : public Connection {
 
   // `socket` is connected and non-blocking. `credits` is what this side offers; the first call
   // agrees. `stream`: over that socket; nullptr: the socket's own bytes. `lender`: pages of its
-  // blocks may be lent to the socket while it is renewable(), which it stays while one is; outlives
-  // the connection.
+  // blocks may be lent to the socket of a peer on this host while it is renewable(), which it stays
+  // while one is; outlives the connection.
   TcpConnection(UniqueFd socket, Role role, std::string peer, uint16_t credits,
                 std::shared_ptr<StagingPool> pool, std::unique_ptr<ByteStream> stream = nullptr,
                 Arena* lender = nullptr);
@@ -105,7 +105,7 @@ class TcpConnection final : public Connection {
 
   const Role role_;
   const std::string peer_;
-  const bool same_host_;
+  const bool same_host_;  // client
   const std::shared_ptr<StagingPool> pool_;
   Arena* const lender_;
 

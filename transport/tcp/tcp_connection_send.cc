@@ -113,7 +113,8 @@ bool TcpConnection::WantsPipe(size_t size, uint16_t& flags) {
 absl::Span<std::byte> TcpConnection::Lendable(const Outgoing& message) const {
   const absl::Span<std::byte> pages =
       message.exposed.first(message.exposed.size() / kPageBytes * kPageBytes);
-  if (lender_ == nullptr || pages.size() < SendQueue::kMinLentBytes || !message.hold) return {};
+  if (lender_ == nullptr || !same_host_ || pages.size() < SendQueue::kMinLentBytes || !message.hold)
+    return {};
   const absl::Span<std::byte> block = message.hold.payload();
   const auto begin = reinterpret_cast<uintptr_t>(pages.data());
   const auto first = reinterpret_cast<uintptr_t>(block.data());

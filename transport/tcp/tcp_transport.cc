@@ -22,8 +22,7 @@ absl::StatusOr<std::unique_ptr<Connection>> TcpTransport::Connect(
     if (!session.ok()) return session.status();
     stream = std::make_unique<TlsStream>(socket->get(), *std::move(session), pool_);
   }
-  Arena* lender =
-      resources_.lends_pages && StaysOnThisHost(socket->get()) ? &resources_.arena : nullptr;
+  Arena* const lender = resources_.lends_pages ? &resources_.arena : nullptr;
   return std::make_unique<TcpConnection>(*std::move(socket), TcpConnection::Role::kClient,
                                          address.ToString(), options.credits, pool_,
                                          std::move(stream), lender);
