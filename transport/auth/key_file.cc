@@ -10,6 +10,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "transport/base/unique_fd.h"
@@ -18,15 +19,20 @@ namespace rdmafs::auth {
 namespace {
 
 std::optional<Secret> ParseSecret(absl::string_view word) {
-  SecretText bytes;
+  Secret secret;
   if (word.size() == 2 * Secret::kBytes) {
     if (!std::all_of(word.begin(), word.end(), absl::ascii_isxdigit)) return std::nullopt;
-    bytes.text = absl::HexStringToBytes(word);
-  } else if (!absl::Base64Unescape(word, &bytes.text)) {
-    return std::nullopt;
+    for (uint8_t& byte : secret.bytes()) {
+      uint32_t value = 0;
+      if (!absl::SimpleHexAtoi(word.substr(0, 2), &value)) return std::nullopt;
+      byte = static_cast<uint8_t>(value);
+      word.remove_prefix(2);
+    }
+    return secret;
   }
-  if (bytes.text.size() != Secret::kBytes) return std::nullopt;
-  Secret secret;
+  SecretText bytes;
+  if (!absl::Base64Unescape(word, &bytes.text) || bytes.text.size() != Secret::kBytes)
+    return std::nullopt;
   std::copy(bytes.text.begin(), bytes.text.end(), secret.bytes().begin());
   return secret;
 }

@@ -2,6 +2,7 @@
 #include "transport/auth/cipher.h"
 
 #include <gtest/gtest.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 
@@ -9,15 +10,13 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/escaping.h"
-
 namespace rdmafs::auth {
 namespace {
 
 Digest FromHex(const std::string& hex) {
-  const std::string bytes = absl::HexStringToBytes(hex);
   Digest digest{};
-  std::memcpy(digest.data(), bytes.data(), std::min(bytes.size(), digest.size()));
+  size_t size = 0;
+  EXPECT_EQ(OPENSSL_hexstr2buf_ex(digest.data(), digest.size(), &size, hex.c_str(), '\0'), 1);
   return digest;
 }
 
