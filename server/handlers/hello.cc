@@ -273,6 +273,8 @@ void ServeRetire(Call& call) {
 }
 
 void ServeEnd(Call& call) {
+  // What it had before a restart, it does not want again.
+  call.context().grace.Reclaimed(call.session().number());
   call.session().SayFarewell();
   Call::Finish(call);
 }

@@ -128,6 +128,25 @@ TEST_F(SessionTest, ASessionWhoseClientSaidFarewellEndsWithItsConnectionsAndFree
   EXPECT_EQ(store_->open_count, 0);
 }
 
+// A server after a restart, when one client had locks.
+class RestartedTest : public ServerFixture {
+ protected:
+  RestartedTest() { options_.lock_holders = {{.id = {{7, 7}}, .before = {}}}; }
+};
+
+TEST_F(RestartedTest, NobodyWaitsForTheLocksOfAClientThatSaidFarewell) {
+  store_->Put("f", "content");
+  auto waiter = Connect();
+  const wire::FileHandle file = waiter->Lookup(waiter->Enter(), "f");
+  ASSERT_EQ(waiter->Open(file, 9, O_RDWR), kOk);
+  waiter->Send(wire::SetLockRequest{9, kWhole}, 3);
+  auto holder = Connect();
+  ASSERT_EQ(holder->Hello(7, 7, 0).status(), kOk);
+  EXPECT_FALSE(waiter->Answered(3));
+  ASSERT_EQ(holder->Ask(wire::EndRequest{}).status(), kOk);
+  EXPECT_EQ(waiter->Wait(3).status(), kOk);
+}
+
 TEST_F(SessionTest, AfterItsFarewellASessionCannotBeJoinedAndItsFirstConnectionGetsANewOne) {
   auto first = Connect();
   first->Enter();
