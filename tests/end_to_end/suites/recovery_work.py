@@ -1,6 +1,7 @@
 """What applications do while there is trouble, and whether all of it came out right.
 
 RDMAFS_RECOVERY_SECONDS: how long each trouble lasts (default 15; a night's run has more)."""
+import concurrent.futures
 import hashlib
 import os
 import random
@@ -103,20 +104,24 @@ def in_process(function, *arguments):
 
 
 def write_and_verify(path, seconds, seed):
-    """1 MiB pieces, each read back, for so long."""
-    source = random.Random(seed)
+    """1 MiB pieces, each read back, for so long; by three threads, as calls that have company go other ways."""
     end = time.monotonic() + seconds
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    sums = {}
-    while time.monotonic() < end:
-        number = source.randrange(8)
-        data = source.randbytes(1 << 20)
-        if os.pwrite(fd, data, number << 20) != len(data):
-            raise Failed("a short write")
-        sums[number] = hashlib.sha256(data).digest()
-        look = source.choice(list(sums))
-        if hashlib.sha256(os.pread(fd, 1 << 20, look << 20)).digest() != sums[look]:
-            raise Failed(f"piece {look} is not what was written")
+
+    def work(thread):
+        source = random.Random(8 * seed + thread)
+        sums = {}
+        while time.monotonic() < end:
+            number = 8 * thread + source.randrange(8)
+            data = source.randbytes(1 << 20)
+            if os.pwrite(fd, data, number << 20) != len(data):
+                raise Failed("a short write")
+            sums[number] = hashlib.sha256(data).digest()
+            for look in source.choices(list(sums), k=4):
+                if hashlib.sha256(os.pread(fd, 1 << 20, look << 20)).digest() != sums[look]:
+                    raise Failed(f"piece {look} is not what was written")
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        list(threads.map(work, range(3)))
     os.fsync(fd)
     os.close(fd)
 
