@@ -1,10 +1,16 @@
 // PosixStore: extended attributes, POSIX ACLs among them.
+#include <fcntl.h>
 #include <linux/limits.h>
+#include <linux/xattr.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "server/posix_calls.h"
 #include "server/posix_objects.h"
 #include "server/posix_store.h"
+#include "server/thread_credentials.h"
 
 namespace rdmafs {
 namespace {
@@ -31,6 +37,14 @@ class AttributeName {
 Result<uint64_t> Size(ssize_t result) {
   if (result < 0) return LastErrno();
   return static_cast<uint64_t>(result);
+}
+
+// Whoever writes to a file takes its capabilities, as does an owner who gives it away. A client's
+// kernel does that with removexattr(2), as this user, to whom it would refuse the call itself.
+bool MayChange(const Identity& identity, int fd) {
+  if (syscall(SYS_faccessat2, fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0) return true;
+  struct stat status;
+  return fstat(fd, &status) == 0 && status.st_uid == identity.uid;
 }
 
 }  // namespace
@@ -72,7 +86,13 @@ Errno PosixStore::RemoveXattr(const Identity& identity, const wire::FileHandle& 
   if (!attribute.error().ok()) return attribute.error();
   auto object = Enter(identity, handle);
   if (!object.ok()) return object.error();
-  return ToErrno(removexattr(ProcName((*object)->fd.get()).path(), attribute.c_str()));
+  const ProcName file((*object)->fd.get());
+  if (removexattr(file.path(), attribute.c_str()) == 0) return kOk;
+  const Errno error = LastErrno();
+  if (error != Errno(EPERM) || name != XATTR_NAME_CAPS || !MayChange(identity, (*object)->fd.get()))
+    return error;
+  ThreadCredentials::ServerScope as_server;
+  return ToErrno(removexattr(file.path(), attribute.c_str()));
 }
 
 }  // namespace rdmafs

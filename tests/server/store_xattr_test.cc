@@ -56,6 +56,24 @@ TEST_P(StoreXattr, TrustedAttributesAreForRootOnly) {
   EXPECT_EQ(ErrorOf(store_->RemoveXattr(kRoot, file.handle, "trusted.x")), 0);
 }
 
+// As a client's kernel asks for it, in the name of who writes.
+TEST_P(StoreXattr, CapabilitiesAreTakenByWhoeverMayWriteAndByTheOwner) {
+  constexpr std::string_view kName = "security.capability";
+  const std::string bind("\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  struct {
+    uint32_t mode;
+    const Identity& as;
+    int expected;
+  } const cases[] = {{0500, kAlice, 0}, {0755, kBob, EPERM}, {0757, kBob, 0}, {0755, kRoot, 0}};
+  for (const auto& [mode, as, expected] : cases) {
+    const StoreEntry file = MakeFile(kAlice, absl::StrCat("f", as.uid, mode), "", mode);
+    ASSERT_EQ(ErrorOf(store_->SetXattr(kRoot, file.handle, kName, bind, 0, false)), 0);
+    EXPECT_EQ(ErrorOf(store_->RemoveXattr(as, file.handle, kName)), expected) << mode;
+    EXPECT_EQ(Read(kRoot, file.handle, kName).ok(), expected != 0);
+    EXPECT_EQ(ErrorOf(store_->SetXattr(kAlice, file.handle, kName, bind, 0, false)), EPERM);
+  }
+}
+
 TEST_P(StoreXattr, UserAttributesObeyTheFilesPermissions) {
   const StoreEntry file = MakeFile(kAlice, "f", "", 0640);
   const int supported =

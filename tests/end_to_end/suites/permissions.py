@@ -1,12 +1,10 @@
 """Permissions: who may do what; owners, sticky and sgid directories, suid and sgid bits, ACLs."""
 import errno
-import mmap
 import os
 import shutil
 import subprocess
 
 from harness.checks import Suite, equal
-from harness.processes import run
 from harness.tables import add_table, for_each
 
 suite = Suite("permissions")
@@ -339,55 +337,6 @@ add_table(suite, {
         stat f mode
         """,
 })
-
-
-# stat(1) asks for the mode alone here, which a change of the data leaves in the kernel's cache. generic/355 of xfstests.
-@suite.check("who asks for the mode alone sees at once that suid and sgid were cleared")
-def mode_alone(site):
-    def mode_of(path):
-        return run(["stat", "-c", "%a", str(path)]).stdout.strip()
-    for directory in site.case_directories():
-        directory.chmod(0o755)
-        file, source = directory / "f", directory / "source"
-        source.write_bytes(b"x" * 8192)
-        changes = {
-            "a direct write": lambda: write_direct(file),
-            "a write": lambda: os.pwrite(os.open(file, os.O_WRONLY), b"z", 0),
-            "fallocate": lambda: os.posix_fallocate(os.open(file, os.O_WRONLY), 0, 8192),
-            "copy_file_range": lambda: os.copy_file_range(os.open(source, os.O_RDONLY), os.open(file, os.O_WRONLY), 4096),
-            "a truncating open": lambda: os.open(file, os.O_WRONLY | os.O_TRUNC),
-        }
-        for what, change in changes.items():
-            file.write_bytes(b"y" * 4096)
-            os.chown(file, 1001, 1001)
-            file.chmod(0o6755)
-            equal(f"{directory}: the mode before {what}", mode_of(file), "6755")
-            equal(what, in_child_as(1001, change), 0)
-            equal(f"{directory}: the mode after {what}", mode_of(file), "755")
-            file.unlink()
-
-
-def write_direct(path):
-    with mmap.mmap(-1, 4096) as page:  # aligned
-        os.pwrite(os.open(path, os.O_WRONLY | os.O_DIRECT), page, 0)
-
-
-def in_child_as(uid, function):
-    """0 when it returned, else the errno of what it raised."""
-    child = os.fork()
-    if child == 0:
-        status = 255
-        try:
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
-            function()
-            status = 0
-        except OSError as error:
-            status = error.errno
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @suite.check("a program that a user may execute and not read runs")
