@@ -105,9 +105,19 @@ Node* FindNode(Context& context, const Request& request, uint64_t node_id) {
 }
 
 OpenId FindOpenFile(Context& context, const Request& request, uint64_t number) {
-  const OpenId open_id = context.open_files().Find(number);
+  const OpenId open_id = UseOpenFile(context, number);
   if (open_id == 0) context.Answer(request.ticket, Errno(EBADF));
   return open_id;
+}
+
+OpenId UseOpenFile(Context& context, uint64_t number) {
+  if (Node* node = context.open_files().TakeDropping(number)) SeeDropped(*node);
+  return context.open_files().Find(number);
+}
+
+void SeeDropped(Node& node) {
+  absl::MutexLock lock(&node.mutex);
+  node.cache.OnDropped();
 }
 
 void AnswerMalformed(Context& context, const Request& request, const Arguments& arguments) {

@@ -95,7 +95,7 @@ void HandleGetAttr(Context& context, Request& request) {
     context.AddRootQuestion(request.ticket);
   }
   const OpenId open_id =
-      (in.getattr_flags & FUSE_GETATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
+      (in.getattr_flags & FUSE_GETATTR_FH) != 0 ? UseOpenFile(context, in.fh) : 0;
   context.file_system().GetAttr(CallerWithoutGroups(request.header), node->handle, open_id,
                                 AttributesReply(context, request, *node));
 }
@@ -106,7 +106,7 @@ void HandleSetAttr(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  const OpenId open_id = (in.valid & FATTR_FH) != 0 ? context.open_files().Find(in.fh) : 0;
+  const OpenId open_id = (in.valid & FATTR_FH) != 0 ? UseOpenFile(context, in.fh) : 0;
   context.file_system().SetAttr(context.CallerOf(request), node->handle, open_id, ToServer(in),
                                 AttributesReply(context, request, *node));
 }

@@ -30,7 +30,8 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
   PageCachePolicy::OpenDecision decision;
   {
     absl::MutexLock lock(&node.mutex);
-    decision = node.cache.OnOpen(FileStamp::Of(attributes), context.settings().cache);
+    const bool settled = (attributes.flags & wire::kUnsettled) == 0;
+    decision = node.cache.OnOpen(FileStamp::Of(attributes), settled, context.settings().cache);
   }
   if (decision.attributes_are_stale) InvalidateAttributes(context, node);
   uint32_t out = decision.keep_pages ? FOPEN_KEEP_CACHE : 0;
@@ -50,21 +51,27 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
 }
 
 // Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take
-// it.
-void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, uint32_t open_flags,
-                  const fuse_entry_out* entry) {
+// it. node: with OpenFlags() of it.
+void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
+                  uint32_t open_flags, const fuse_entry_out* entry) {
   struct {
     fuse_entry_out entry;
     fuse_open_out open;
   } out{};
   if (entry != nullptr) out.entry = *entry;
-  const auto number = context.open_files().Add(open_id);
+  Node* const dropping = (open_flags & FOPEN_KEEP_CACHE) == 0 ? node : nullptr;
+  const auto number = context.open_files().Add(open_id, dropping);
   out.open.fh = number.value_or(0);
   out.open.open_flags = open_flags;
   absl::Span<const std::byte> head = entry != nullptr ? BytesOf(out) : BytesOf(out.open);
   if (!number) head = {};
   if (context.Answer(ticket, number ? kOk : Errno(ENFILE), head) && number) return;
-  if (number) context.open_files().Remove(*number);
+  if (number) {
+    UseOpenFile(context, *number);
+    context.open_files().Remove(*number);
+  } else if (dropping != nullptr) {
+    SeeDropped(*dropping);
+  }
   if (entry != nullptr) ForgetLookups(context, entry->nodeid, 1);
   context.Release(open_id);
 }
@@ -81,7 +88,7 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
     context.Answer(ticket, Errno(ENOMEM));
     return;
   }
-  AnswerOpened(context, ticket, open_id,
+  AnswerOpened(context, ticket, open_id, entry->node,
                OpenFlags(context, *entry->node, result->attributes, flags), &entry->out);
 }
 
@@ -103,7 +110,7 @@ void HandleOpen(Context& context, Request& request) {
                                  context->Answer(ticket, result.error());
                                  return;
                                }
-                               AnswerOpened(*context, ticket, open_id,
+                               AnswerOpened(*context, ticket, open_id, node,
                                             OpenFlags(*context, *node, *result, flags), nullptr);
                              });
 }
@@ -122,7 +129,7 @@ void HandleOpenDir(Context& context, Request& request) {
           context->Answer(ticket, result.error());
           return;
         }
-        AnswerOpened(*context, ticket, open_id, 0, nullptr);
+        AnswerOpened(*context, ticket, open_id, nullptr, 0, nullptr);
       });
 }
 
@@ -160,6 +167,7 @@ void HandleRelease(Context& context, Request& request) {
   Arguments arguments = request.reader();
   fuse_release_in in;
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
+  UseOpenFile(context, in.fh);
   const OpenId open_id = context.open_files().Remove(in.fh);
   const Node* node = context.nodes().Find(request.header.nodeid);
   const bool may_have_locks = (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) != 0 ||

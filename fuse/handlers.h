@@ -69,6 +69,11 @@ Node* FindNode(Context& context, const Request& request);
 Node* FindNode(Context& context, const Request& request, uint64_t node_id);
 // The open file a request names; answers EBADF and returns 0 when there is none.
 OpenId FindOpenFile(Context& context, const Request& request, uint64_t number);
+// The same without an answer.
+OpenId UseOpenFile(Context& context, uint64_t number);
+// The kernel has done what the answer to an open that keeps no pages makes it do: it names the open
+// file, or never will.
+void SeeDropped(Node& node);
 // Answers that the request could not be read, with the reader's error.
 void AnswerMalformed(Context& context, const Request& request, const Arguments& arguments);
 

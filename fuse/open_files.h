@@ -10,8 +10,11 @@
 
 namespace rdmafs::fuse {
 
+struct Node;
+
 struct OpenFile {
   std::atomic<wire::OpenId> id{0};  // 0: not in use
+  std::atomic<Node*> dropping{nullptr};
 };
 
 // Thread-safe. Find() takes no lock.
@@ -20,11 +23,20 @@ class OpenFiles {
   explicit OpenFiles(uint64_t max_count = uint64_t{1} << 20) : slots_(max_count) {}
 
   // The number by which the kernel will name the file (never 0); nullopt when too many are open.
-  std::optional<uint64_t> Add(wire::OpenId id) {
+  // `dropping`: whose pages the kernel will drop before it names it; must outlive the open file.
+  std::optional<uint64_t> Add(wire::OpenId id, Node* dropping = nullptr) {
     uint64_t index;
     if (!slots_.Take(index)) return std::nullopt;
+    slots_.Find(index)->dropping.store(dropping, std::memory_order_relaxed);
     slots_.Find(index)->id.store(id, std::memory_order_release);
     return index + 1;
+  }
+  // Once: the `dropping` that it was added with. nullptr for a number that names no open file.
+  Node* TakeDropping(uint64_t number) {
+    OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1);
+    if (file == nullptr || file->dropping.load(std::memory_order_relaxed) == nullptr)
+      return nullptr;
+    return file->dropping.exchange(nullptr, std::memory_order_relaxed);
   }
   // 0 for a number that names no open file.
   wire::OpenId Find(uint64_t number) const {

@@ -24,9 +24,9 @@ struct FileStamp {
 };
 
 // One file's. The pages that the kernel has were read after the last open that dropped them. They
-// still stand if no open and no attributes since showed another stamp: then a change, ours or
-// another client's, has not happened. What is not known for sure drops the pages. A value; its
-// owner locks.
+// still stand if that open's stamp was settled, and no open and no attributes since showed another:
+// then a change, ours or another client's, has not happened. What is not known for sure drops the
+// pages. A value; its owner locks.
 class PageCachePolicy {
  public:
   struct OpenDecision {
@@ -35,15 +35,21 @@ class PageCachePolicy {
     bool attributes_are_stale = false;
   };
 
-  // An open whose reply said `stamp`.
-  OpenDecision OnOpen(const FileStamp& stamp, CacheMode mode) {
+  // An open whose reply said `stamp`. settled: any change from now on gives another one.
+  OpenDecision OnOpen(const FileStamp& stamp, bool settled, CacheMode mode) {
     OpenDecision decision;
-    decision.keep_pages =
-        mode == CacheMode::kAlways || (mode == CacheMode::kAuto && pages_ == stamp);
+    decision.keep_pages = mode == CacheMode::kAlways ||
+                          (mode == CacheMode::kAuto && pages_ == stamp && dropping_count_ == 0);
     decision.attributes_are_stale = mode != CacheMode::kAlways && told_ != stamp;
-    pages_ = stamp;
+    pages_.reset();
+    if (settled) pages_ = stamp;
+    if (!decision.keep_pages) ++dropping_count_;
     return decision;
   }
+
+  // The kernel drops the pages after the answer to an open that did not keep them: now it has, or
+  // never will. Until then another open must not keep what is still there.
+  void OnDropped() { --dropping_count_; }
 
   // The kernel is being told attributes with `stamp`.
   void OnAttributes(const FileStamp& stamp) {
@@ -52,8 +58,9 @@ class PageCachePolicy {
   }
 
  private:
-  std::optional<FileStamp> pages_;  // of the file when the kernel's pages were read
+  std::optional<FileStamp> pages_;  // of the file when the kernel's pages were read, if settled
   std::optional<FileStamp> told_;   // what the kernel was told last
+  uint32_t dropping_count_ = 0;
 };
 
 }  // namespace rdmafs::fuse

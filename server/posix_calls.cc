@@ -47,6 +47,20 @@ uint64_t InodeSalt(uint64_t device, uint64_t root_device) {
              : ((device ^ device >> 32) * 0x9e3779b97f4a7c15u) & 0x7fff000000000000u;
 }
 
+namespace {
+
+// Times advance with the clock tick (up to 10 ms; with multigrain timestamps, from Linux 6.13 on,
+// as needed), on some file systems in steps of up to 2 s (FAT); and a write sets them before its
+// data can be read.
+bool IsUnsettled(const statx_timestamp& ctime) {
+  constexpr int64_t kSettleSeconds = 2;
+  timespec now;
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  return ctime.tv_sec >= now.tv_sec - kSettleSeconds;
+}
+
+}  // namespace
+
 wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device) {
   wire::Attributes out{};
   out.ino = status.stx_ino ^ InodeSalt(DeviceOf(status), root_device);
@@ -65,6 +79,7 @@ wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device) 
   out.rdev_major = status.stx_rdev_major;
   out.rdev_minor = status.stx_rdev_minor;
   out.blksize = status.stx_blksize;
+  if (IsUnsettled(status.stx_ctime)) out.flags |= wire::kUnsettled;
   return out;
 }
 

@@ -263,14 +263,35 @@ TEST_F(HandlersOnAFile, AnAttributeOfAnyLengthComesBackAsItWasSet) {
   }
 }
 
-TEST_F(HandlersOnAFile, AFileThatChangedElsewhereMakesTheKernelAskAgainAtOpen) {
-  const std::string open = Bytes(fuse_open_in{.flags = O_RDONLY});
-  EXPECT_EQ(As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, open))).open_flags,
-            uint32_t{FOPEN_KEEP_CACHE});
+class HandlersAtOpen : public HandlersOnAFile {
+ protected:
+  fuse_open_out Open() {
+    const std::string open = Bytes(fuse_open_in{.flags = O_RDONLY});
+    return As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, open)));
+  }
+  void Read(uint64_t fh) {
+    OnlyAnswer(Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = fh, .size = 1})));
+  }
+};
+
+TEST_F(HandlersAtOpen, AFileThatChangedElsewhereMakesTheKernelAskAgain) {
+  Read(fh_);
+  EXPECT_EQ(Open().open_flags, uint32_t{FOPEN_KEEP_CACHE});
   EXPECT_EQ(channel_.notifications[FUSE_NOTIFY_INVAL_INODE], 0);
   ASSERT_EQ(::truncate((path_ + "/x").c_str(), 1234), 0);
-  EXPECT_EQ(As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, open))).open_flags, 0u);
+  EXPECT_EQ(Open().open_flags, 0u);
   EXPECT_EQ(channel_.notifications[FUSE_NOTIFY_INVAL_INODE], 1);
+}
+
+// It drops the pages when the open has been answered, and names the open file afterwards only.
+TEST_F(HandlersAtOpen, NoPagesAreKeptUntilTheKernelHasDroppedThemForEveryOpen) {
+  const uint64_t second = Open().fh;
+  Read(fh_);
+  const fuse_open_out third = Open();
+  EXPECT_EQ(third.open_flags, 0u);
+  Read(second);
+  OnlyAnswer(Send(FUSE_RELEASE, node_, Bytes(fuse_release_in{.fh = third.fh})));
+  EXPECT_EQ(Open().open_flags, uint32_t{FOPEN_KEEP_CACHE});
 }
 
 TEST(Negotiate, AnOldKernelIsRefusedInOneSentence) {

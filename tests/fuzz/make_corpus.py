@@ -8,6 +8,7 @@ import struct
 import sys
 
 EXPORT = 7
+VERSION = 2  # wire::kVersion
 PAUSE, BIG, SET_UP, WRONG, CLOSE = 2, 4, 8, 1, 16
 SOURCE, SINK = 1, 2
 
@@ -87,9 +88,9 @@ BODIES = {
     "slot-in-use": open_file() + message(36, struct.pack("<QII", 5, 0, 0), flags=0, slot=1) +
                    message(3, flags=0, slot=1),
     "wrong-sequence": message(3, flags=WRONG, slot=1),
-    "second-hello": message(1, struct.pack("<IHHII2Q", 0x53464D52, 1, 0, 1 << 20, 0, 0, 0), flags=SET_UP),
+    "second-hello": message(1, struct.pack("<IHHII2Q", 0x53464D52, VERSION, 0, 1 << 20, 0, 0, 0), flags=SET_UP),
 }
-HELLO = message(1, struct.pack("<IHHII2Q", 0x53464D52, 1, 0, 1 << 20, 0, 0, 0), flags=SET_UP | PAUSE)
+HELLO = message(1, struct.pack("<IHHII2Q", 0x53464D52, VERSION, 0, 1 << 20, 0, 0, 0), flags=SET_UP | PAUSE)
 
 
 # --- mount_fuzz: requests of the kernel, and what a server answers ---
@@ -111,7 +112,7 @@ def answer(body=b"", rest=b"", status=0, channel=0, sink=False):
 
 
 def attributes(mode, size=10):
-    return struct.pack("<3Q3q10I", 2, size, 8, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 0, 4096)
+    return struct.pack("<3Q3q12I", 2, size, 8, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 0, 4096, 0, 0)
 
 
 ENTRY = attributes(0o100644) + struct.pack("<II", 0, 0) + FILE

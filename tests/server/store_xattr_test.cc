@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/server/store_fixture.h"
 
 namespace rdmafs {

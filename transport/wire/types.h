@@ -39,8 +39,15 @@ struct Attributes {
   uint32_t uid, gid;
   uint32_t rdev_major, rdev_minor;
   uint32_t blksize;
+  uint32_t flags;  // AttributeFlags
+  uint32_t reserved;
 };
-static_assert(sizeof(Attributes) == 88 && std::has_unique_object_representations_v<Attributes>);
+static_assert(sizeof(Attributes) == 96 && std::has_unique_object_representations_v<Attributes>);
+
+enum AttributeFlags : uint32_t {
+  // Changed so lately that the next change may leave the same times behind.
+  kUnsettled = 1 << 0,
+};
 
 struct FileSystemStatistics {  // statvfs(3)
   uint64_t blocks, blocks_free, blocks_available;

@@ -233,12 +233,12 @@ def running(site, mounts=1):
 
 
 @contextlib.contextmanager
-def tmpfs(site, options):
-    """A directory that is a tmpfs of its own."""
+def tmpfs(site, options, kind="tmpfs"):
+    """A directory that is a tmpfs (ramfs) of its own."""
     directory = site.where.work / "small-disk"
     clear(directory)
     directory.mkdir(parents=True)
-    run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)])
+    run(["mount", "-t", kind, "-o", options, kind, str(directory)])
     try:
         yield directory
     finally:

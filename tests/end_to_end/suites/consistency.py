@@ -5,6 +5,7 @@ import threading
 
 from harness.checks import Suite, equal
 from harness.processes import Failed, wait_until
+from harness.site import Site, running, tmpfs
 
 OPTIONS = {"": "", " direct_io": "direct_io", " cache=none": "cache=none",
            " cache=always writeback": "writeback"}
@@ -32,17 +33,40 @@ def close_to_open(site):
                          f"not {len(content)} of {content[:1]!r}")
 
 
-def same_size(site):
+def same_size(site, turns=60):
     """The same size, within one tick of the clock perhaps: only the change counts."""
     one, two = both(site)
     with open(one / "f", "wb") as file:
         file.write(b"0" * 8192)
-    for turn in range(1, 60):
+    for turn in range(1, turns):
         with open(two / "f", "rb") as file:
             equal(f"before turn {turn}", file.read(3), b"%03d" % (turn - 1) if turn > 1 else b"000")
         fd = os.open(one / "f", os.O_WRONLY)
         os.pwrite(fd, b"%03d" % turn, 0)
         os.close(fd)
+
+
+def same_tick(site):
+    """Times of a ramfs are those of the clock's last tick (up to 10 ms), as they are everywhere before Linux 6.13."""
+    with tmpfs(site, "mode=755", "ramfs") as disk, \
+            running(Site(site.where, f"{site.name}-ticks", export=disk, options=site.options), mounts=2) as other:
+        same_size(other, 900)
+
+
+def kept(site):
+    """Pages of what does not change stay: once its times are too old for a change to leave them as they are."""
+    one, _ = both(site)
+    (one / "f").write_bytes(b"x" * 8192)
+
+    def read_count():
+        return site.document("stats")["operations"].get("READ", {"count": 0})["count"]
+
+    def comes_from_cache():
+        before = read_count()
+        equal("the content", (one / "f").read_bytes(), b"x" * 8192)
+        return read_count() == before
+    equal("the first time", comes_from_cache(), False)
+    wait_until(comes_from_cache, 10 * site.where.slow, "a file is read from the cache")
 
 
 def mapped(site):
@@ -180,6 +204,8 @@ for _name, _options in OPTIONS.items():
         _suite.check("a change that keeps the size is seen by the next open")(same_size)
         _suite.check("O_APPEND from two mounts loses nothing")(append)
     if _options == "":
+        _suite.check("a change that leaves size and times as they are is seen by the next open")(same_tick)
+        _suite.check("what does not change is read once, and then from the cache")(kept)
         _suite.check("what a mapping wrote is seen by the next open")(mapped)
         _suite.check("O_EXCL lets one of two mounts win")(exclusive)
     _suite.check("new names at once, removed ones within the entries' time")(names_seen)
