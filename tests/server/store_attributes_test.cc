@@ -123,6 +123,15 @@ TEST_P(StoreAttributes, OneTimeIsSetAndTheOtherLeft) {
   EXPECT_EQ(changed->mtime_ns, 44u);
 }
 
+// Whatever its mtime is set to.
+TEST_P(StoreAttributes, WhatHasJustChangedIsNotSettled) {
+  const StoreEntry file = MakeFile(kAlice, "f");
+  EXPECT_EQ(file.attributes.flags, uint32_t{wire::kUnsettled});
+  const auto changed = Change(kAlice, file.handle, {.valid = wire::kSetMtime, .mtime_s = 1});
+  ASSERT_TRUE(changed.ok());
+  EXPECT_EQ(changed->flags, uint32_t{wire::kUnsettled});
+}
+
 TEST_P(StoreAttributes, NanosecondsThatMeanSomethingElseToTheKernelAreRefused) {
   const StoreEntry file = MakeFile(kAlice, "f");
   for (uint32_t nanoseconds : {uint32_t{UTIME_NOW}, uint32_t{UTIME_OMIT}, 1000000000u}) {
