@@ -1,5 +1,6 @@
 #include "ctl/text_report.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>

@@ -1,5 +1,6 @@
 #include "fuse/directory_records.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "fuse/attributes.h"

@@ -1,4 +1,6 @@
 // GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR.
+#include <algorithm>
+
 #include "fuse/caller.h"
 #include "fuse/handlers.h"
 

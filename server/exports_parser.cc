@@ -1,4 +1,5 @@
 // Exports::Parse: the syntax of exports(5).
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 

@@ -15,6 +15,7 @@
 
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <set>
 
 #include "tests/fuse/mounted.h"

@@ -3,6 +3,7 @@
 //
 // The first byte says which; the rest is the message's bytes. Nobody who does not have the secret
 // proves anything.
+#include <algorithm>
 #include <cstring>
 #include <vector>
 

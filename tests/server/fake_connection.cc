@@ -1,5 +1,6 @@
 #include "tests/server/fake_connection.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace rdmafs::server {

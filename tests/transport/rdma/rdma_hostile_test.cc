@@ -1,6 +1,8 @@
 // The rdma transport over a real device: peers that break the protocol lose their connection only.
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "tests/transport/rdma/raw_peer.h"
 #include "tests/transport/rdma/rdma_fixture.h"
 
