@@ -63,6 +63,12 @@ Errno SetTimes(int fd, const OpenFile* open, const wire::SetAttributes& changes)
 
 Errno Apply(int fd, const OpenFile* open, const wire::SetAttributes& changes) {
   const auto has = [&](uint32_t bits) { return (changes.valid & bits) != 0; };
+  // Nothing to change is a chown(2) that leaves both ids as they are: it sets ctime. Or it comes
+  // before a write that will clear suid, from whom chown(2) would be refused.
+  if (!has(~uint32_t{wire::kSetKillSuidGid | wire::kSetCtime})) {
+    [[maybe_unused]] const Errno refused = SetOwner(fd, changes);
+    return kOk;
+  }
   // The owner before the mode: chown(2) clears suid and sgid. Times last: the others touch them.
   if (has(wire::kSetUid | wire::kSetGid)) {
     if (Errno error = SetOwner(fd, changes); !error.ok()) return error;

@@ -116,6 +116,9 @@ add_table(suite, {
         mark f
         chown f 1 1
         changed f -> =ctime
+        mark f
+        @1003 chown f -1 -1
+        changed f -> =ctime
         chown f 4294967294 4294967294
         stat f uid gid -> =4294967294,4294967294
         """,
