@@ -26,8 +26,8 @@ std::optional<NodeTable::Lookup> NodeTable::Remember(const wire::FileHandle& han
     return Lookup{node, node->generation_};
   }
   uint64_t index;
-  if (!slots_.Take(index)) return std::nullopt;
-  Node* node = slots_.Find(index);
+  Node* const node = slots_.Take(index);
+  if (node == nullptr) return std::nullopt;
   node->id = index + 1;
   node->handle = handle;
   node->lookups_ = 1;

@@ -26,9 +26,10 @@ class OpenFiles {
   // `dropping`: whose pages the kernel will drop before it names it; must outlive the open file.
   std::optional<uint64_t> Add(wire::OpenId id, Node* dropping = nullptr) {
     uint64_t index;
-    if (!slots_.Take(index)) return std::nullopt;
-    slots_.Find(index)->dropping.store(dropping, std::memory_order_relaxed);
-    slots_.Find(index)->id.store(id, std::memory_order_release);
+    OpenFile* const file = slots_.Take(index);
+    if (file == nullptr) return std::nullopt;
+    file->dropping.store(dropping, std::memory_order_relaxed);
+    file->id.store(id, std::memory_order_release);
     return index + 1;
   }
   // Once: the `dropping` that it was added with. nullptr for a number that names no open file.

@@ -35,22 +35,22 @@ class SlotTable {
     return chunk == nullptr ? nullptr : &chunk[index % kSlotsPerChunk];
   }
 
-  // Takes a slot: false when all are in use. The lowest number that was never used, or the one that
-  // was given back last.
-  bool Take(uint64_t& index) {
+  // Takes a slot: nullptr when all are in use. The lowest number that was never used, or the one
+  // that was given back last.
+  T* Take(uint64_t& index) {
     absl::MutexLock lock(&mutex_);
-    if (!free_.empty()) {
+    if (free_.empty()) {
+      if (next_ >= max_count_) return nullptr;
+      index = next_++;
+    } else {
       index = free_.back();
       free_.pop_back();
-      return true;
     }
-    if (next_ >= max_count_) return false;
-    index = next_++;
     auto& chunk = chunks_[index / kSlotsPerChunk];
     if (chunk.load(std::memory_order_relaxed) == nullptr) {
       chunk.store(new T[kSlotsPerChunk], std::memory_order_release);
     }
-    return true;
+    return &chunk.load(std::memory_order_relaxed)[index % kSlotsPerChunk];
   }
   void GiveBack(uint64_t index) {
     absl::MutexLock lock(&mutex_);
