@@ -111,8 +111,10 @@ OpenId FindOpenFile(Context& context, const Request& request, uint64_t number) {
 }
 
 OpenId UseOpenFile(Context& context, uint64_t number) {
-  if (Node* node = context.open_files().TakeDropping(number)) SeeDropped(*node);
-  return context.open_files().Find(number);
+  Node* dropping;
+  const OpenId open_id = context.open_files().Find(number, dropping);
+  if (dropping != nullptr) SeeDropped(*dropping);
+  return open_id;
 }
 
 void SeeDropped(Node& node) {

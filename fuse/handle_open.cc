@@ -51,7 +51,7 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
 }
 
 // Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take
-// it. node: with OpenFlags() of it.
+// it. `node`: whose OpenFlags() these are; nullptr for a directory.
 void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
                   uint32_t open_flags, const fuse_entry_out* entry) {
   struct {

@@ -32,17 +32,15 @@ class OpenFiles {
     file->id.store(id, std::memory_order_release);
     return index + 1;
   }
-  // Once: the `dropping` that it was added with. nullptr for a number that names no open file.
-  Node* TakeDropping(uint64_t number) {
+  // 0 for a number that names no open file. `dropping`: what it was added with, when it is found
+  // for the first time; else nullptr.
+  wire::OpenId Find(uint64_t number, Node*& dropping) {
+    dropping = nullptr;
     OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1);
-    if (file == nullptr || file->dropping.load(std::memory_order_relaxed) == nullptr)
-      return nullptr;
-    return file->dropping.exchange(nullptr, std::memory_order_relaxed);
-  }
-  // 0 for a number that names no open file.
-  wire::OpenId Find(uint64_t number) const {
-    OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1);
-    return file == nullptr ? 0 : file->id.load(std::memory_order_acquire);
+    if (file == nullptr) return 0;
+    if (file->dropping.load(std::memory_order_relaxed) != nullptr)
+      dropping = file->dropping.exchange(nullptr, std::memory_order_relaxed);
+    return file->id.load(std::memory_order_acquire);
   }
   // Forgets it, and says what it was (0: nothing).
   wire::OpenId Remove(uint64_t number) {

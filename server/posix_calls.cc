@@ -83,6 +83,12 @@ wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device) 
   return out;
 }
 
+Errno MayAccess(int fd, uint32_t mask) {
+  // Without AT_EACCESS the real ids would count, which are the server's.
+  return ToErrno(static_cast<int>(
+      syscall(SYS_faccessat2, fd, "", static_cast<int>(mask), AT_EMPTY_PATH | AT_EACCESS)));
+}
+
 bool IsMemoryFileSystem(int fd) {
   struct statfs status;
   if (fstatfs(fd, &status) != 0) return false;

@@ -55,6 +55,10 @@ uint64_t MountIdOf(const struct statx& status);
 uint64_t InodeSalt(uint64_t device, uint64_t root_device);
 wire::Attributes ToAttributes(const struct statx& status, uint64_t root_device);
 
+// Whether the thread, by the ids that it acts under, may do to the object what `mask` (R_OK, W_OK,
+// X_OK) says.
+Errno MayAccess(int fd, uint32_t mask);
+
 // Whether files of this descriptor's file system are memory: reads and writes do not wait for a
 // disk.
 bool IsMemoryFileSystem(int fd);

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <climits>
@@ -66,8 +65,8 @@ Errno Apply(int fd, const OpenFile* open, const wire::SetAttributes& changes) {
   // Nothing to change is a chown(2) that leaves both ids as they are: it sets ctime. Or it comes
   // before a write that will clear suid, from whom chown(2) would be refused.
   if (!has(~uint32_t{wire::kSetKillSuidGid | wire::kSetCtime})) {
-    [[maybe_unused]] const Errno refused = SetOwner(fd, changes);
-    return kOk;
+    const Errno error = SetOwner(fd, changes);
+    return error == Errno(EPERM) ? kOk : error;
   }
   // The owner before the mode: chown(2) clears suid and sgid. Times last: the others touch them.
   if (has(wire::kSetUid | wire::kSetGid)) {
@@ -122,9 +121,7 @@ Errno PosixStore::Access(const Identity& identity, const wire::FileHandle& handl
   if ((mask & ~uint32_t{R_OK | W_OK | X_OK}) != 0) return Errno(EINVAL);
   auto object = Enter(identity, handle);
   if (!object.ok()) return object.error();
-  // Without AT_EACCESS the real ids would count, which are the server's.
-  return ToErrno(static_cast<int>(syscall(SYS_faccessat2, (*object)->fd.get(), "",
-                                          static_cast<int>(mask), AT_EMPTY_PATH | AT_EACCESS)));
+  return MayAccess((*object)->fd.get(), mask);
 }
 
 Result<wire::FileSystemStatistics> PosixStore::StatFs(const Identity& identity,

@@ -1,7 +1,6 @@
 // PosixStore: opening and creating files.
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "server/posix_calls.h"
@@ -40,7 +39,7 @@ Errno CheckType(const PosixObject& object, uint32_t flags) {
 // May execute, may not read: the client's kernel reads it on behalf of the process, as a local one
 // would.
 int OpenForExecution(int fd, int flags) {
-  if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) != 0) return -1;
+  if (!MayAccess(fd, X_OK).ok()) return -1;
   ThreadCredentials::ServerScope as_server;
   return open(ProcName(fd).path(), flags);
 }

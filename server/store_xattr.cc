@@ -1,9 +1,7 @@
 // PosixStore: extended attributes, POSIX ACLs among them.
-#include <fcntl.h>
 #include <linux/limits.h>
 #include <linux/xattr.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -42,7 +40,7 @@ Result<uint64_t> Size(ssize_t result) {
 // Whoever writes to a file takes its capabilities, as does an owner who gives it away. A client's
 // kernel does that with removexattr(2), as this user, to whom it would refuse the call itself.
 bool MayChange(const Identity& identity, int fd) {
-  if (syscall(SYS_faccessat2, fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0) return true;
+  if (MayAccess(fd, W_OK).ok()) return true;
   struct stat status;
   return fstat(fd, &status) == 0 && status.st_uid == identity.uid;
 }

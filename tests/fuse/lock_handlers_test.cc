@@ -1,4 +1,5 @@
 // Requests about locks: waits, interrupts, and files that are being released.
+#include "fuse/handlers.h"
 #include "tests/fuse/handlers_fixture.h"
 
 namespace rdmafs::fuse {
@@ -30,7 +31,7 @@ class HandlersOnALockedFile : public HandlersOnAFile {
  protected:
   HandlersOnALockedFile() { CHECK(OnlyAnswer(Send(FUSE_SETLK, node_, Bytes(lock_))).error.ok()); }
   void Unlock() {
-    file_system_->ReleaseOwner(open_files_.Find(fh_), lock_.owner, [](Result<Unit>) {});
+    file_system_->ReleaseOwner(UseOpenFile(*context_, fh_), lock_.owner, [](Result<Unit>) {});
   }
   // By another owner.
   uint64_t AskForLock(uint32_t opcode) {

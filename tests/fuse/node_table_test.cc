@@ -111,14 +111,30 @@ TEST(SlotTable, ManySlotsKeepTheirAddresses) {
   EXPECT_NE(table.Find(index), nullptr);
 }
 
+wire::OpenId Find(OpenFiles& files, uint64_t number) {
+  Node* dropping;
+  return files.Find(number, dropping);
+}
+
 TEST(OpenFiles, ANumberNamesItsFileUntilItIsRemoved) {
   OpenFiles files;
   const uint64_t number = *files.Add(77);
   EXPECT_NE(number, 0u);
-  EXPECT_EQ(files.Find(number), 77u);
+  EXPECT_EQ(Find(files, number), 77u);
   EXPECT_EQ(files.Remove(number), 77u);
-  EXPECT_EQ(files.Find(number), 0u);
+  EXPECT_EQ(Find(files, number), 0u);
   EXPECT_EQ(files.Remove(number), 0u);
+}
+
+TEST(OpenFiles, WhoFindsAFileFirstIsToldWhosePagesItsOpenDropped) {
+  OpenFiles files;
+  Node node;
+  const uint64_t number = *files.Add(77, &node);
+  Node* dropping;
+  EXPECT_EQ(files.Find(number, dropping), 77u);
+  EXPECT_EQ(dropping, &node);
+  EXPECT_EQ(files.Find(number, dropping), 77u);
+  EXPECT_EQ(dropping, nullptr);
 }
 
 TEST(OpenFiles, NoMoreThanTheBoundAreOpen) {
@@ -131,9 +147,9 @@ TEST(OpenFiles, NoMoreThanTheBoundAreOpen) {
 }
 
 TEST(OpenFiles, NumbersThatWereNeverGivenNameNothing) {
-  const OpenFiles files;
+  OpenFiles files;
   for (uint64_t number : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}})
-    EXPECT_EQ(files.Find(number), 0u);
+    EXPECT_EQ(Find(files, number), 0u);
 }
 
 TEST(LockWaits, AnInterruptFindsTheWait) {

@@ -142,7 +142,8 @@ TEST_F(RestartedTest, NobodyWaitsForTheLocksOfAClientThatSaidFarewell) {
   waiter->Send(wire::SetLockRequest{9, kWhole}, 3);
   auto holder = Connect();
   ASSERT_EQ(holder->Hello(7, 7, 0).status(), kOk);
-  EXPECT_FALSE(waiter->Answered(3));
+  ASSERT_EQ(waiter->Ask(wire::PingRequest{}).status(), kOk);
+  EXPECT_FALSE(waiter->Answered(3)) << "nobody was waited for";
   ASSERT_EQ(holder->Ask(wire::EndRequest{}).status(), kOk);
   EXPECT_EQ(waiter->Wait(3).status(), kOk);
 }
