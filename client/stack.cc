@@ -16,13 +16,13 @@ Stack BuildStack(const StackParts& parts, const StackOptions& options) {
 }
 
 ReadAheadFiles::Options SharedReadAhead(const ReadAheadOptions& options,
-                                        const BufferPool::Options& pool, size_t shard_count) {
+                                        const BufferPool::Options& pool, size_t pool_count) {
   ReadAheadFiles::Options shared;
   shared.policy.max_window_bytes = options.max_window_bytes;
   shared.policy.max_fetch_bytes =
       static_cast<uint32_t>(std::min<uint64_t>(pool.payload_bytes, wire::kMaxPayloadBytes));
   shared.max_memory_bytes =
-      std::min<uint64_t>(options.max_total_bytes, shard_count * pool.cap_bytes / 2);
+      std::min<uint64_t>(options.max_total_bytes, pool_count * pool.cap_bytes / 2);
   return shared;
 }
 

@@ -51,7 +51,7 @@ struct StackOptions {
 // What the shards of a mount share, each with a pool like `pool`: half of them all at most is used
 // for data fetched ahead.
 ReadAheadFiles::Options SharedReadAhead(const ReadAheadOptions& options,
-                                        const BufferPool::Options& pool, size_t shard_count);
+                                        const BufferPool::Options& pool, size_t pool_count);
 
 // All shards of a mount get the same options: a write that passes no layer is not seen by the
 // others' caches. Without read-ahead the top is the remote file system itself.

@@ -14,6 +14,14 @@ namespace rdmafs::fuse {
 namespace {
 
 constexpr int kRequestsPerRound = 16;
+constexpr size_t kLargeBytes = 128 << 10;
+
+bool IsLarge(const Request& request) {
+  if (request.header.opcode == FUSE_WRITE) return request.arguments.size() >= kLargeBytes;
+  fuse_read_in read{};
+  return request.header.opcode == FUSE_READ && request.reader().Take(read) &&
+         read.size >= kLargeBytes;
+}
 
 iovec Gather(absl::Span<const std::byte> bytes) {
   return {const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -21,8 +29,8 @@ iovec Gather(absl::Span<const std::byte> bytes) {
 
 }  // namespace
 
-DeviceChannel::DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool)
-    : fd_(std::move(fd)), loop_(loop), pool_(pool) {
+DeviceChannel::DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool, const Sharing& sharing)
+    : fd_(std::move(fd)), loop_(loop), pool_(pool), sharing_(sharing) {
   CHECK(pool.options().headroom_bytes >= kWritePrefixBytes);
 }
 
@@ -30,11 +38,14 @@ DeviceChannel::~DeviceChannel() { Stop(); }
 
 Errno DeviceChannel::Start(RequestSink& sink) {
   sink_ = &sink;
-  return Watch();
+  if (!sharing_.is_helper) return Watch();
+  Rest();
+  return kOk;
 }
 
 void DeviceChannel::Stop() {
   if (watching_) loop_.Remove(fd_.get());
+  loop_.Cancel(rest_timer_);
   watching_ = false;
   sink_ = nullptr;
   spare_ = Buffer();
@@ -45,6 +56,26 @@ Errno DeviceChannel::Watch() {
   Errno error = loop_.Add(fd_.get(), EPOLLIN | EPOLLEXCLUSIVE, [this](uint32_t) { OnReadable(); });
   watching_ = error.ok();
   return error;
+}
+
+void DeviceChannel::Rest() {
+  sharing_.helpers->Rest(loop_, loop_.clock().Now(), [this] {
+    if (sink_ == nullptr) return;
+    if (Errno error = Watch(); !error.ok()) return Close(error);
+    RestLater();
+  });
+}
+
+void DeviceChannel::RestLater() {
+  rest_timer_ = loop_.After(Helpers::kStay, [this] { RestUnlessWanted(); });
+}
+
+void DeviceChannel::RestUnlessWanted() {
+  // One that waits for a block is to go on when that comes.
+  if (!watching_ || sharing_.helpers->wanted(loop_.clock().Now())) return RestLater();
+  loop_.Remove(fd_.get());
+  watching_ = false;
+  Rest();
 }
 
 void DeviceChannel::OnReadable() {
@@ -88,6 +119,8 @@ bool DeviceChannel::ReadOne() {
   }
   request->block = std::move(spare_);
   request->ticket.start = loop_.clock().Now();
+  if (sharing_.helpers != nullptr && sharing_.calls_for_large && IsLarge(*request))
+    sharing_.helpers->Call(request->ticket.start);
   sink_->OnRequest(*request);
   if (watching_) spare_ = std::move(request->block);
   return true;

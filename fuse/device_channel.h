@@ -3,6 +3,7 @@
 
 #include "absl/status/statusor.h"
 #include "fuse/channel.h"
+#include "fuse/helpers.h"
 #include "transport/base/unique_fd.h"
 #include "transport/memory/buffer_pool.h"
 
@@ -16,8 +17,18 @@ absl::StatusOr<UniqueFd> CloneDevice(int fd);
 // payload.
 class DeviceChannel final : public Channel {
  public:
-  // `fd` is non-blocking, and INIT has been answered. `loop` and `pool` must outlive the channel.
-  DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool);
+  // How it shares the device with the channels of other shards.
+  struct Sharing {
+    Helpers* helpers = nullptr;   // nullptr: all take requests all the time
+    bool is_helper = false;       // takes requests only while it is wanted
+    bool calls_for_large = true;  // a transfer of 128 KiB or more calls the helpers
+  };
+
+  // `fd` is non-blocking, and INIT has been answered. `loop` and `pool` must outlive the channel,
+  // and `sharing.helpers` its Stop().
+  DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool)
+      : DeviceChannel(std::move(fd), loop, pool, Sharing()) {}
+  DeviceChannel(UniqueFd fd, EventLoop& loop, BufferPool& pool, const Sharing& sharing);
   ~DeviceChannel() override;
 
   Errno Start(RequestSink& sink) override;
@@ -31,6 +42,9 @@ class DeviceChannel final : public Channel {
 
  private:
   Errno Watch();
+  void Rest();
+  void RestLater();
+  void RestUnlessWanted();
   void OnReadable();
   void Take(int limit);
   bool ReadOne();
@@ -40,8 +54,10 @@ class DeviceChannel final : public Channel {
   const UniqueFd fd_;
   EventLoop& loop_;
   BufferPool& pool_;
+  const Sharing sharing_;
   RequestSink* sink_ = nullptr;
   bool watching_ = false;
+  EventLoop::TimerId rest_timer_ = 0;
   int taken_ = 0;  // requests of the last round
   Buffer spare_;   // the next request of the round is read into it
 };

@@ -18,7 +18,8 @@ class FileSystemSource {
     bool read_only = false;
   };
 
-  // What a shard works with: both are there until after Shutdown(), and the loop runs.
+  // What a shard works with: both are there until after Shutdown(), and the loop runs. The pool is
+  // the shard's own, or the same for all.
   struct ShardParts {
     EventLoop* loop;
     BufferPool* pool;
@@ -37,6 +38,9 @@ class FileSystemSource {
 
   // Whether operations wait for a server that is not there. Any thread, lock-free.
   virtual bool IsLost() const { return false; }
+
+  // Whether payload goes through sockets, at the cost of processor time. After Connect().
+  virtual bool uses_sockets() const { return true; }
 
   // Adds what is known of connections, credits and memory, while the shards run.
   virtual void Describe(ProgramStatus& status) const {}

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "fuse/device_channel.h"
+#include "fuse/helpers.h"
 #include "fuse/init.h"
 #include "fuse/kernel_mount.h"
 #include "fuse/launch.h"
@@ -20,6 +22,7 @@
 #include "transport/auth/key_file.h"
 #include "transport/control/control_path.h"
 #include "transport/control/control_socket.h"
+#include "transport/memory/buffer_pool.h"
 
 namespace rdmafs::fuse {
 namespace {
@@ -35,6 +38,8 @@ constexpr int kLooksForLoss = 300;
 // At the end: how long the server may take to hear what was released.
 constexpr Nanoseconds kReleasePatience = 2 * kSecond;
 
+bool FewProcessors() { return std::thread::hardware_concurrency() < 4; }
+
 size_t ShardCount(const MountOptions& options) {
   if (options.shards != 0) return options.shards;
   return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 4);
@@ -46,7 +51,9 @@ class MountedFileSystem {
   MountedFileSystem(const MountOptions& options, const SourceFactory& make_source)
       : options_(options),
         settings_(options.settings),
-        source_(make_source(options, arena_, clock_)) {}
+        source_(make_source(options, arena_, clock_)) {
+    if (FewProcessors() && options.shards == 0) helpers_.emplace();
+  }
   ~MountedFileSystem() { End(); }
 
   absl::Status Connect();
@@ -74,6 +81,8 @@ class MountedFileSystem {
   EventLoop loop_{clock_};
   UniqueFd signals_;
   std::unique_ptr<Tables> tables_;
+  std::vector<std::unique_ptr<BufferPool>> pools_;
+  std::optional<Helpers> helpers_;  // where processors are few
   std::vector<std::unique_ptr<Shard>> shards_;
   bool read_only_ = false;
   std::string why_no_uring_;
@@ -88,15 +97,18 @@ absl::Status MountedFileSystem::Connect() {
   WatchSignals();
   const size_t count = ShardCount(options_);
   std::vector<FileSystemSource::ShardParts> parts;
+  // Shards that take turns at the requests share one pool.
+  const size_t pool_count = helpers_ ? 1 : count;
   for (size_t i = 0; i < count; ++i) {
+    if (i < pool_count) {
+      const BufferPool::Options pool{.cap_bytes = options_.pool_bytes / pool_count};
+      pools_.push_back(std::make_unique<BufferPool>(arena_, pool));
+    }
     shards_.push_back(std::make_unique<Shard>(
-        arena_, clock_,
-        Shard::Options{
-            .index = i,
-            .pool_bytes = options_.pool_bytes / count,
-            // Polling pays only where there is a core to spare for it.
-            .busy_poll = std::thread::hardware_concurrency() < 4 ? 0 : 20 * kMicrosecond}));
-    parts.push_back({&shards_.back()->loop(), &shards_.back()->pool()});
+        *pools_.back(), clock_,
+        // Polling pays only where there is a processor to spare for it.
+        Shard::Options{.index = i, .busy_poll = FewProcessors() ? 0 : 20 * kMicrosecond}));
+    parts.push_back({&shards_.back()->loop(), pools_.back().get()});
   }
   absl::StatusOr<FileSystemSource::Attached> attached = source_->Connect(parts);
   if (!attached.ok()) return attached.status();
@@ -132,19 +144,21 @@ absl::Status MountedFileSystem::Mount() {
   }
   devices.push_back(std::move(first));
   for (size_t i = 0; i < shards_.size(); ++i) {
-    shards_[i]->Serve(std::move(devices[i]),
-                      {.file_system = source_->file_system(i),
-                       .tables = *tables_,
-                       .settings = settings_,
-                       .interrupt = [this](uint64_t unique) { OnInterrupt(unique); },
-                       .after_all_shards =
-                           [this, i](EventLoop::Task task) {
-                             VisitShards(i, shards_.size(), std::move(task));
-                           },
-                       .server_is_lost = [this] { return !options_.soft && source_->IsLost(); },
-                       .on_closed = [this](Errno reason) { OnClosed(reason); },
-                       .uring_depth = settings_.over_io_uring ? uring_depth : 0,
-                       .shard_count = shards_.size()});
+    shards_[i]->Serve(
+        std::move(devices[i]),
+        {.file_system = source_->file_system(i),
+         .tables = *tables_,
+         .settings = settings_,
+         .interrupt = [this](uint64_t unique) { OnInterrupt(unique); },
+         .after_all_shards =
+             [this, i](EventLoop::Task task) { VisitShards(i, shards_.size(), std::move(task)); },
+         .server_is_lost = [this] { return !options_.soft && source_->IsLost(); },
+         .on_closed = [this](Errno reason) { OnClosed(reason); },
+         .uring_depth = settings_.over_io_uring ? uring_depth : 0,
+         .shard_count = shards_.size(),
+         .sharing = {.helpers = helpers_ ? &*helpers_ : nullptr,
+                     .is_helper = helpers_ && i != 0,
+                     .calls_for_large = source_->uses_sockets()}});
   }
   mounted_at_ = clock_.Now();
   OpenControlSocket();  // who started the mount may ask at once
@@ -249,7 +263,8 @@ void MountedFileSystem::OpenControlSocket() {
   if (path.ok()) {
     auto control = ControlSocket::Listen(loop_, *path, [this](std::string_view command) {
       return AnswerControl(command, [this] {
-        return DescribeMount(options_, settings_, shards_, *source_, clock_.Now() - mounted_at_);
+        return DescribeMount(options_, settings_, shards_, pools_, *source_,
+                             clock_.Now() - mounted_at_);
       });
     });
     status = control.status();

@@ -19,6 +19,7 @@ void Add(BufferPool::Statistics& sum, const BufferPool::Statistics& pool) {
 
 ProgramStatus DescribeMount(const MountOptions& options, const Settings& settings,
                             const std::vector<std::unique_ptr<Shard>>& shards,
+                            const std::vector<std::unique_ptr<BufferPool>>& pools,
                             const FileSystemSource& source, Nanoseconds uptime) {
   ProgramStatus status;
   status.program = "rdmafs";
@@ -30,8 +31,8 @@ ProgramStatus DescribeMount(const MountOptions& options, const Settings& setting
   status.counters["shards"] = shards.size();
   BufferPool::Statistics& pool = status.pools["payload"];
   pool = {};
+  for (const auto& each : pools) Add(pool, each->statistics());
   for (const auto& shard : shards) {
-    Add(pool, shard->pool_statistics());
     for (uint32_t opcode = 0; opcode < kMaxOpcode; ++opcode) {
       const char* name = OpcodeName(opcode);
       shard->statistics().AddTo(

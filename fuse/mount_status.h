@@ -7,6 +7,7 @@
 #include "fuse/file_system_source.h"
 #include "fuse/mount_options.h"
 #include "fuse/shard.h"
+#include "transport/memory/buffer_pool.h"
 
 namespace rdmafs::fuse {
 
@@ -14,6 +15,7 @@ namespace rdmafs::fuse {
 // `settings`: as agreed with the kernel.
 ProgramStatus DescribeMount(const MountOptions& options, const Settings& settings,
                             const std::vector<std::unique_ptr<Shard>>& shards,
+                            const std::vector<std::unique_ptr<BufferPool>>& pools,
                             const FileSystemSource& source, Nanoseconds uptime);
 
 }  // namespace rdmafs::fuse

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "fuse/device_channel.h"
 #include "fuse/dispatcher.h"
 #include "fuse/handlers.h"
 #include "fuse/uring_channel.h"
@@ -34,7 +33,8 @@ struct Shard::Serving {
 
   std::unique_ptr<Channel> MakeChannel(Shard& shard, UniqueFd fd) const {
     if (service.uring_depth == 0) {
-      return std::make_unique<DeviceChannel>(std::move(fd), shard.loop_, shard.pool_);
+      return std::make_unique<DeviceChannel>(std::move(fd), shard.loop_, shard.pool_,
+                                             service.sharing);
     }
     return std::make_unique<UringChannel>(
         std::move(fd), shard.loop_, shard.pool_,
@@ -55,10 +55,10 @@ struct Shard::Stopping {
   absl::Notification done;
 };
 
-Shard::Shard(Arena& arena, const Clock& clock, const Options& options)
+Shard::Shard(BufferPool& pool, const Clock& clock, const Options& options)
     : index_(options.index),
       loop_(clock, {.busy_poll = options.busy_poll}),
-      pool_(arena, {.cap_bytes = options.pool_bytes}),
+      pool_(pool),
       statistics_(kMaxOpcode),
       thread_([this] { loop_.Run(); }) {
   pthread_setname_np(thread_.native_handle(), absl::StrCat("shard-", index_).c_str());

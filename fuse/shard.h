@@ -1,4 +1,4 @@
-// Shard: one thread of the mount, with its loop, its pool, its FileSystem and its channel.
+// Shard: one thread of the mount, with its loop, its FileSystem and its channel.
 #pragma once
 
 #include <atomic>
@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "fuse/context.h"
+#include "fuse/device_channel.h"
 #include "transport/base/clock.h"
 #include "transport/base/unique_fd.h"
 #include "transport/memory/buffer_pool.h"
@@ -28,15 +29,14 @@ class Shard {
  public:
   struct Options {
     size_t index = 0;
-    size_t pool_bytes = size_t{16} << 20;
     Nanoseconds busy_poll = 0;
   };
-  Shard(Arena& arena, const Clock& clock, const Options& options);
+  // `pool` must outlive it.
+  Shard(BufferPool& pool, const Clock& clock, const Options& options);
   // Ends the thread. The FileSystem that it served is gone.
   ~Shard();
 
   EventLoop& loop() { return loop_; }
-  BufferPool& pool() { return pool_; }
 
   struct Service {
     FileSystem& file_system;
@@ -54,6 +54,8 @@ class Shard {
     // queues gets, and how many shards share the queues. 0: the device alone.
     size_t uring_depth = 0;
     size_t shard_count = 1;
+    // Where there is no io_uring.
+    DeviceChannel::Sharing sharing;
   };
   // Serves the device `fd` (non-blocking, INIT answered).
   void Serve(UniqueFd fd, Service service);
@@ -68,7 +70,6 @@ class Shard {
   void StopServing(Nanoseconds patience);
 
   const OperationStatistics& statistics() const { return statistics_; }
-  BufferPool::Statistics pool_statistics() const { return pool_.statistics(); }
   // Payload bytes that were copied to hand them to the kernel. Any thread, between Serve() and the
   // end.
   uint64_t copied_bytes() const;
@@ -81,7 +82,7 @@ class Shard {
 
   const size_t index_;
   EventLoop loop_;
-  BufferPool pool_;
+  BufferPool& pool_;
   OperationStatistics statistics_;
   std::unique_ptr<Serving> serving_;  // shard thread only, while that runs
   std::atomic<const Channel*> channel_{nullptr};

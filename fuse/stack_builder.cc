@@ -59,9 +59,10 @@ void RemoteSource::BuildStacks(absl::Span<const ShardParts> shards) {
   options.read_ahead = options_.read_ahead;
   options.situation.kernel_reads_ahead = !options_.settings.UsesDirectIo();
   options.situation.round_trip = round_trip_ = client_->MeasureRoundTrip();
+  const BufferPool& pool = *shards.front().pool;
+  const size_t pool_count = shards.back().pool == &pool ? 1 : shards.size();
   read_ahead_files_ = std::make_unique<ReadAheadFiles>(
-      versions_,
-      SharedReadAhead(options_.read_ahead, shards.front().pool->options(), shards.size()));
+      versions_, SharedReadAhead(options_.read_ahead, pool.options(), pool_count));
   for (size_t i = 0; i < shards.size(); ++i) {
     const StackParts parts{client_->file_system(i), *shards[i].loop, *shards[i].pool,
                            *read_ahead_files_};

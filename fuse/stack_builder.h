@@ -20,6 +20,7 @@ class RemoteSource final : public FileSystemSource {
   absl::StatusOr<Attached> Connect(absl::Span<const ShardParts> shards) override;
   FileSystem& file_system(size_t shard) override { return stacks_[shard]->top(); }
   void Shutdown() override;
+  bool uses_sockets() const override { return client_->status().transport != "rdma"; }
   bool IsLost() const override { return client_ != nullptr && client_->IsLost(); }
   void Describe(ProgramStatus& status) const override;
 
