@@ -13,6 +13,12 @@
 namespace rdmafs::fuse {
 namespace {
 
+class ManualClock final : public Clock {
+ public:
+  Nanoseconds Now() const override { return now; }
+  Nanoseconds now = kSecond;
+};
+
 class DeviceChannelTest : public testing::Test, public RequestSink {
  protected:
   DeviceChannelTest() {
@@ -42,7 +48,7 @@ class DeviceChannelTest : public testing::Test, public RequestSink {
   }
   uint64_t used() const { return pool_.statistics().used_count; }
 
-  MonotonicClock clock_;
+  ManualClock clock_;
   EventLoop loop_{clock_};
   Arena arena_;
   BufferPool pool_{arena_,
@@ -113,6 +119,103 @@ TEST_F(DeviceChannelTest, AfterStopNothingIsTakenAndNoBlockHeld) {
   RunUntilIdle();
   EXPECT_TRUE(taken_.empty());
   EXPECT_EQ(used(), 0u);
+}
+
+// A second channel of the same device, which helps the fixture's: that one is made anew, too.
+class HelpingChannelTest : public DeviceChannelTest {
+ protected:
+  class Sink : public RequestSink {
+   public:
+    void OnRequest(Request& request) override { taken.push_back(request.header.unique); }
+    void OnClosed(Errno reason) override {}
+    std::vector<uint64_t> taken;
+  };
+
+  HelpingChannelTest() { Share({.helpers = &helpers_}); }
+  ~HelpingChannelTest() override { channel_->Stop(); }
+
+  void Share(const DeviceChannel::Sharing& first) {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    kernel_.reset(fds[0]);
+    UniqueFd second(dup(fds[1]));
+    channel_.emplace(UniqueFd(fds[1]), loop_, pool_, first);
+    EXPECT_TRUE(channel_->Start(*this).ok());
+    helper_.emplace(std::move(second), helper_loop_, pool_,
+                    DeviceChannel::Sharing{.helpers = &helpers_, .is_helper = true});
+    EXPECT_TRUE(helper_->Start(sink_).ok());
+    keep_ = false;
+  }
+  void AskToRead(uint64_t unique, uint32_t size) {
+    struct {
+      fuse_in_header header;
+      fuse_read_in read;
+    } request{};
+    request.header.len = sizeof request;
+    request.header.opcode = FUSE_READ;
+    request.header.unique = unique;
+    request.read.size = size;
+    ASSERT_EQ(write(kernel_.get(), &request, sizeof request), static_cast<ssize_t>(sizeof request));
+  }
+  void RunHelper() {
+    for (int round = 0; round < 20; ++round) helper_loop_.RunOnce(0);
+  }
+
+  EventLoop helper_loop_{clock_};
+  Helpers helpers_;
+  Sink sink_;
+  std::optional<DeviceChannel> helper_;
+};
+
+TEST_F(HelpingChannelTest, AHelperLeavesSmallRequestsToTheFirst) {
+  AskToRead(1, (128 << 10) - 1);
+  RunHelper();
+  EXPECT_TRUE(sink_.taken.empty());
+  RunUntilIdle();
+  EXPECT_EQ(taken_, std::vector<uint64_t>{1});
+}
+
+TEST_F(HelpingChannelTest, AfterALargeTransferItTakesWhateverComes) {
+  AskToRead(1, 128 << 10);
+  RunUntilIdle();
+  Ask(2);
+  Ask(3);
+  RunHelper();
+  EXPECT_EQ(sink_.taken, (std::vector<uint64_t>{2, 3}));
+}
+
+TEST_F(HelpingChannelTest, WithoutAFurtherOneItRestsAgain) {
+  AskToRead(1, 128 << 10);
+  RunUntilIdle();
+  RunHelper();
+  clock_.now += Helpers::kStay;
+  RunHelper();
+  Ask(2);
+  RunHelper();
+  EXPECT_TRUE(sink_.taken.empty());
+  AskToRead(3, 128 << 10);
+  RunUntilIdle();
+  Ask(4);
+  RunHelper();
+  EXPECT_EQ(sink_.taken, std::vector<uint64_t>{4});
+}
+
+TEST_F(HelpingChannelTest, OverRdmaALargeTransferCallsNobody) {
+  Share({.helpers = &helpers_, .calls_for_large = false});
+  AskToRead(1, 1 << 20);
+  RunUntilIdle();
+  Ask(2);
+  RunHelper();
+  EXPECT_TRUE(sink_.taken.empty());
+}
+
+TEST_F(HelpingChannelTest, AfterStopACallWakesNobody) {
+  helper_->Stop();
+  AskToRead(1, 128 << 10);
+  RunUntilIdle();
+  Ask(2);
+  RunHelper();
+  EXPECT_TRUE(sink_.taken.empty());
 }
 
 TEST_F(DeviceChannelTest, AReplyByPipeIsOneMessage) {
