@@ -14,6 +14,7 @@ namespace rdmafs::fuse {
 namespace {
 
 constexpr int kRequestsPerRound = 16;
+constexpr unsigned kRoundsPerLook = 8;
 constexpr size_t kLargeBytes = 128 << 10;
 
 bool IsLarge(const Request& request) {
@@ -80,18 +81,20 @@ void DeviceChannel::RestUnlessWanted() {
 
 void DeviceChannel::OnReadable() {
   // Where requests come one at a time, a second look only delays the first on its way: it comes
-  // when that was sent.
+  // when that was sent, and seldom where it was in vain: the loop finds what it would find.
   const bool alone = taken_ <= 1;
   taken_ = 0;
   Take(alone ? 1 : kRequestsPerRound);
-  if (alone && taken_ == 1 && watching_) {
-    loop_.Defer([this] {
-      if (watching_) Take(kRequestsPerRound - 1);
-      spare_ = Buffer();
-    });
-  } else {
+  const bool look = alone && taken_ == 1 && watching_ && rounds_alone_++ % kRoundsPerLook == 0;
+  if (!look) {
     spare_ = Buffer();
+    return;
   }
+  loop_.Defer([this] {
+    if (watching_) Take(kRequestsPerRound - 1);
+    if (taken_ > 1) rounds_alone_ = 0;
+    spare_ = Buffer();
+  });
 }
 
 void DeviceChannel::Take(int limit) {

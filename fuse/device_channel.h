@@ -58,8 +58,9 @@ class DeviceChannel final : public Channel {
   RequestSink* sink_ = nullptr;
   bool watching_ = false;
   EventLoop::TimerId rest_timer_ = 0;
-  int taken_ = 0;  // requests of the last round
-  Buffer spare_;   // the next request of the round is read into it
+  int taken_ = 0;              // requests of the last round
+  unsigned rounds_alone_ = 0;  // with one request each, and no other since a look found one
+  Buffer spare_;               // the next request of the round is read into it
 };
 
 }  // namespace rdmafs::fuse

@@ -11,6 +11,9 @@ namespace rdmafs {
 namespace {
 
 constexpr int kEventsPerRound = 64;
+// While there is work without them, descriptors are looked at once in so many rounds: that takes a
+// system call.
+constexpr int kRoundsPerLook = 4;
 
 // For epoll_wait(2): rounded up, -1 for no end.
 int Milliseconds(Nanoseconds wait) {
@@ -113,7 +116,12 @@ bool EventLoop::RunOnce(Nanoseconds max_wait) {
   progress |= RunTimers();
   progress |= PollCompletions();
   RunDeferred();
-  Nanoseconds wait = progress ? 0 : WaitTime(max_wait);
+  if (progress && ++rounds_without_look_ < kRoundsPerLook)
+    return !stopped_.load(std::memory_order_acquire);
+  // Pollers are asked once more after a look: what was just sent may be answered by then.
+  const bool sleep = !progress && (rounds_without_look_ == 0 || pollers_.empty());
+  rounds_without_look_ = 0;
+  Nanoseconds wait = sleep ? WaitTime(max_wait) : 0;
   if (wait != 0) {
     for (size_t i = 0; i < pollers_.size(); ++i) {
       if (pollers_[i] != nullptr && pollers_[i]->Arm()) wait = 0;

@@ -46,15 +46,14 @@ bool CompletionQueue::Arm() {
   return true;
 }
 
-void CompletionQueue::TakeEvents() {
+void CompletionQueue::TakeEvent() {
   ibv_cq* queue = nullptr;
   void* context = nullptr;
-  while (ibv_get_cq_event(channel_.get(), &queue, &context) == 0) {
-    armed_ = false;
-    if (++unacknowledged_count_ < kAcknowledgeEvery) continue;
-    ibv_ack_cq_events(queue_.get(), unacknowledged_count_);
-    unacknowledged_count_ = 0;
-  }
+  if (ibv_get_cq_event(channel_.get(), &queue, &context) != 0) return;
+  armed_ = false;
+  if (++unacknowledged_count_ < kAcknowledgeEvery) return;
+  ibv_ack_cq_events(queue_.get(), unacknowledged_count_);
+  unacknowledged_count_ = 0;
 }
 
 }  // namespace rdmafs::rdma

@@ -28,8 +28,8 @@ class CompletionQueue {
   // Asks for a wake-up. False when one is already due, or asked for. After true, completions that
   // came before have to be looked for once more.
   bool Arm();
-  // To be called when fd() is readable.
-  void TakeEvents();
+  // To be called when fd() is readable, which one Arm() makes it once.
+  void TakeEvent();
 
  private:
   CompletionQueue() = default;

@@ -56,7 +56,7 @@ void RdmaConnection::Start(EventLoop& loop, ConnectionHandler& handler) {
   loop_ = &loop;
   handler_ = &handler;
   const Errno cq = loop.Add(queue_pair_->cq().fd(), EPOLLIN, [this](uint32_t) {
-    queue_pair_->cq().TakeEvents();
+    queue_pair_->cq().TakeEvent();
     Poll();
   });
   const Errno cm = loop.Add(channel_->fd, EPOLLIN, [this](uint32_t) { OnCmEvents(); });

@@ -213,7 +213,7 @@ void RdmaListener::OnEarlyMessage(rdma_cm_id* id) {
   auto found = pending_.find(id);
   if (found == pending_.end()) return;
   CompletionQueue& cq = found->second.queue_pair->cq();
-  cq.TakeEvents();
+  cq.TakeEvent();
   loop_.Remove(cq.fd());
   // The RTU got lost: the message proves what it would have said. (On iWARP this never happens.)
   (void)rdma_notify(id, IBV_EVENT_COMM_EST);
