@@ -24,9 +24,11 @@ class Helpers {
   // Posts `begin` to `loop` once, when they are wanted: at once if they are. `loop` must outlive
   // the last call.
   void Rest(EventLoop& loop, Nanoseconds now, EventLoop::Task begin) {
-    absl::MutexLock lock(&mutex_);
-    resting_.push_back({&loop, std::move(begin)});
-    any_rest_ = true;
+    {
+      absl::MutexLock lock(&mutex_);
+      resting_.push_back({&loop, std::move(begin)});
+      any_rest_ = true;
+    }
     // A call that has not seen who rests was one that is seen here.
     if (wanted(now)) Wake();
   }
@@ -34,9 +36,7 @@ class Helpers {
   // They are wanted from now on, for kStay.
   void Call(Nanoseconds now) {
     until_ = now + kStay;
-    if (!any_rest_) return;
-    absl::MutexLock lock(&mutex_);
-    Wake();
+    if (any_rest_) Wake();
   }
 
   bool wanted(Nanoseconds now) const { return now < until_; }
@@ -47,10 +47,14 @@ class Helpers {
     EventLoop::Task begin;
   };
 
-  void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    for (Resting& helper : resting_) helper.loop->Post(std::move(helper.begin));
-    resting_.clear();
-    any_rest_ = false;
+  void Wake() {
+    std::vector<Resting> woken;
+    {
+      absl::MutexLock lock(&mutex_);
+      woken.swap(resting_);
+      any_rest_ = false;
+    }
+    for (Resting& helper : woken) helper.loop->Post(std::move(helper.begin));
   }
 
   std::atomic<Nanoseconds> until_{0};
