@@ -81,14 +81,11 @@ void EventLoop::Cancel(TimerId id) {
 }
 
 void EventLoop::Post(Task task) {
-  bool wake = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (stopped_.load(std::memory_order_relaxed)) return;
-    posted_.push_back(std::move(task));
-    wake = !std::exchange(woken_, true);
-  }
-  if (wake) Wake();
+  absl::MutexLock lock(&mutex_);
+  if (stopped_.load(std::memory_order_relaxed)) return;
+  posted_.push_back(std::move(task));
+  // Under the lock: as soon as the task can run, the loop may be at its end.
+  if (!std::exchange(woken_, true)) Wake();
 }
 
 void EventLoop::Wake() {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -202,6 +203,17 @@ TEST_F(EventLoopTest, PostedTasksRunInOrderAndWakeASleepingLoop) {
   loop.Run();
   poster.join();
   EXPECT_EQ(log, "abc");
+}
+
+TEST_F(EventLoopTest, ATaskThatRunsMayBeTheLastThatTheLoopLivesToSee) {
+  for (int i = 0; i < 1000; ++i) {
+    auto mortal = std::make_unique<EventLoop>(clock);
+    bool ran = false;
+    std::thread poster([&mortal, &ran] { mortal->Post([&ran] { ran = true; }); });
+    while (!ran) mortal->RunOnce(0);
+    mortal.reset();
+    poster.join();
+  }
 }
 
 TEST_F(EventLoopTest, StopEndsTheLoopAndWhatIsPostedLaterIsDestroyedUnrun) {
