@@ -48,8 +48,8 @@ struct StackOptions {
   ReadAheadSituation situation;
 };
 
-// What the shards of a mount share, each with a pool like `pool`: half of them all at most is used
-// for data fetched ahead.
+// What the shards of a mount share, who have `pool_count` pools like `pool`: half of them all at
+// most is used for data fetched ahead.
 ReadAheadFiles::Options SharedReadAhead(const ReadAheadOptions& options,
                                         const BufferPool::Options& pool, size_t pool_count);
 

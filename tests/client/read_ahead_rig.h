@@ -12,16 +12,11 @@
 
 #include "client/stack.h"
 #include "tests/client/memory_file_system.h"
+#include "tests/transport/base/manual_clock.h"
 #include "transport/base/event_loop.h"
 #include "transport/memory/arena.h"
 
 namespace rdmafs {
-
-class ManualClock final : public Clock {
- public:
-  Nanoseconds Now() const override { return now; }
-  Nanoseconds now = kSecond;
-};
 
 // The byte that a new file has at `offset`.
 inline std::byte PatternAt(uint64_t offset) {

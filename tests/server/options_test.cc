@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "server/breach_log.h"
+#include "tests/transport/base/manual_clock.h"
 
 namespace rdmafs::server {
 namespace {
@@ -115,14 +116,8 @@ TEST(ServerOptions, AKeyFileIsForWhatIsExportedWithKeys) {
   EXPECT_EQ(Parse({"-o", "key=/k"}).key_file, "/k");  // the exports file says what is for whom
 }
 
-class StandingClock final : public Clock {
- public:
-  Nanoseconds Now() const override { return now; }
-  Nanoseconds now = kSecond;
-};
-
 TEST(BreachLog, WritesSoManyLinesInAnIntervalAndCountsTheRest) {
-  StandingClock clock;
+  ManualClock clock;
   BreachLog log(clock);
   testing::internal::CaptureStderr();
   for (uint32_t i = 0; i < kBreachLogLines + 5; ++i) log.Write("tcp", "10.0.0.1:9", "a reason");

@@ -129,7 +129,7 @@ class EventLoop {
   std::vector<Task> deferred_;
   std::vector<CompletionPoller*> pollers_;
   EventSleeper* sleeper_ = nullptr;
-  int rounds_without_look_ = 0;
+  int rounds_without_look_ = 0;  // at descriptors, with progress each
 
   absl::Mutex mutex_;
   std::vector<Task> posted_ ABSL_GUARDED_BY(mutex_);

@@ -10,15 +10,10 @@
 #include <thread>
 #include <vector>
 
+#include "tests/transport/base/manual_clock.h"
+
 namespace rdmafs {
 namespace {
-
-// Time that stands still until it is moved.
-class ManualClock final : public Clock {
- public:
-  Nanoseconds Now() const override { return now; }
-  Nanoseconds now = 1000 * kSecond;
-};
 
 struct Pipe {
   Pipe() {
@@ -311,7 +306,7 @@ TEST_F(EventLoopTest, ASleeperTakesThePlaceOfTheWaitAndSaysWhenDescriptorsMayHav
   EXPECT_EQ(log, "rr");
 }
 
-TEST_F(EventLoopTest, ASleeperSleepsUntilTheNextTimer) {
+TEST_F(EventLoopTest, ASleeperSleepsUntilTheNextTimerAndNotAtAllAfterProgress) {
   RecordingSleeper sleeper;
   loop.SetSleeper(&sleeper);
   loop.RunOnce(-1);
@@ -321,6 +316,12 @@ TEST_F(EventLoopTest, ASleeperSleepsUntilTheNextTimer) {
   loop.RunOnce(-1);
   EXPECT_EQ(log, "t");
   EXPECT_EQ(sleeper.sleeps, (std::vector<Nanoseconds>{-1, kMillisecond}));
+  // But its own events are looked for now and then, as descriptors are.
+  for (int round = 0; round < 3; ++round) {
+    loop.Post([] {});
+    loop.RunOnce(-1);
+  }
+  EXPECT_EQ(sleeper.sleeps, (std::vector<Nanoseconds>{-1, kMillisecond, 0}));
 }
 
 }  // namespace

@@ -10,15 +10,10 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "tests/transport/base/manual_clock.h"
+
 namespace rdmafs {
 namespace {
-
-// Time stands still unless a test moves it.
-class ManualClock final : public Clock {
- public:
-  Nanoseconds Now() const override { return now; }
-  Nanoseconds now = 1;
-};
 
 class ControlSocketTest : public testing::Test {
  protected:
