@@ -54,7 +54,23 @@ inline AnswerFunction ToEntry(Reply<Entry> reply) {
   return [reply = std::move(reply)](Answer answer) mutable {
     Result<wire::EntryReply> decoded = DecodeAnswer<wire::EntryReply>(answer);
     if (!decoded.ok()) return reply.Complete(decoded.error());
-    reply.Complete(Entry{decoded->attributes, decoded->handle});
+    reply.Complete(Entry{decoded->attributes, decoded->handle, {}});
+  };
+}
+
+inline AnswerFunction ToMade(Reply<Entry> reply) {
+  return [reply = std::move(reply)](Answer answer) mutable {
+    Result<wire::MadeReply> decoded = DecodeAnswer<wire::MadeReply>(answer);
+    if (!decoded.ok()) return reply.Complete(decoded.error());
+    reply.Complete(Entry{decoded->entry.attributes, decoded->entry.handle, decoded->parent});
+  };
+}
+
+inline AnswerFunction ToParent(Reply<Attributes> reply) {
+  return [reply = std::move(reply)](Answer answer) mutable {
+    Result<wire::NamesReply> decoded = DecodeAnswer<wire::NamesReply>(answer);
+    if (!decoded.ok()) return reply.Complete(decoded.error());
+    reply.Complete(decoded->parent);
   };
 }
 

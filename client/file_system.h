@@ -25,6 +25,8 @@ using wire::SetAttributes;
 struct Entry {
   Attributes attributes{};
   FileHandle handle;
+  // Where it was made: the directory's then; of mode 0 when nobody says.
+  Attributes parent{};
 };
 
 // Memory that an operation reads from or lands in. `hold` keeps it when it is a pool's; otherwise
@@ -105,16 +107,18 @@ class FileSystem {
                      uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry>) = 0;
   virtual void MkDir(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
                      Reply<Entry>) = 0;
+  // Unlink's, RmDir's and Rename's reply is the directory's attributes then (Rename's: that of the
+  // new name); of mode 0 when nobody says.
   virtual void Unlink(const Caller&, const FileHandle& parent, std::string_view name,
-                      Reply<Unit>) = 0;
+                      Reply<Attributes>) = 0;
   virtual void RmDir(const Caller&, const FileHandle& parent, std::string_view name,
-                     Reply<Unit>) = 0;
+                     Reply<Attributes>) = 0;
   virtual void SymLink(const Caller&, const FileHandle& parent, std::string_view name,
                        std::string_view target, Reply<Entry>) = 0;
   // flags: RENAME_NOREPLACE, RENAME_EXCHANGE of rename(2).
   virtual void Rename(const Caller&, const FileHandle& parent, std::string_view name,
                       const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
-                      Reply<Unit>) = 0;
+                      Reply<Attributes>) = 0;
   virtual void Link(const Caller&, const FileHandle&, const FileHandle& new_parent,
                     std::string_view new_name, Reply<Entry>) = 0;
   virtual void Access(const Caller&, const FileHandle&, uint32_t mask, Reply<Unit>) = 0;

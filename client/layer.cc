@@ -29,11 +29,11 @@ void Layer::MkDir(const Caller& caller, const FileHandle& parent, std::string_vi
   next_.MkDir(caller, parent, name, mode, std::move(reply));
 }
 void Layer::Unlink(const Caller& caller, const FileHandle& parent, std::string_view name,
-                   Reply<Unit> reply) {
+                   Reply<Attributes> reply) {
   next_.Unlink(caller, parent, name, std::move(reply));
 }
 void Layer::RmDir(const Caller& caller, const FileHandle& parent, std::string_view name,
-                  Reply<Unit> reply) {
+                  Reply<Attributes> reply) {
   next_.RmDir(caller, parent, name, std::move(reply));
 }
 void Layer::SymLink(const Caller& caller, const FileHandle& parent, std::string_view name,
@@ -42,7 +42,7 @@ void Layer::SymLink(const Caller& caller, const FileHandle& parent, std::string_
 }
 void Layer::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,
                    const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
-                   Reply<Unit> reply) {
+                   Reply<Attributes> reply) {
   next_.Rename(caller, parent, name, new_parent, new_name, flags, std::move(reply));
 }
 void Layer::Link(const Caller& caller, const FileHandle& handle, const FileHandle& new_parent,

@@ -88,25 +88,25 @@ void RemoteFileSystem::MkNod(const Caller& caller, const FileHandle& parent, std
                              uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor,
                              Reply<Entry> reply) {
   Small().Start(wire::MkNodRequest{caller, parent, name, mode, rdev_major, rdev_minor}, {},
-                OnLoss::kAsk, ToEntry(std::move(reply)));
+                OnLoss::kAsk, ToMade(std::move(reply)));
 }
 
 void RemoteFileSystem::MkDir(const Caller& caller, const FileHandle& parent, std::string_view name,
                              uint32_t mode, Reply<Entry> reply) {
   Small().Start(wire::MkDirRequest{caller, parent, name, mode}, {}, OnLoss::kAsk,
-                ToEntry(std::move(reply)));
+                ToMade(std::move(reply)));
 }
 
 void RemoteFileSystem::Unlink(const Caller& caller, const FileHandle& parent, std::string_view name,
-                              Reply<Unit> reply) {
+                              Reply<Attributes> reply) {
   Small().Start(wire::UnlinkRequest{caller, parent, name}, {}, OnLoss::kAsk,
-                ToUnit(std::move(reply)));
+                ToParent(std::move(reply)));
 }
 
 void RemoteFileSystem::RmDir(const Caller& caller, const FileHandle& parent, std::string_view name,
-                             Reply<Unit> reply) {
+                             Reply<Attributes> reply) {
   Small().Start(wire::RmDirRequest{caller, parent, name}, {}, OnLoss::kAsk,
-                ToUnit(std::move(reply)));
+                ToParent(std::move(reply)));
 }
 
 void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent,
@@ -116,21 +116,21 @@ void RemoteFileSystem::SymLink(const Caller& caller, const FileHandle& parent,
   CallPayload payload = InlineText(messages_, target);
   if (!payload.hold) return reply.Complete(Errno(ENOMEM));
   Small().Start(wire::SymLinkRequest{caller, parent, name}, std::move(payload), OnLoss::kAsk,
-                ToEntry(std::move(reply)));
+                ToMade(std::move(reply)));
 }
 
 void RemoteFileSystem::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,
                               const FileHandle& new_parent, std::string_view new_name,
-                              uint32_t flags, Reply<Unit> reply) {
+                              uint32_t flags, Reply<Attributes> reply) {
   Small().Start(wire::RenameRequest{caller, parent, name, new_parent, new_name, flags}, {},
-                OnLoss::kAsk, ToUnit(std::move(reply)));
+                OnLoss::kAsk, ToParent(std::move(reply)));
 }
 
 void RemoteFileSystem::Link(const Caller& caller, const FileHandle& handle,
                             const FileHandle& new_parent, std::string_view new_name,
                             Reply<Entry> reply) {
   Small().Start(wire::LinkRequest{caller, handle, new_parent, new_name}, {}, OnLoss::kAsk,
-                ToEntry(std::move(reply)));
+                ToMade(std::move(reply)));
 }
 
 void RemoteFileSystem::Access(const Caller& caller, const FileHandle& handle, uint32_t mask,

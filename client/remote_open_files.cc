@@ -25,11 +25,11 @@ namespace {
 AnswerFunction ToOpenedEntry(OpenTable& table, OpenTable::Row row, Reply<Entry> reply) {
   return [&table, row = std::make_unique<OpenTable::Row>(std::move(row)),
           reply = std::move(reply)](Answer answer) mutable {
-    Result<wire::EntryReply> decoded = DecodeAnswer<wire::EntryReply>(answer);
+    Result<wire::MadeReply> decoded = DecodeAnswer<wire::MadeReply>(answer);
     if (!decoded.ok()) return reply.Complete(decoded.error());
-    row->handle = decoded->handle;
+    row->handle = decoded->entry.handle;
     table.Add(std::move(*row));
-    reply.Complete(Entry{decoded->attributes, decoded->handle});
+    reply.Complete(Entry{decoded->entry.attributes, decoded->entry.handle, decoded->parent});
   };
 }
 

@@ -14,10 +14,13 @@ Timeout Split(Nanoseconds timeout) {
   return {static_cast<uint64_t>(timeout / kSecond), static_cast<uint32_t>(timeout % kSecond)};
 }
 
-void RememberTold(Node& node, const Attributes& attributes) {
+void RememberTold(Context& context, Node& node, const Attributes& attributes, Nanoseconds asked) {
+  if (S_ISDIR(attributes.mode)) context.directories().Forget(node.id);
   node.mode_told.store(attributes.mode, std::memory_order_relaxed);
   absl::MutexLock lock(&node.mutex);
   node.cache.OnAttributes(FileStamp::Of(attributes));
+  const bool plain = (attributes.flags & wire::kPlain) != 0 && asked > node.xattrs_changed;
+  node.plain_until = plain ? asked + context.settings().attr_timeout : 0;
 }
 
 }  // namespace
@@ -42,10 +45,16 @@ fuse_attr ToKernel(const Attributes& attributes) {
   return out;
 }
 
-fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes) {
-  RememberTold(node, attributes);
+fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes,
+                               Nanoseconds asked) {
+  return AttributesAnswer(context, node, attributes, asked, context.settings().attr_timeout);
+}
+
+fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes,
+                               Nanoseconds asked, Nanoseconds timeout) {
+  RememberTold(context, node, attributes, asked);
   if (node.id == NodeTable::kRootId) context.nodes().SeeRoot(attributes);
-  const Timeout valid = Split(context.settings().attr_timeout);
+  const Timeout valid = Split(timeout);
   fuse_attr_out out{};
   out.attr_valid = valid.seconds;
   out.attr_valid_nsec = valid.nanoseconds;
@@ -53,10 +62,11 @@ fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& a
   return out;
 }
 
-std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry) {
+std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry,
+                                           Nanoseconds asked) {
   auto found = context.nodes().Remember(entry.handle);
   if (!found) return std::nullopt;
-  RememberTold(*found->node, entry.attributes);
+  RememberTold(context, *found->node, entry.attributes, asked);
   const Timeout entry_valid = Split(context.settings().entry_timeout);
   const Timeout attr_valid = Split(context.settings().attr_timeout);
   EntryAnswer answer{found->node, {}};
@@ -68,6 +78,23 @@ std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry)
   answer.out.attr_valid_nsec = attr_valid.nanoseconds;
   answer.out.attr = ToKernel(entry.attributes);
   return answer;
+}
+
+void EndChange(Context& context, const DirectoryAttributes::Change& change,
+               const Attributes& directory, bool others) {
+  const Nanoseconds until = context.loop().clock().Now() + context.settings().attr_timeout;
+  context.directories().End(change, directory, until, others);
+}
+
+void SeeXattrsChanged(Context& context, Node& node) {
+  absl::MutexLock lock(&node.mutex);
+  node.xattrs_changed = context.loop().clock().Now();
+  node.plain_until = 0;
+}
+
+bool IsPlain(Node& node, Nanoseconds asked) {
+  absl::MutexLock lock(&node.mutex);
+  return asked < node.plain_until;
 }
 
 void InvalidateAttributes(Context& context, const Node& node) {
@@ -95,7 +122,7 @@ void AnswerEntry(Context& context, const Ticket& ticket, const Result<Entry>& re
     context.Answer(ticket, result.error());
     return;
   }
-  auto entry = MakeEntryAnswer(context, *result);
+  auto entry = MakeEntryAnswer(context, *result, ticket.start);
   if (!entry) {
     context.Answer(ticket, Errno(ENOMEM));
     return;

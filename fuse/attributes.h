@@ -9,8 +9,13 @@ namespace rdmafs::fuse {
 
 fuse_attr ToKernel(const Attributes& attributes);
 
-// The answer to GETATTR and SETATTR of `node`; remembers what the kernel is told.
-fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes);
+// The answer to GETATTR and SETATTR of `node`; remembers what the kernel is told. `asked`: when the
+// request came.
+fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes,
+                               Nanoseconds asked);
+// The same where the kernel may believe it for `timeout`.
+fuse_attr_out AttributesAnswer(Context& context, Node& node, const Attributes& attributes,
+                               Nanoseconds asked, Nanoseconds timeout);
 
 // An entry's node, counted as looked up, and what tells the kernel of it. nullopt: the node table
 // is full.
@@ -18,7 +23,17 @@ struct EntryAnswer {
   Node* node;
   fuse_entry_out out;
 };
-std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry);
+std::optional<EntryAnswer> MakeEntryAnswer(Context& context, const Entry& entry, Nanoseconds asked);
+
+// Ends a change of a directory: see DirectoryAttributes::End().
+void EndChange(Context& context, const DirectoryAttributes::Change& change,
+               const Attributes& directory, bool others = false);
+
+// The node's extended attributes are being changed: what is known of them counts no more. `context`
+// says when; before the answer.
+void SeeXattrsChanged(Context& context, Node& node);
+// Whether a request that came at `asked` may be told that it has none.
+bool IsPlain(Node& node, Nanoseconds asked);
 
 // The kernel's cached attributes of the node are not believed any more; its pages are left alone.
 void InvalidateAttributes(Context& context, const Node& node);

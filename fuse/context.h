@@ -10,6 +10,7 @@
 #include "client/file_system.h"
 #include "fuse/caller.h"
 #include "fuse/channel.h"
+#include "fuse/directory_attributes.h"
 #include "fuse/lock_releases.h"
 #include "fuse/lock_waits.h"
 #include "fuse/node_table.h"
@@ -36,6 +37,7 @@ class Context {
     FileSystem& file_system;
     NodeTable& nodes;
     OpenFiles& open_files;
+    DirectoryAttributes& directories;
     LockWaits& lock_waits;
     LockReleases& lock_releases;
     const Settings& settings;
@@ -56,6 +58,7 @@ class Context {
   FileSystem& file_system() { return parts_.file_system; }
   NodeTable& nodes() { return parts_.nodes; }
   OpenFiles& open_files() { return parts_.open_files; }
+  DirectoryAttributes& directories() { return parts_.directories; }
   LockWaits& lock_waits() { return parts_.lock_waits; }
   LockReleases& lock_releases() { return parts_.lock_releases; }
   const Settings& settings() const { return parts_.settings; }

@@ -11,7 +11,7 @@ std::optional<DirectoryRecord> DirectoryReader::Next() {
   if (!ok_ || records_.empty()) return std::nullopt;
   DirectoryRecord record;
   ok_ = Parse(record);
-  if (!ok_) return std::nullopt;
+  if (!ok_ || at_end_) return std::nullopt;
   records_.remove_prefix(record.header.record_size);
   return record;
 }
@@ -20,6 +20,10 @@ bool DirectoryReader::Parse(DirectoryRecord& record) {
   wire::DirentHeader& header = record.header;
   if (records_.size() < sizeof header) return false;
   std::memcpy(&header, records_.data(), sizeof header);
+  if ((header.flags & wire::kDirentEnd) != 0) {
+    at_end_ = true;
+    return header.record_size == sizeof header && records_.size() == sizeof header;
+  }
   const bool has_attributes = (header.flags & wire::kDirentAttributes) != 0;
   size_t at = sizeof header;
   const size_t attributes_size = has_attributes ? sizeof(Attributes) : 0;

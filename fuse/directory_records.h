@@ -24,12 +24,15 @@ class DirectoryReader {
 
   std::optional<DirectoryRecord> Next();
   bool ok() const { return ok_; }
+  // It has been said, behind the last record that Next() gave, that the directory ends there.
+  bool at_end() const { return ok_ && at_end_; }
 
  private:
   bool Parse(DirectoryRecord& record);
 
   absl::Span<const std::byte> records_;
   bool ok_ = true;
+  bool at_end_ = false;
 };
 
 // Takes back the lookups that READDIRPLUS records, made here, counted.

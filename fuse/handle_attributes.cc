@@ -12,8 +12,19 @@ Reply<Attributes> AttributesReply(Context& context, const Request& request, Node
       context->Answer(ticket, result.error());
       return;
     }
-    context->Answer(ticket, kOk, BytesOf(AttributesAnswer(*context, *node, *result)));
+    context->Answer(ticket, kOk, BytesOf(AttributesAnswer(*context, *node, *result, ticket.start)));
   };
+}
+
+// Answers what the last change of names in a directory left.
+bool AnswerKept(Context& context, const Request& request, Node& node) {
+  const auto kept = context.directories().Take(node.id, request.ticket.start);
+  if (!kept) return false;
+  const Nanoseconds asked = kept->until - context.settings().attr_timeout;
+  const Nanoseconds left = kept->until - request.ticket.start;
+  context.Answer(request.ticket, kOk,
+                 BytesOf(AttributesAnswer(context, node, kept->attributes, asked, left)));
+  return true;
 }
 
 SetAttributes ToServer(const fuse_setattr_in& in) {
@@ -94,6 +105,7 @@ void HandleGetAttr(Context& context, Request& request) {
     }
     context.AddRootQuestion(request.ticket);
   }
+  if (AnswerKept(context, request, *node)) return;
   const OpenId open_id =
       (in.getattr_flags & FUSE_GETATTR_FH) != 0 ? UseOpenFile(context, in.fh) : 0;
   context.file_system().GetAttr(CallerWithoutGroups(request.header), node->handle, open_id,
@@ -107,8 +119,13 @@ void HandleSetAttr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = (in.valid & FATTR_FH) != 0 ? UseOpenFile(context, in.fh) : 0;
-  context.file_system().SetAttr(context.CallerOf(request), node->handle, open_id, ToServer(in),
-                                AttributesReply(context, request, *node));
+  context.file_system().SetAttr(
+      context.CallerOf(request), node->handle, open_id, ToServer(in),
+      [context = &context, change = context.directories().Begin(node->id),
+       reply = AttributesReply(context, request, *node)](Result<Attributes> result) mutable {
+        EndChange(*context, change, Attributes());
+        reply.Complete(std::move(result));
+      });
 }
 
 void HandleReadLink(Context& context, Request& request) {

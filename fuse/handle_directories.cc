@@ -43,10 +43,10 @@ class RecordWriter {
 
 // The kernel's node of an entry; node 0, which it then looks up when asked, when there is nothing
 // to tell or it is "." or "..", whose lookups are never counted.
-fuse_entry_out EntryOf(Context& context, const DirectoryRecord& record) {
+fuse_entry_out EntryOf(Context& context, const DirectoryRecord& record, Nanoseconds asked) {
   fuse_entry_out out{};
   if (!record.entry || record.name == "." || record.name == "..") return out;
-  if (auto answer = MakeEntryAnswer(context, *record.entry)) out = answer->out;
+  if (auto answer = MakeEntryAnswer(context, *record.entry, asked)) out = answer->out;
   return out;
 }
 
@@ -57,23 +57,28 @@ struct Listing {
   Buffer block;
   absl::Span<std::byte> space;
   bool plus;
+  uint64_t directory;  // the kernel's number of the open directory
+  DirectoryAttributes::Change change;
 };
 
 void AnswerListing(const Listing& listing, const Payload& payload) {
   Context& context = *listing.context;
   RecordWriter writer(listing.space);
   DirectoryReader reader(payload.bytes);
+  uint64_t cookie = 0;
   while (auto record = reader.Next()) {
     const size_t head_size = listing.plus ? sizeof(fuse_entry_out) : 0;
     if (RecordWriter::Size(head_size, *record) > writer.left())
       break;  // comes with the next request
     if (listing.plus) {
-      const fuse_entry_out entry = EntryOf(context, *record);
+      const fuse_entry_out entry = EntryOf(context, *record, listing.ticket.start);
       writer.Append(BytesOf(entry), *record);
     } else {
       writer.Append({}, *record);
     }
+    cookie = record->header.next_cookie;
   }
+  if (reader.at_end()) context.open_files().SeeEnd(listing.directory, cookie);
   if (!reader.ok()) {
     // Nothing of it can be believed; what was counted is taken back below.
     context.Answer(listing.ticket, Errno(EIO));
@@ -89,16 +94,28 @@ void ReadDir(Context& context, Request& request, bool plus) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
+  if (context.open_files().TakeEnd(in.fh, in.offset)) {
+    context.Answer(request.ticket, kOk);
+    return;
+  }
   const Caller caller = context.CallerOf(request);
   // The server's records land in the block's second half, the kernel's are made in the first.
   absl::Span<std::byte> payload = request.block.payload();
   const size_t size = std::min<size_t>(in.size, payload.size() / 2);
-  Listing listing{&context, request.ticket, std::move(request.block), payload.first(size), plus};
+  Listing listing{&context,
+                  request.ticket,
+                  std::move(request.block),
+                  payload.first(size),
+                  plus,
+                  in.fh,
+                  context.directories().Begin(request.header.nodeid)};
   ReadDirRequest read{open_id, in.offset, plus ? wire::kReadDirPlus : 0u, {}};
   read.destination.bytes = payload.subspan(payload.size() / 2, size);
   read.destination.hold = listing.block;
   context.file_system().ReadDir(caller, std::move(read),
                                 [listing = std::move(listing)](Result<Payload> result) {
+                                  // It was read: that sets its time of access.
+                                  EndChange(*listing.context, listing.change, Attributes());
                                   if (result.ok()) return AnswerListing(listing, *result);
                                   listing.context->Answer(listing.ticket, result.error());
                                 });

@@ -6,16 +6,22 @@
 namespace rdmafs::fuse {
 namespace {
 
-// Answers with the entry that an operation found or made.
-Reply<Entry> EntryReply(Context& context, const Request& request) {
-  return [context = &context, ticket = request.ticket](Result<Entry> result) {
+// Answers with the entry that an operation made in `parent`.
+Reply<Entry> MadeReply(Context& context, const Request& request, const Node& parent) {
+  return [context = &context, ticket = request.ticket,
+          change = context.directories().Begin(parent.id)](Result<Entry> result) {
+    EndChange(*context, change, result.ok() ? result->parent : Attributes());
     AnswerEntry(*context, ticket, result);
   };
 }
 
-Reply<Unit> UnitReply(Context& context, const Request& request) {
-  return [context = &context, ticket = request.ticket](Result<Unit> result) {
-    context->Answer(ticket, result);
+// Answers that names in `parent` have changed. `others`: see DirectoryAttributes::End().
+Reply<Attributes> NamesReply(Context& context, const Request& request, const Node& parent,
+                             bool others) {
+  return [context = &context, ticket = request.ticket, others,
+          change = context.directories().Begin(parent.id)](Result<Attributes> result) {
+    EndChange(*context, change, result.ok() ? *result : Attributes(), others);
+    context->Answer(ticket, result.error());
   };
 }
 
@@ -38,8 +44,13 @@ void Rename(Context& context, Request& request, Arguments& arguments, uint64_t n
   if (parent == nullptr) return;
   Node* new_parent = FindNode(context, request, new_directory);
   if (new_parent == nullptr) return;
-  context.file_system().Rename(context.CallerOf(request), parent->handle, name, new_parent->handle,
-                               new_name, flags, UnitReply(context, request));
+  context.file_system().Rename(
+      context.CallerOf(request), parent->handle, name, new_parent->handle, new_name, flags,
+      [context = &context, change = context.directories().Begin(parent->id),
+       reply = NamesReply(context, request, *new_parent, true)](Result<Attributes> result) mutable {
+        EndChange(*context, change, Attributes());
+        reply.Complete(std::move(result));
+      });
 }
 
 }  // namespace
@@ -66,7 +77,7 @@ void HandleMkNod(Context& context, Request& request) {
   if (parent == nullptr) return;
   context.file_system().MkNod(context.CallerOf(request, in.umask), parent->handle, name, in.mode,
                               DeviceMajor(in.rdev), DeviceMinor(in.rdev),
-                              EntryReply(context, request));
+                              MadeReply(context, request, *parent));
 }
 
 void HandleMkDir(Context& context, Request& request) {
@@ -78,7 +89,7 @@ void HandleMkDir(Context& context, Request& request) {
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().MkDir(context.CallerOf(request, in.umask), parent->handle, name, in.mode,
-                              EntryReply(context, request));
+                              MadeReply(context, request, *parent));
 }
 
 void HandleSymLink(Context& context, Request& request) {
@@ -89,7 +100,7 @@ void HandleSymLink(Context& context, Request& request) {
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().SymLink(context.CallerOf(request), parent->handle, name, target,
-                                EntryReply(context, request));
+                                MadeReply(context, request, *parent));
 }
 
 void HandleLink(Context& context, Request& request) {
@@ -103,7 +114,7 @@ void HandleLink(Context& context, Request& request) {
   Node* node = FindNode(context, request, in.oldnodeid);
   if (node == nullptr) return;
   context.file_system().Link(context.CallerOf(request), node->handle, parent->handle, name,
-                             EntryReply(context, request));
+                             MadeReply(context, request, *parent));
 }
 
 void HandleUnlink(Context& context, Request& request) {
@@ -113,7 +124,7 @@ void HandleUnlink(Context& context, Request& request) {
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().Unlink(context.CallerOf(request), parent->handle, name,
-                               UnitReply(context, request));
+                               NamesReply(context, request, *parent, false));
 }
 
 void HandleRmDir(Context& context, Request& request) {
@@ -123,7 +134,7 @@ void HandleRmDir(Context& context, Request& request) {
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().RmDir(context.CallerOf(request), parent->handle, name,
-                              UnitReply(context, request));
+                              NamesReply(context, request, *parent, true));
 }
 
 void HandleRename(Context& context, Request& request) {

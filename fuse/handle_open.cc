@@ -82,7 +82,7 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
     context.Answer(ticket, result.error());
     return;
   }
-  auto entry = MakeEntryAnswer(context, *result);
+  auto entry = MakeEntryAnswer(context, *result, ticket.start);
   if (!entry) {
     context.Release(open_id);
     context.Answer(ticket, Errno(ENOMEM));
@@ -145,8 +145,11 @@ void HandleCreate(Context& context, Request& request) {
   context.file_system().Create(
       context.CallerOf(request, in.umask), parent->handle, name, open_id,
       FlagsForServer(context.settings(), in.flags), in.mode, OpenOptions(in.open_flags),
-      [context = &context, ticket = request.ticket, open_id, flags = in.flags](
-          Result<Entry> result) { AnswerCreated(*context, ticket, open_id, flags, result); });
+      [context = &context, ticket = request.ticket, open_id, flags = in.flags,
+       change = context.directories().Begin(parent->id)](Result<Entry> result) {
+        EndChange(*context, change, result.ok() ? result->parent : Attributes());
+        AnswerCreated(*context, ticket, open_id, flags, result);
+      });
 }
 
 void HandleTmpFile(Context& context, Request& request) {

@@ -1,6 +1,7 @@
 // GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR.
 #include <algorithm>
 
+#include "fuse/attributes.h"
 #include "fuse/caller.h"
 #include "fuse/handlers.h"
 
@@ -37,6 +38,16 @@ PayloadMemory Destination(Request& request, uint32_t size) {
   return memory;
 }
 
+// What changes extended attributes changes ctime, and ACLs the mode.
+Reply<Unit> ChangeReply(Context& context, const Request& request, Node& node) {
+  return [context = &context, ticket = request.ticket, node = &node,
+          change = context.directories().Begin(node.id)](Result<Unit> result) {
+    EndChange(*context, change, Attributes());
+    SeeXattrsChanged(*context, *node);
+    context->Answer(ticket, result);
+  };
+}
+
 }  // namespace
 
 void HandleGetXattr(Context& context, Request& request) {
@@ -47,6 +58,10 @@ void HandleGetXattr(Context& context, Request& request) {
     return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
+  if (std::ranges::count(wire::kPlainNames, name) != 0 && IsPlain(*node, request.ticket.start)) {
+    context.Answer(request.ticket, Errno(ENODATA));
+    return;
+  }
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
   const Caller caller = context.CallerOf(request);
   context.file_system().GetXattr(caller, node->handle, name, size, Destination(request, size),
@@ -59,6 +74,9 @@ void HandleListXattr(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
+  if (IsPlain(*node, request.ticket.start)) {
+    return AnswerValue(context, request.ticket, in.size, FileSystem::XattrValue());
+  }
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);
   const Caller caller = context.CallerOf(request);
   context.file_system().ListXattr(caller, node->handle, size, Destination(request, size),
@@ -88,8 +106,7 @@ void HandleSetXattr(Context& context, Request& request) {
   value.bytes = request.arguments.last(in.size);
   value.hold = std::move(request.block);
   context.file_system().SetXattr(caller, node->handle, name, std::move(value), in.flags, options,
-                                 [context = &context, ticket = request.ticket](
-                                     Result<Unit> result) { context->Answer(ticket, result); });
+                                 ChangeReply(context, request, *node));
 }
 
 void HandleRemoveXattr(Context& context, Request& request) {
@@ -99,8 +116,7 @@ void HandleRemoveXattr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   context.file_system().RemoveXattr(context.CallerOf(request), node->handle, name,
-                                    [context = &context, ticket = request.ticket](
-                                        Result<Unit> result) { context->Answer(ticket, result); });
+                                    ChangeReply(context, request, *node));
 }
 
 }  // namespace rdmafs::fuse

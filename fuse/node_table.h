@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "fuse/page_cache_policy.h"
 #include "fuse/slot_table.h"
+#include "transport/base/clock.h"
 #include "transport/wire/header.h"
 #include "transport/wire/types.h"
 
@@ -29,6 +30,10 @@ struct Node {
 
   absl::Mutex mutex;
   PageCachePolicy cache ABSL_GUARDED_BY(mutex);
+  // Until when it is known to have no extended attributes, by what was asked after the last change
+  // of them.
+  Nanoseconds plain_until ABSL_GUARDED_BY(mutex) = 0;
+  Nanoseconds xattrs_changed ABSL_GUARDED_BY(mutex) = 0;
 
  private:
   friend class NodeTable;

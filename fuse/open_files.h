@@ -15,6 +15,8 @@ struct Node;
 struct OpenFile {
   std::atomic<wire::OpenId> id{0};  // 0: not in use
   std::atomic<Node*> dropping{nullptr};
+  // Of a directory whose end has been read: where that is; 0: not known.
+  std::atomic<uint64_t> end{0};
 };
 
 // Thread-safe. Find() takes no lock.
@@ -29,6 +31,7 @@ class OpenFiles {
     OpenFile* const file = slots_.Take(index);
     if (file == nullptr) return std::nullopt;
     file->dropping.store(dropping, std::memory_order_relaxed);
+    file->end.store(0, std::memory_order_relaxed);
     file->id.store(id, std::memory_order_release);
     return index + 1;
   }
@@ -41,6 +44,18 @@ class OpenFiles {
     if (file->dropping.load(std::memory_order_relaxed) != nullptr)
       dropping = file->dropping.exchange(nullptr, std::memory_order_relaxed);
     return file->id.load(std::memory_order_acquire);
+  }
+  // The open directory's last entry has been read: `cookie` is where a reader goes on.
+  void SeeEnd(uint64_t number, uint64_t cookie) {
+    if (OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1))
+      file->end.store(cookie, std::memory_order_relaxed);
+  }
+  // Whether that is so of a reader who goes on at `cookie`. Once: who asks again looks for what
+  // came since.
+  bool TakeEnd(uint64_t number, uint64_t cookie) {
+    OpenFile* file = number == 0 || cookie == 0 ? nullptr : slots_.Find(number - 1);
+    return file != nullptr &&
+           file->end.compare_exchange_strong(cookie, 0, std::memory_order_relaxed);
   }
   // Forgets it, and says what it was (0: nothing).
   wire::OpenId Remove(uint64_t number) {

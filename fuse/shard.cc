@@ -21,6 +21,7 @@ struct Shard::Serving {
                  .file_system = service.file_system,
                  .nodes = service.tables.nodes,
                  .open_files = service.tables.open_files,
+                 .directories = service.tables.directories,
                  .lock_waits = service.tables.lock_waits,
                  .lock_releases = service.tables.lock_releases,
                  .settings = service.settings,

@@ -19,6 +19,7 @@ struct Tables {
   explicit Tables(const wire::FileHandle& root) : nodes(root) {}
   NodeTable nodes;
   OpenFiles open_files;
+  DirectoryAttributes directories;
   LockWaits lock_waits;
   LockReleases lock_releases;
 };

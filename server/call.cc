@@ -211,7 +211,7 @@ KeptReply Call::ReplyToKeep() const {
   DCHECK(reply_inline_.empty() && reply_push_.empty());
   KeptReply reply;
   reply.status = status_;
-  reply.size_bytes = status_.ok() ? static_cast<uint16_t>(reply_body_.size()) : 0;
+  reply.size_bytes = status_.ok() ? static_cast<uint16_t>(reply_body_.size() - unkept_bytes_) : 0;
   std::copy_n(reply_body_.begin(), reply.size_bytes, reply.bytes.begin());
   return reply;
 }
@@ -220,6 +220,28 @@ void Call::AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags) {
   if (!entry.ok()) return AnswerStoreError(entry.error());
   Answer(
       wire::EntryReply{.attributes = entry->attributes, .flags = flags, .handle = entry->handle});
+}
+
+template <typename Message>
+void Call::AnswerWithParent(Message message, const wire::FileHandle& parent) {
+  // Whoever changes names in it may see it.
+  auto attributes = store().GetAttr(Identity(), parent, nullptr);
+  if (!attributes.ok()) return;
+  message.parent = *attributes;
+  Answer(message);
+  unkept_bytes_ = sizeof message.parent;
+}
+
+void Call::AnswerMade(const Result<StoreEntry>& entry, const wire::FileHandle& parent) {
+  AnswerEntry(entry);
+  if (!entry.ok()) return;
+  AnswerWithParent(wire::MadeReply{{.attributes = entry->attributes, .handle = entry->handle}, {}},
+                   parent);
+}
+
+void Call::AnswerNames(Errno error, const wire::FileHandle& parent) {
+  AnswerStoreError(error);
+  if (error.ok()) AnswerWithParent(wire::NamesReply{}, parent);
 }
 
 void Call::AnswerAttributes(const Result<wire::Attributes>& attributes) {
@@ -247,6 +269,7 @@ void Call::Reset() {
   predecessor_.reset();
   status_ = kOk;
   reply_body_ = reply_inline_ = reply_push_ = {};
+  unkept_bytes_ = 0;
   file_range_ = FileRange();
 }
 

@@ -145,6 +145,10 @@ class Call final : public WorkItem {
   // Answers of a Store: EBADF there is a handle that it did not mint, and ends the connection.
   void AnswerStoreError(Errno error);
   void AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags = 0);
+  // The same, or AnswerStoreError(), for a change of the names in `parent`, whose attributes of now
+  // go with the answer. A kept answer is without them.
+  void AnswerMade(const Result<StoreEntry>& entry, const wire::FileHandle& parent);
+  void AnswerNames(Errno error, const wire::FileHandle& parent);
   void AnswerAttributes(const Result<wire::Attributes>& attributes);
   // Of an open file.
   void AnswerCount(const Result<uint64_t>& count);
@@ -174,13 +178,15 @@ class Call final : public WorkItem {
   friend class Channel;
   friend class Shard;
   static constexpr size_t kRequestBytes = 512;
-  static constexpr size_t kReplyBytes = KeptReply::kMaxBodyBytes;
+  static constexpr size_t kReplyBytes = KeptReply::kMaxBodyBytes + sizeof(wire::Attributes);
 
   static void RunOnWorker(WorkItem& item);
   bool MustKeepReply() const;
   void WorkOnRecord();
   static Errno UseError(const Attachment& attachment, bool changes);
   bool MayUse(const Attachment& attachment, bool changes);
+  template <typename Message>
+  void AnswerWithParent(Message message, const wire::FileHandle& parent);
   void Reset();
 
   Shard& shard_;
@@ -210,6 +216,7 @@ class Call final : public WorkItem {
   const char* breach_ = nullptr;  // found on a worker
   std::array<std::byte, kReplyBytes> reply_space_;
   absl::Span<const std::byte> reply_body_;
+  size_t unkept_bytes_ = 0;  // the last ones of reply_body_ are not kept
   absl::Span<const std::byte> reply_inline_;
   absl::Span<const std::byte> reply_push_;
   FileRange file_range_;  // that the transport reads or writes

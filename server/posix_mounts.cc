@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <sys/statfs.h>
+#include <sys/xattr.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
@@ -30,6 +32,11 @@ Result<std::unique_ptr<PosixMount>> Describe(UniqueFd directory) {
   mount->device = DeviceOf(status);
   if (mount->file_system == 0) mount->file_system = mount->device;
   mount->memory = IsMemoryFileSystem(directory.get());
+  mount->plain_names =
+      std::all_of(std::begin(wire::kPlainNames), std::end(wire::kPlainNames),
+                  [fd = directory.get()](const char* name) {
+                    return fgetxattr(fd, name, nullptr, 0) >= 0 || errno == ENODATA;
+                  });
   mount->fd = std::move(directory);
   return mount;
 }

@@ -20,7 +20,8 @@ struct PosixMount {
   uint64_t mount_id = 0;
   uint64_t file_system = 0;  // statfs(2)'s f_fsid, or the device when there is none
   uint64_t device = 0;
-  bool memory = false;  // tmpfs or ramfs
+  bool memory = false;       // tmpfs or ramfs
+  bool plain_names = false;  // it knows each of wire::kPlainNames
 };
 
 // Thread-safe. Mounts are only ever added, kMaxMounts at most.

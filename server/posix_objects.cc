@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/xattr.h>
 
 #include "absl/strings/str_cat.h"
 #include "server/posix_calls.h"
@@ -182,7 +183,23 @@ Result<StoreEntry> PosixObjects::DescribeStat(int fd, const struct statx& status
                                               const PosixMount& mount) {
   auto handle = HandleOf(fd, status, mount);
   if (!handle.ok()) return handle.error();
-  return StoreEntry{ToAttributes(status, root_device()), *handle};
+  return StoreEntry{AttributesOf(fd, status, mount), *handle};
+}
+
+wire::Attributes PosixObjects::AttributesOf(int fd, const struct statx& status) {
+  auto mount = mounts_->Of(MountIdOf(status), fd);
+  return mount.ok() ? AttributesOf(fd, status, **mount) : ToAttributes(status, root_device());
+}
+
+wire::Attributes PosixObjects::AttributesOf(int fd, const struct statx& status,
+                                            const PosixMount& mount) const {
+  wire::Attributes out = ToAttributes(status, root_device());
+  // Symlinks cannot have ACLs, which is another answer than having none.
+  if (mount.plain_names && !S_ISLNK(status.stx_mode) &&
+      listxattr(ProcName(fd).path(), nullptr, 0) == 0) {
+    out.flags |= wire::kPlain;
+  }
+  return out;
 }
 
 Result<wire::FileHandle> PosixObjects::HandleOf(int fd, const struct statx& status,
@@ -196,7 +213,7 @@ Result<wire::FileHandle> PosixObjects::HandleOf(int fd, const struct statx& stat
 
 Result<StoreEntry> PosixObjects::AdmitToTable(UniqueFd fd, const struct statx& status,
                                               const PosixMount& mount) {
-  StoreEntry entry{ToAttributes(status, root_device()), root_handle_};
+  StoreEntry entry{AttributesOf(fd.get(), status, mount), root_handle_};
   if (IsRoot(DeviceOf(status), status.stx_ino)) return entry;
   // With the birth time an object that left the table comes back under the handle that it had.
   const bool born = (status.stx_mask & STATX_BTIME) != 0 && status.stx_btime.tv_sec != 0;

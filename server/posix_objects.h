@@ -31,6 +31,8 @@ class PosixObjects {
   // The same for an object that stays open elsewhere, and for passing by in a directory: keeps
   // nothing, but in a table. `fd` stays the caller's.
   Result<StoreEntry> Describe(int fd);
+  // Of the object behind any descriptor, which `status` is.
+  wire::Attributes AttributesOf(int fd, const struct statx& status);
   // Handles of the file system need nothing: the cache is bounded by itself. In a table the object
   // is the first to make room, or goes at once when it has no name any more.
   void Forget(const wire::FileHandle& handle);
@@ -74,6 +76,7 @@ class PosixObjects {
   Result<wire::FileHandle> HandleOf(int fd, const struct statx& status,
                                     const PosixMount& mount) const;
   Result<StoreEntry> DescribeStat(int fd, const struct statx& status, const PosixMount& mount);
+  wire::Attributes AttributesOf(int fd, const struct statx& status, const PosixMount& mount) const;
   Result<StoreEntry> AdmitToTable(UniqueFd fd, const struct statx& status, const PosixMount& mount);
 
   const HandleCodec codec_;

@@ -47,6 +47,7 @@ Result<uint64_t> PosixOpenDirectory::ReadDir(const Identity& identity, uint64_t 
     const size_t wanted = std::clamp<size_t>(into.size() - used, 512, kChunkBytes);
     const long size = syscall(SYS_getdents64, fd_.get(), chunk, wanted);
     if (size < 0 && used == 0) return LastErrno();
+    if (size == 0 && used != 0) AppendEnd(into, used);
     if (size <= 0) return used;
     for (long at = 0; at < size;) {
       KernelEntry entry;
@@ -61,6 +62,16 @@ Result<uint64_t> PosixOpenDirectory::ReadDir(const Identity& identity, uint64_t 
       at += entry.size;
     }
   }
+}
+
+void PosixOpenDirectory::AppendEnd(absl::Span<std::byte> into, uint64_t& used) {
+  wire::DirentHeader end{};
+  if (sizeof end > into.size() - used) return;
+  end.next_cookie = position_;
+  end.flags = wire::kDirentEnd;
+  end.record_size = sizeof end;
+  std::memcpy(into.data() + used, &end, sizeof end);
+  used += sizeof end;
 }
 
 bool PosixOpenDirectory::Append(const KernelEntry& entry, std::string_view name, bool plus,

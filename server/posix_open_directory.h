@@ -44,6 +44,8 @@ class PosixOpenDirectory final : public OpenFile {
   // Appends one record; false when there is no room.
   bool Append(const KernelEntry& entry, std::string_view name, bool plus,
               absl::Span<std::byte> into, uint64_t& used);
+  // Appends that there is no more, which the next call would say else.
+  void AppendEnd(absl::Span<std::byte> into, uint64_t& used) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const UniqueFd fd_;
   const uint32_t flags_;

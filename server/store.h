@@ -67,8 +67,9 @@ class OpenFile {
   virtual Result<uint64_t> CopyRange(const Identity&, uint64_t offset, OpenFile& out,
                                      uint64_t out_offset, uint64_t length) = 0;
   // Fills `into` with wire::DirentHeader records from `cookie` on ("." and ".." among them, without
-  // attributes); returns the bytes, 0 at the end; EINVAL when not even one fits. An entry that is
-  // gone before its attributes could be read has none (kDirentAttributes unset).
+  // attributes); returns the bytes, 0 at the end (which kDirentEnd may have said before); EINVAL
+  // when not even one fits. An entry that is gone before its attributes could be read has none
+  // (kDirentAttributes unset).
   virtual Result<uint64_t> ReadDir(const Identity&, uint64_t cookie, bool plus,
                                    absl::Span<std::byte> into) = 0;
 };

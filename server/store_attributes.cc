@@ -92,13 +92,13 @@ Result<wire::Attributes> PosixStore::GetAttr(const Identity& identity,
   struct statx status;
   if (open != nullptr && open->fd() >= 0) {
     if (Errno error = StatFd(open->fd(), status); !error.ok()) return error;
-    return ToAttributes(status, objects_->root_device());
+    return objects_->AttributesOf(open->fd(), status);
   }
   // Whoever has the handle may ask; taking an identity (3 us) would not change the answer.
   auto object = objects_->Resolve(handle);
   if (!object.ok()) return object.error();
   if (Errno error = StatFd((*object)->fd.get(), status); !error.ok()) return error;
-  return ToAttributes(status, objects_->root_device());
+  return objects_->AttributesOf((*object)->fd.get(), status);
 }
 
 Result<wire::Attributes> PosixStore::SetAttr(const Identity& identity,
@@ -114,7 +114,7 @@ Result<wire::Attributes> PosixStore::SetAttr(const Identity& identity,
   if (Errno error = Apply(fd, open, changes); !error.ok()) return error;
   struct statx status;
   if (Errno error = StatFd(fd, status); !error.ok()) return error;
-  return ToAttributes(status, objects_->root_device());
+  return objects_->AttributesOf(fd, status);
 }
 
 Errno PosixStore::Access(const Identity& identity, const wire::FileHandle& handle, uint32_t mask) {

@@ -69,6 +69,10 @@ int rdmafs_readdir(rdmafs_dir* dir, rdmafs_dirent* entry) {
   wire::DirentHeader header;
   if (dir->records.size() < sizeof header) return -EIO;
   std::memcpy(&header, dir->records.data(), sizeof header);
+  if ((header.flags & wire::kDirentEnd) != 0) {
+    dir->records = {};
+    return 0;
+  }
   size_t at = sizeof header;
   if ((header.flags & wire::kDirentAttributes) != 0) at += sizeof(Attributes);
   at += header.handle_size;

@@ -125,7 +125,7 @@ int rdmafs_mkdir(rdmafs_fs* fs, const char* path, mode_t mode, rdmafs_call* call
 int rdmafs_rmdir(rdmafs_fs* fs, const char* path, rdmafs_call* call) {
   Export& owner = *fs->export_;
   auto remove = [&owner](FileSystem& file_system, Found found, Finish finish) {
-    file_system.RmDir(owner.caller(), found.parent, found.name, UnitReply(finish));
+    file_system.RmDir(owner.caller(), found.parent, found.name, ErrorReply<Attributes>(finish));
   };
   return static_cast<int>(RunAt(owner, path, WalkEnd::kParent, call, std::move(remove)));
 }
@@ -133,7 +133,7 @@ int rdmafs_rmdir(rdmafs_fs* fs, const char* path, rdmafs_call* call) {
 int rdmafs_unlink(rdmafs_fs* fs, const char* path, rdmafs_call* call) {
   Export& owner = *fs->export_;
   auto remove = [&owner](FileSystem& file_system, Found found, Finish finish) {
-    file_system.Unlink(owner.caller(), found.parent, found.name, UnitReply(finish));
+    file_system.Unlink(owner.caller(), found.parent, found.name, ErrorReply<Attributes>(finish));
   };
   return static_cast<int>(RunAt(owner, path, WalkEnd::kParent, call, std::move(remove)));
 }
@@ -148,7 +148,7 @@ int rdmafs_rename(rdmafs_fs* fs, const char* from, const char* to, unsigned flag
                  finish](Result<Found> found) {
       if (!found.ok()) return finish(found.error());
       file_system.Rename(owner.caller(), old.parent, old.name, found->parent, found->name, flags,
-                         UnitReply(finish));
+                         ErrorReply<Attributes>(finish));
     };
     PathWalk::Start(file_system, owner.caller(), owner.root(), to, WalkEnd::kParent,
                     std::move(move));

@@ -17,8 +17,9 @@ void ServeLookup(Call& call) {
 void ServeMkNod(Call& call) {
   ServeObject<wire::MkNodRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::MkNodRequest>();
-    c.AnswerEntry(c.store().MkNod(c.IdentityOf(r.caller), r.parent, r.name, r.mode, r.rdev_major,
-                                  r.rdev_minor));
+    c.AnswerMade(c.store().MkNod(c.IdentityOf(r.caller), r.parent, r.name, r.mode, r.rdev_major,
+                                 r.rdev_minor),
+                 r.parent);
     c.MakeDurable(r.parent);
   });
 }
@@ -26,7 +27,7 @@ void ServeMkNod(Call& call) {
 void ServeMkDir(Call& call) {
   ServeObject<wire::MkDirRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::MkDirRequest>();
-    c.AnswerEntry(c.store().MkDir(c.IdentityOf(r.caller), r.parent, r.name, r.mode));
+    c.AnswerMade(c.store().MkDir(c.IdentityOf(r.caller), r.parent, r.name, r.mode), r.parent);
     c.MakeDurable(r.parent);
   });
 }
@@ -34,7 +35,7 @@ void ServeMkDir(Call& call) {
 void ServeUnlink(Call& call) {
   ServeObject<wire::UnlinkRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::UnlinkRequest>();
-    c.AnswerStoreError(c.store().Unlink(c.IdentityOf(r.caller), r.parent, r.name));
+    c.AnswerNames(c.store().Unlink(c.IdentityOf(r.caller), r.parent, r.name), r.parent);
     c.MakeDurable(r.parent);
   });
 }
@@ -42,7 +43,7 @@ void ServeUnlink(Call& call) {
 void ServeRmDir(Call& call) {
   ServeObject<wire::RmDirRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::RmDirRequest>();
-    c.AnswerStoreError(c.store().RmDir(c.IdentityOf(r.caller), r.parent, r.name));
+    c.AnswerNames(c.store().RmDir(c.IdentityOf(r.caller), r.parent, r.name), r.parent);
     c.MakeDurable(r.parent);
   });
 }
@@ -50,7 +51,8 @@ void ServeRmDir(Call& call) {
 void ServeSymLink(Call& call) {
   ServeObject<wire::SymLinkRequest, Access::kChanges>(call, [](Call& c) {
     const auto& r = c.request<wire::SymLinkRequest>();
-    c.AnswerEntry(c.store().SymLink(c.IdentityOf(r.caller), r.parent, r.name, c.inline_text()));
+    c.AnswerMade(c.store().SymLink(c.IdentityOf(r.caller), r.parent, r.name, c.inline_text()),
+                 r.parent);
     c.MakeDurable(r.parent);
   });
 }
@@ -73,8 +75,9 @@ void ServeRename(Call& call) {
   ServeTwoObjects<wire::RenameRequest>(
       call, call.request<wire::RenameRequest>().parent, [](Call& c) {
         const auto& r = c.request<wire::RenameRequest>();
-        c.AnswerStoreError(c.store().Rename(c.IdentityOf(r.caller), r.parent, r.name, r.new_parent,
-                                            r.new_name, r.flags));
+        c.AnswerNames(c.store().Rename(c.IdentityOf(r.caller), r.parent, r.name, r.new_parent,
+                                       r.new_name, r.flags),
+                      r.new_parent);
         c.MakeDurable(r.new_parent);
       });
 }
@@ -82,7 +85,8 @@ void ServeRename(Call& call) {
 void ServeLink(Call& call) {
   ServeTwoObjects<wire::LinkRequest>(call, call.request<wire::LinkRequest>().handle, [](Call& c) {
     const auto& r = c.request<wire::LinkRequest>();
-    c.AnswerEntry(c.store().Link(c.IdentityOf(r.caller), r.handle, r.new_parent, r.new_name));
+    c.AnswerMade(c.store().Link(c.IdentityOf(r.caller), r.handle, r.new_parent, r.new_name),
+                 r.new_parent);
     c.MakeDurable(r.new_parent);
   });
 }

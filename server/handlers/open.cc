@@ -113,7 +113,7 @@ void ServeCreate(Call& call) {
     const auto& r = c.request<wire::CreateRequest>();
     auto opened = c.store().Create(c.IdentityOf(r.caller), r.parent, r.name, WithSync(c, r.flags),
                                    r.mode, (r.options & wire::kOpenKillSuidGid) != 0);
-    if (Keep(c, r.open_id, opened)) c.AnswerEntry(opened->entry);
+    if (Keep(c, r.open_id, opened)) c.AnswerMade(opened->entry, r.parent);
     c.MakeDurable(r.parent);
   });
 }

@@ -30,10 +30,11 @@ class RefusingFileSystem : public FileSystem {
              Reply<Entry> reply) override {
     reply.Complete(Errno(ENOSYS));
   }
-  void Unlink(const Caller&, const FileHandle&, std::string_view, Reply<Unit> reply) override {
+  void Unlink(const Caller&, const FileHandle&, std::string_view,
+              Reply<Attributes> reply) override {
     reply.Complete(Errno(ENOSYS));
   }
-  void RmDir(const Caller&, const FileHandle&, std::string_view, Reply<Unit> reply) override {
+  void RmDir(const Caller&, const FileHandle&, std::string_view, Reply<Attributes> reply) override {
     reply.Complete(Errno(ENOSYS));
   }
   void SymLink(const Caller&, const FileHandle&, std::string_view, std::string_view,
@@ -41,7 +42,7 @@ class RefusingFileSystem : public FileSystem {
     reply.Complete(Errno(ENOSYS));
   }
   void Rename(const Caller&, const FileHandle&, std::string_view, const FileHandle&,
-              std::string_view, uint32_t, Reply<Unit> reply) override {
+              std::string_view, uint32_t, Reply<Attributes> reply) override {
     reply.Complete(Errno(ENOSYS));
   }
   void Link(const Caller&, const FileHandle&, const FileHandle&, std::string_view,

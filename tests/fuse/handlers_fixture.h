@@ -68,6 +68,7 @@ class HandlersTest : public ::testing::Test {
                                                         .file_system = file_system,
                                                         .nodes = *nodes_,
                                                         .open_files = open_files_,
+                                                        .directories = directories_,
                                                         .lock_waits = lock_waits_,
                                                         .lock_releases = lock_releases_,
                                                         .settings = settings_,
@@ -93,6 +94,7 @@ class HandlersTest : public ::testing::Test {
     auto request = ParseRequest({start, header.len});
     CHECK(request.has_value());
     request->block = std::move(block);
+    request->ticket.start = clock_.Now();
     dispatcher_->OnRequest(*request);
     return unique_;
   }
@@ -121,6 +123,7 @@ class HandlersTest : public ::testing::Test {
   std::unique_ptr<LocalFileSystem> file_system_;
   std::unique_ptr<NodeTable> nodes_;
   OpenFiles open_files_;
+  DirectoryAttributes directories_;
   LockWaits lock_waits_;
   LockReleases lock_releases_;
   Settings settings_;

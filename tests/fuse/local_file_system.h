@@ -24,13 +24,15 @@ class LocalFileSystem final : public FileSystem {
              uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry>) override;
   void MkDir(const Caller&, const FileHandle& parent, std::string_view name, uint32_t mode,
              Reply<Entry>) override;
-  void Unlink(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
-  void RmDir(const Caller&, const FileHandle& parent, std::string_view name, Reply<Unit>) override;
+  void Unlink(const Caller&, const FileHandle& parent, std::string_view name,
+              Reply<Attributes>) override;
+  void RmDir(const Caller&, const FileHandle& parent, std::string_view name,
+             Reply<Attributes>) override;
   void SymLink(const Caller&, const FileHandle& parent, std::string_view name,
                std::string_view target, Reply<Entry>) override;
   void Rename(const Caller&, const FileHandle& parent, std::string_view name,
               const FileHandle& new_parent, std::string_view new_name, uint32_t flags,
-              Reply<Unit>) override;
+              Reply<Attributes>) override;
   void Link(const Caller&, const FileHandle&, const FileHandle& new_parent,
             std::string_view new_name, Reply<Entry>) override;
   void Access(const Caller&, const FileHandle&, uint32_t mask, Reply<Unit>) override;

@@ -12,6 +12,19 @@ namespace {
 
 Result<Unit> Done(int result) { return ToResult(result == 0 ? kOk : Errno(errno)); }
 
+// What a change of the names in `directory` is answered.
+Result<Attributes> After(LocalDirectory& names, const FileHandle& directory, int result) {
+  if (result != 0) return Errno(errno);
+  return names.Find(directory, "")->attributes;
+}
+
+// The same for one that made `name`.
+Result<Entry> Made(LocalDirectory& names, const FileHandle& directory, std::string_view name) {
+  Result<Entry> entry = names.Find(directory, name);
+  if (entry.ok()) entry->parent = names.Find(directory, "")->attributes;
+  return entry;
+}
+
 }  // namespace
 
 Result<std::string> LocalFileSystem::PathOf(const FileHandle& handle) {
@@ -89,7 +102,7 @@ void LocalFileSystem::MkNod(const Caller& caller, const FileHandle& parent, std:
                 makedev(rdev_major, rdev_minor)) != 0) {
     return reply.Complete(Errno(errno));
   }
-  reply.Complete(directory_.Find(parent, name));
+  reply.Complete(Made(directory_, parent, name));
 }
 
 void LocalFileSystem::MkDir(const Caller& caller, const FileHandle& parent, std::string_view name,
@@ -98,20 +111,22 @@ void LocalFileSystem::MkDir(const Caller& caller, const FileHandle& parent, std:
   if (::mkdirat(directory_.PathFd(parent), std::string(name).c_str(), mode & ~caller.umask) != 0) {
     return reply.Complete(Errno(errno));
   }
-  reply.Complete(directory_.Find(parent, name));
+  reply.Complete(Made(directory_, parent, name));
 }
 
 void LocalFileSystem::Unlink(const Caller& caller, const FileHandle& parent, std::string_view name,
-                             Reply<Unit> reply) {
+                             Reply<Attributes> reply) {
   ActingAs acting(caller);
-  reply.Complete(Done(::unlinkat(directory_.PathFd(parent), std::string(name).c_str(), 0)));
+  reply.Complete(After(directory_, parent,
+                       ::unlinkat(directory_.PathFd(parent), std::string(name).c_str(), 0)));
 }
 
 void LocalFileSystem::RmDir(const Caller& caller, const FileHandle& parent, std::string_view name,
-                            Reply<Unit> reply) {
+                            Reply<Attributes> reply) {
   ActingAs acting(caller);
   reply.Complete(
-      Done(::unlinkat(directory_.PathFd(parent), std::string(name).c_str(), AT_REMOVEDIR)));
+      After(directory_, parent,
+            ::unlinkat(directory_.PathFd(parent), std::string(name).c_str(), AT_REMOVEDIR)));
 }
 
 void LocalFileSystem::SymLink(const Caller& caller, const FileHandle& parent, std::string_view name,
@@ -121,16 +136,17 @@ void LocalFileSystem::SymLink(const Caller& caller, const FileHandle& parent, st
                   std::string(name).c_str()) != 0) {
     return reply.Complete(Errno(errno));
   }
-  reply.Complete(directory_.Find(parent, name));
+  reply.Complete(Made(directory_, parent, name));
 }
 
 void LocalFileSystem::Rename(const Caller& caller, const FileHandle& parent, std::string_view name,
                              const FileHandle& new_parent, std::string_view new_name,
-                             uint32_t flags, Reply<Unit> reply) {
+                             uint32_t flags, Reply<Attributes> reply) {
   ActingAs acting(caller);
   reply.Complete(
-      Done(::renameat2(directory_.PathFd(parent), std::string(name).c_str(),
-                       directory_.PathFd(new_parent), std::string(new_name).c_str(), flags)));
+      After(directory_, new_parent,
+            ::renameat2(directory_.PathFd(parent), std::string(name).c_str(),
+                        directory_.PathFd(new_parent), std::string(new_name).c_str(), flags)));
 }
 
 void LocalFileSystem::Link(const Caller& caller, const FileHandle& handle,

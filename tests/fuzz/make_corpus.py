@@ -8,7 +8,7 @@ import struct
 import sys
 
 EXPORT = 7
-VERSION = 2  # wire::kVersion
+VERSION = 3  # wire::kVersion
 PAUSE, BIG, SET_UP, WRONG, CLOSE = 2, 4, 8, 1, 16
 SOURCE, SINK = 1, 2
 
@@ -130,6 +130,9 @@ def record(name, plus):
         size, b"\0")
 
 
+END = struct.pack("<QQIHHHHI", 0, 2, 0, 2, 0, 0, 32, 0)  # wire::kDirentEnd
+
+
 def read_in(size, offset=0):
     return struct.pack("<QQIIQII", 1, offset, size, 0, 0, 0, 0)
 
@@ -144,6 +147,7 @@ MOUNT = {
     "mknod": ask(8, 1, struct.pack("<4I", 0o100644, 0, 0o22, 0) + b"n\0") + answer(ENTRY),
     "mkdir": ask(9, 1, struct.pack("<II", 0o755, 0o22) + b"d\0") + answer(ENTRY),
     "unlink": ask(10, 1, b"f\0") + answer(),
+    "unlink-parent": ask(10, 1, b"f\0") + answer(attributes(0o40755)) + ask(3, 1, bytes(16)),
     "rmdir": ask(11, 1, b"d\0") + answer(status=39),
     "rename": ask(12, 1, struct.pack("<Q", 1) + b"f\0g\0") + answer(),
     "rename2": ask(45, 1, struct.pack("<QII", 1, 1, 0) + b"f\0g\0") + answer(),
@@ -164,6 +168,8 @@ MOUNT = {
     "removexattr": LOOK + ask(24, 2, b"user.a\0") + answer(),
     "flush": OPEN + ask(25, 2, struct.pack("<QIIQ", 1, 0, 0, 7)) + answer(),
     "readdir": OPENDIR + ask(28, 1, read_in(4096)) + answer(rest=record(b"a", False) + record(b"bb", False)),
+    "readdir-end": OPENDIR + ask(28, 1, read_in(4096)) + answer(rest=record(b"a", False) + END) +
+    ask(28, 1, read_in(4096)) + ask(28, 1, read_in(4096)) + answer(rest=END + record(b"a", False)),
     "readdirplus": OPENDIR + ask(44, 1, read_in(4096)) + answer(rest=record(b"a", True) + record(b"bb", True)),
     "releasedir": OPENDIR + ask(29, 1, struct.pack("<QIIQ", 1, 0, 0, 0)) + answer(),
     "getlk": OPEN + ask(31, 2, LOCK_IN) + answer(struct.pack("<3QII", 7, 0, 100, 2, 0)),

@@ -161,6 +161,7 @@ class OneMount final : public CallChannel::Owner {
   bool ending_ = false;
   NodeTable nodes_{wire::FileHandle()};
   OpenFiles open_files_;
+  DirectoryAttributes directories_;
   LockWaits lock_waits_;
   LockReleases lock_releases_;
   Settings settings_;
@@ -182,6 +183,7 @@ class OneMount final : public CallChannel::Owner {
                     .file_system = stack_.top(),
                     .nodes = nodes_,
                     .open_files = open_files_,
+                    .directories = directories_,
                     .lock_waits = lock_waits_,
                     .lock_releases = lock_releases_,
                     .settings = settings_,

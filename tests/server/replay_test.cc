@@ -45,8 +45,10 @@ TEST_F(ReplayTest, AChangeIsNotDoneTwiceAndItsReplyIsTheFirstOne) {
   client_->SendAgain(MakeFile("new"), 3);
   const auto again = client_->Wait(3);
   EXPECT_EQ(again.status(), kOk);  // done anew it would be EEXIST
-  EXPECT_EQ(again.Decode<wire::EntryReply>().attributes.ino,
-            first.Decode<wire::EntryReply>().attributes.ino);
+  const auto made = first.Decode<wire::MadeReply>(), made_again = again.Decode<wire::MadeReply>();
+  EXPECT_EQ(made_again.entry.attributes.ino, made.entry.attributes.ino);
+  EXPECT_TRUE(S_ISDIR(made.parent.mode));
+  EXPECT_EQ(made_again.parent.mode, 0u) << "the directory's attributes are not kept";
   EXPECT_EQ(client_->Ask(MakeFile("new"), {}, 3).status(), Errno(EEXIST));  // the slot goes on
 }
 

@@ -126,10 +126,32 @@ TEST_P(StoreAttributes, OneTimeIsSetAndTheOtherLeft) {
 // Whatever its mtime is set to.
 TEST_P(StoreAttributes, WhatHasJustChangedIsNotSettled) {
   const StoreEntry file = MakeFile(kAlice, "f");
-  EXPECT_EQ(file.attributes.flags, uint32_t{wire::kUnsettled});
+  EXPECT_NE(file.attributes.flags & wire::kUnsettled, 0u);
   const auto changed = Change(kAlice, file.handle, {.valid = wire::kSetMtime, .mtime_s = 1});
   ASSERT_TRUE(changed.ok());
-  EXPECT_EQ(changed->flags, uint32_t{wire::kUnsettled});
+  EXPECT_NE(changed->flags & wire::kUnsettled, 0u);
+}
+
+TEST_P(StoreAttributes, SaysWhatHasNoExtendedAttributes) {
+  const StoreEntry file = MakeFile(kAlice, "f"), directory = MakeDir(kAlice, "d");
+  const auto is_plain = [&](const wire::FileHandle& handle) {
+    auto attributes = store_->GetAttr(kRoot, handle, nullptr);
+    return attributes.ok() && (attributes->flags & wire::kPlain) != 0;
+  };
+  EXPECT_NE(file.attributes.flags & wire::kPlain, 0u);
+  EXPECT_TRUE(is_plain(file.handle));
+  EXPECT_TRUE(is_plain(directory.handle));
+  ASSERT_EQ(store_->SetXattr(kRoot, file.handle, "trusted.x", "v", 0, false), kOk);
+  EXPECT_FALSE(is_plain(file.handle));
+  ASSERT_EQ(store_->RemoveXattr(kRoot, file.handle, "trusted.x"), kOk);
+  EXPECT_TRUE(is_plain(file.handle));
+}
+
+// They cannot have ACLs: who asks is told EOPNOTSUPP, and not ENODATA.
+TEST_P(StoreAttributes, SaysOfNoSymlinkThatItHasNoExtendedAttributes) {
+  auto link = store_->SymLink(kAlice, root_, "l", "x");
+  ASSERT_TRUE(link.ok());
+  EXPECT_EQ(link->attributes.flags & wire::kPlain, 0u);
 }
 
 TEST_P(StoreAttributes, NanosecondsThatMeanSomethingElseToTheKernelAreRefused) {

@@ -16,14 +16,17 @@ struct Record {
   StoreEntry entry;  // with kDirentAttributes
 };
 
-// Takes the payload of a ReadDir apart as a client does; empty when it is not well-formed.
-std::vector<Record> Parse(absl::Span<const std::byte> bytes) {
+// Takes the payload of a ReadDir apart as a client does; empty when it is not well-formed. `end`:
+// whether the directory ends behind them.
+std::vector<Record> Parse(absl::Span<const std::byte> bytes, bool& end) {
   std::vector<Record> records;
   while (!bytes.empty()) {
     Record record;
     if (bytes.size() < sizeof record.header) return {};
     std::memcpy(&record.header, bytes.data(), sizeof record.header);
     const auto& h = record.header;
+    end = (h.flags & wire::kDirentEnd) != 0;
+    if (end) return bytes.size() == sizeof h && !records.empty() ? records : std::vector<Record>();
     const bool attributes = (h.flags & wire::kDirentAttributes) != 0;
     size_t at = sizeof h;
     if (h.record_size % 8 != 0 || h.record_size > bytes.size()) return {};
@@ -58,7 +61,7 @@ class StoreDirectory : public StoreTest {
     auto size = directory.ReadDir(as, cookie, plus, absl::MakeSpan(space));
     EXPECT_TRUE(size.ok()) << size.error().ToString();
     if (!size.ok() || *size == 0) return {};
-    auto records = Parse({space.data(), *size});
+    auto records = Parse({space.data(), *size}, end_);
     EXPECT_FALSE(records.empty()) << "malformed";
     return records;
   }
@@ -72,6 +75,8 @@ class StoreDirectory : public StoreTest {
       all.insert(all.end(), some.begin(), some.end());
     }
   }
+  bool end_ = false;  // what the last call said of it
+
   static std::multiset<std::string> Names(const std::vector<Record>& records) {
     std::multiset<std::string> names;
     for (const Record& record : records) names.insert(record.name);
@@ -210,6 +215,19 @@ TEST_P(StoreDirectory, AHundredThousandEntriesAreListed) {
   for (const Record& record : all) with_attributes += record.header.flags != 0;
   EXPECT_EQ(with_attributes, 100'000u);
   EXPECT_LE(store_->open_objects(), options_.fd_cache.capacity);
+}
+
+TEST_P(StoreDirectory, SaysThatItEndsBehindTheLastEntryWhereThereIsRoom) {
+  for (int i = 0; i < 100; ++i) MakeFile(kAlice, "file" + std::to_string(i));
+  auto opened = OpenDir(kAlice, root_);
+  EXPECT_EQ(Some(*opened, 0, 64 << 10).size(), 102u);
+  EXPECT_TRUE(end_);
+  const auto first = Some(*opened, 0, 2048);
+  EXPECT_FALSE(end_) << "there are more than fit";
+  auto rest = Some(*opened, first.back().header.next_cookie, 64 << 10);
+  EXPECT_EQ(first.size() + rest.size(), 102u);
+  EXPECT_TRUE(end_);
+  EXPECT_TRUE(Some(*opened, rest.back().header.next_cookie, 4096).empty());
 }
 
 TEST_P(StoreDirectory, ARemovedDirectoryIsEmpty) {

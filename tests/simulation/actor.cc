@@ -63,8 +63,9 @@ void Actor::Make() {
 void Actor::Remove() {
   const std::string name = PickName();
   Name& known = names_[name];
-  auto removed = mount_.Do<Unit>(
-      [&](FileSystem& fs, Reply<Unit> reply) { fs.Unlink({}, root(), name, std::move(reply)); });
+  auto removed = mount_.Do<Attributes>([&](FileSystem& fs, Reply<Attributes> reply) {
+    fs.Unlink({}, root(), name, std::move(reply));
+  });
   if (removed.ok()) {
     Expect(!known.known || known.file != nullptr, "removed " + name + ", which was not there");
     known = {true, nullptr};
@@ -79,7 +80,7 @@ void Actor::Remove() {
 void Actor::Move() {
   const std::string from = PickName(), to = PickName();
   if (from == to) return;
-  auto moved = mount_.Do<Unit>([&](FileSystem& fs, Reply<Unit> reply) {
+  auto moved = mount_.Do<Attributes>([&](FileSystem& fs, Reply<Attributes> reply) {
     fs.Rename({}, root(), from, root(), to, 0, std::move(reply));
   });
   Name& known = names_[from];

@@ -23,6 +23,10 @@ class Encoder {
     static_assert(std::has_unique_object_representations_v<T> && std::is_trivially_copyable_v<T>);
     return Raw(&value, sizeof value);
   }
+  template <typename T>
+  bool FixedIfMore(const T& value) {
+    return Fixed(value);
+  }
   bool Name(std::string_view name) { return Bytes(name, kMaxNameBytes); }
   bool Bytes(std::string_view bytes, size_t limit) {
     if (bytes.size() > limit) return ok_ = false;
@@ -61,6 +65,11 @@ class Decoder {
     if (data == nullptr) return false;
     std::memcpy(&value, data, sizeof value);
     return true;
+  }
+  // The last field of a message, which may be left out: then `value` is left alone.
+  template <typename T>
+  bool FixedIfMore(T& value) {
+    return AtEnd() || Fixed(value);
   }
   // One path component: 1 to 255 bytes, not "." or "..", without '/' and NUL.
   bool Name(std::string_view& name);

@@ -16,7 +16,7 @@ struct EmptyBody {
     return true;
   }
 };
-struct EntryReply {  // Lookup, MkNod, MkDir, SymLink, Link, Create, TmpFile, Attach
+struct EntryReply {  // Lookup, TmpFile, Attach
   Attributes attributes{};
   uint32_t flags = 0;  // AttachFlags for Attach, else 0
   uint32_t reserved = 0;
@@ -24,6 +24,23 @@ struct EntryReply {  // Lookup, MkNod, MkDir, SymLink, Link, Create, TmpFile, At
   template <typename C>
   bool Code(C& c) {
     return c.Fixed(attributes) && c.Fixed(flags) && c.Fixed(reserved) && c.Handle(handle);
+  }
+};
+// What changes the names in a directory also says what the directory is like then, but not in an
+// answer that was kept.
+struct NamesReply {     // Unlink, RmDir, Rename
+  Attributes parent{};  // Rename: that of the new name
+  template <typename C>
+  bool Code(C& c) {
+    return c.FixedIfMore(parent);
+  }
+};
+struct MadeReply {  // MkNod, MkDir, SymLink, Link, Create
+  EntryReply entry;
+  Attributes parent{};
+  template <typename C>
+  bool Code(C& c) {
+    return entry.Code(c) && c.FixedIfMore(parent);
   }
 };
 struct AttributesReply {  // GetAttr, SetAttr, Open

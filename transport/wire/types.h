@@ -47,7 +47,14 @@ static_assert(sizeof(Attributes) == 96 && std::has_unique_object_representations
 enum AttributeFlags : uint32_t {
   // Changed so lately that the next change may leave the same times behind.
   kUnsettled = 1 << 0,
+  // It has no extended attributes: not those of kPlainNames either, which its file system knows.
+  kPlain = 1 << 1,
 };
+
+// What an object is asked for that has no extended attributes: by writes, by ls(1), by exec.
+inline constexpr const char* kPlainNames[] = {"security.capability", "security.selinux",
+                                              "system.posix_acl_access",
+                                              "system.posix_acl_default"};
 
 struct FileSystemStatistics {  // statvfs(3)
   uint64_t blocks, blocks_free, blocks_available;
@@ -102,8 +109,9 @@ struct LockRange {
 static_assert(sizeof(LockRange) == 32 && std::has_unique_object_representations_v<LockRange>);
 
 // A directory entry as it stands in a ReadDir payload: this, then (kDirentAttributes) an Attributes
-// and the handle, then the name; padded to 8 bytes.
-enum DirentFlags : uint16_t { kDirentAttributes = 1 << 0 };
+// and the handle, then the name; padded to 8 bytes. kDirentEnd: no entry but the end of the
+// directory, without a name.
+enum DirentFlags : uint16_t { kDirentAttributes = 1 << 0, kDirentEnd = 1 << 1 };
 struct DirentHeader {
   uint64_t ino;
   uint64_t next_cookie;  // where a ReadDir goes on behind this entry
