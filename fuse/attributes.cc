@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 namespace rdmafs::fuse {
 namespace {
 
@@ -19,8 +21,10 @@ void RememberTold(Context& context, Node& node, const Attributes& attributes, Na
   node.mode_told.store(attributes.mode, std::memory_order_relaxed);
   absl::MutexLock lock(&node.mutex);
   node.cache.OnAttributes(FileStamp::Of(attributes));
-  const bool plain = (attributes.flags & wire::kPlain) != 0 && asked > node.xattrs_changed;
-  node.plain_until = plain ? asked + context.settings().attr_timeout : 0;
+  const uint32_t flags = asked > node.xattrs_changed ? attributes.flags : 0;
+  const Nanoseconds until = asked + context.settings().attr_timeout;
+  node.plain_until = (flags & wire::kPlain) != 0 ? until : 0;
+  node.plain_to_root_until = (flags & wire::kPlainToRoot) != 0 ? until : 0;
 }
 
 }  // namespace
@@ -89,12 +93,17 @@ void EndChange(Context& context, const DirectoryAttributes::Change& change,
 void SeeXattrsChanged(Context& context, Node& node) {
   absl::MutexLock lock(&node.mutex);
   node.xattrs_changed = context.loop().clock().Now();
-  node.plain_until = 0;
+  node.plain_until = node.plain_to_root_until = 0;
 }
 
 bool IsPlain(Node& node, Nanoseconds asked) {
   absl::MutexLock lock(&node.mutex);
   return asked < node.plain_until;
+}
+
+bool IsPlainToRoot(Node& node, Nanoseconds asked) {
+  absl::MutexLock lock(&node.mutex);
+  return asked < std::min(node.plain_until, node.plain_to_root_until);
 }
 
 void InvalidateAttributes(Context& context, const Node& node) {

@@ -74,7 +74,8 @@ void HandleListXattr(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  if (IsPlain(*node, request.ticket.start)) {
+  const bool root = request.header.uid == 0;
+  if (root ? IsPlainToRoot(*node, request.ticket.start) : IsPlain(*node, request.ticket.start)) {
     return AnswerValue(context, request.ticket, in.size, FileSystem::XattrValue());
   }
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);

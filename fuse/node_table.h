@@ -30,9 +30,10 @@ struct Node {
 
   absl::Mutex mutex;
   PageCachePolicy cache ABSL_GUARDED_BY(mutex);
-  // Until when it is known to have no extended attributes, by what was asked after the last change
-  // of them.
+  // Until when it is known to have no extended attributes (wire::kPlain, kPlainToRoot), by what was
+  // asked after the last change of them.
   Nanoseconds plain_until ABSL_GUARDED_BY(mutex) = 0;
+  Nanoseconds plain_to_root_until ABSL_GUARDED_BY(mutex) = 0;
   Nanoseconds xattrs_changed ABSL_GUARDED_BY(mutex) = 0;
 
  private:

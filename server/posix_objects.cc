@@ -198,6 +198,7 @@ wire::Attributes PosixObjects::AttributesOf(int fd, const struct statx& status,
   if (mount.plain_names && !S_ISLNK(status.stx_mode) &&
       listxattr(ProcName(fd).path(), nullptr, 0) == 0) {
     out.flags |= wire::kPlain;
+    if (ThreadCredentials::OfThisThread().SeesTrusted()) out.flags |= wire::kPlainToRoot;
   }
   return out;
 }

@@ -81,6 +81,10 @@ Errno ThreadCredentials::Restore() {
   return Become(server.uid, server.gid, server.groups, server.capabilities.effective);
 }
 
+bool ThreadCredentials::SeesTrusted() const {
+  return known_ && (effective_ & Bit(CAP_SYS_ADMIN)) != 0;
+}
+
 Errno ThreadCredentials::SetUmask(uint32_t mask) {
   if (!own_umask_) {
     // umask(2) belongs to the fs_struct, which threads share until told otherwise.

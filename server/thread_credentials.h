@@ -39,6 +39,8 @@ class ThreadCredentials {
   // For threads that write data on everyone's behalf: quota and reserved blocks count, suid bits
   // stay, all else is allowed. New files belong to nobody (65534).
   Errno AssumeDataWriter();
+  // Whether it is known to act as one whom trusted.* attributes are shown (CAP_SYS_ADMIN).
+  bool SeesTrusted() const;
   // The server's own ids, groups and capabilities; umask 022.
   Errno Restore();
 

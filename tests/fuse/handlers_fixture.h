@@ -88,6 +88,7 @@ class HandlersTest : public ::testing::Test {
     header.opcode = opcode;
     header.unique = ++unique_;
     header.nodeid = node_id;
+    header.uid = uid_;
     std::byte* const start = block.data() - kWritePrefixBytes;
     std::memcpy(start, &header, sizeof header);
     std::memcpy(start + sizeof header, arguments.data(), arguments.size());
@@ -139,6 +140,7 @@ class HandlersTest : public ::testing::Test {
   std::unique_ptr<Context> context_;
   std::unique_ptr<Dispatcher> dispatcher_;
   uint64_t unique_ = 0;
+  uint32_t uid_ = 0;  // of whoever asks
 };
 
 template <typename T>

@@ -16,7 +16,7 @@ class Asked final : public Layer {
               Reply<Entry> reply) override {
     next().Lookup(
         caller, parent, name, [this, reply = std::move(reply)](Result<Entry> entry) mutable {
-          if (entry.ok() && plain) entry->attributes.flags |= wire::kPlain;
+          if (entry.ok()) entry->attributes.flags |= flags;
           if (hold)
             return held.push_back([entry, reply = std::make_shared<Reply<Entry>>(
                                               std::move(reply))] { reply->Complete(entry); });
@@ -54,7 +54,8 @@ class Asked final : public Layer {
                    });
   }
 
-  bool plain = true, says_end = true, hold = false;
+  uint32_t flags = wire::kPlain | wire::kPlainToRoot;
+  bool says_end = true, hold = false;
   std::vector<std::function<void()>> held;
   int attributes = 0, xattrs = 0, listings = 0;
 };
@@ -124,8 +125,21 @@ TEST_F(SparedQuestions, AnyOtherNameIsTheServersToRefuse) {
   EXPECT_EQ(asked_.xattrs, 1);
 }
 
+TEST_F(SparedQuestions, OneThatMayHaveThoseThatOnlyRootSeesIsAskedByRoot) {
+  asked_.flags = wire::kPlain;
+  MakeX();
+  const uint64_t x = LookUpX();
+  EXPECT_EQ(GetXattr(x, "security.capability"), Errno(ENODATA));
+  EXPECT_EQ(asked_.xattrs, 0);
+  EXPECT_EQ(ListXattr(x, 64).error, kOk);
+  EXPECT_EQ(asked_.xattrs, 1);
+  uid_ = 1000;
+  EXPECT_EQ(ListXattr(x, 64).bytes, "");
+  EXPECT_EQ(asked_.xattrs, 1);
+}
+
 TEST_F(SparedQuestions, OneThatMayHaveSomeIsAskedForThem) {
-  asked_.plain = false;
+  asked_.flags = 0;
   MakeX();
   const uint64_t x = LookUpX();
   EXPECT_EQ(GetXattr(x, "security.capability"), Errno(ENODATA));

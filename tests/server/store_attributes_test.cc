@@ -134,17 +134,20 @@ TEST_P(StoreAttributes, WhatHasJustChangedIsNotSettled) {
 
 TEST_P(StoreAttributes, SaysWhatHasNoExtendedAttributes) {
   const StoreEntry file = MakeFile(kAlice, "f"), directory = MakeDir(kAlice, "d");
-  const auto is_plain = [&](const wire::FileHandle& handle) {
-    auto attributes = store_->GetAttr(kRoot, handle, nullptr);
-    return attributes.ok() && (attributes->flags & wire::kPlain) != 0;
+  constexpr uint32_t kBoth = wire::kPlain | wire::kPlainToRoot;
+  const auto flags = [&](const Identity& as, std::string_view name) {
+    auto found = store_->Lookup(as, root_, name);
+    return found.ok() ? found->attributes.flags & kBoth : ~0u;
   };
-  EXPECT_NE(file.attributes.flags & wire::kPlain, 0u);
-  EXPECT_TRUE(is_plain(file.handle));
-  EXPECT_TRUE(is_plain(directory.handle));
+  EXPECT_EQ(file.attributes.flags & kBoth, uint32_t{wire::kPlain});
+  EXPECT_EQ(flags(kAlice, "d"), uint32_t{wire::kPlain}) << "she would not be told of trusted.*";
+  EXPECT_EQ(flags(kRoot, "d"), kBoth);
+  EXPECT_EQ(flags(kRoot, "f"), kBoth);
   ASSERT_EQ(store_->SetXattr(kRoot, file.handle, "trusted.x", "v", 0, false), kOk);
-  EXPECT_FALSE(is_plain(file.handle));
-  ASSERT_EQ(store_->RemoveXattr(kRoot, file.handle, "trusted.x"), kOk);
-  EXPECT_TRUE(is_plain(file.handle));
+  EXPECT_EQ(flags(kRoot, "f"), 0u);
+  EXPECT_EQ(flags(kAlice, "f"), uint32_t{wire::kPlain});
+  ASSERT_EQ(store_->SetXattr(kRoot, file.handle, "security.x", "v", 0, false), kOk);
+  EXPECT_EQ(flags(kAlice, "f"), 0u);
 }
 
 // They cannot have ACLs: who asks is told EOPNOTSUPP, and not ENODATA.

@@ -47,8 +47,11 @@ static_assert(sizeof(Attributes) == 96 && std::has_unique_object_representations
 enum AttributeFlags : uint32_t {
   // Changed so lately that the next change may leave the same times behind.
   kUnsettled = 1 << 0,
-  // It has no extended attributes: not those of kPlainNames either, which its file system knows.
+  // It has no extended attributes but of trusted.*: not those of kPlainNames either, which its file
+  // system knows.
   kPlain = 1 << 1,
+  // Nor those, which only root would be told of.
+  kPlainToRoot = 1 << 2,
 };
 
 // What an object is asked for that has no extended attributes: by writes, by ls(1), by exec.
