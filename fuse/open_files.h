@@ -50,12 +50,12 @@ class OpenFiles {
     if (OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1))
       file->end.store(cookie, std::memory_order_relaxed);
   }
-  // Whether that is so of a reader who goes on at `cookie`. Once: who asks again looks for what
-  // came since.
+  // Whether that was so when it was read last, and `cookie` is there. Once: who asks again looks
+  // for what came since.
   bool TakeEnd(uint64_t number, uint64_t cookie) {
-    OpenFile* file = number == 0 || cookie == 0 ? nullptr : slots_.Find(number - 1);
-    return file != nullptr &&
-           file->end.compare_exchange_strong(cookie, 0, std::memory_order_relaxed);
+    OpenFile* file = number == 0 ? nullptr : slots_.Find(number - 1);
+    if (file == nullptr) return false;
+    return file->end.exchange(0, std::memory_order_relaxed) == cookie && cookie != 0;
   }
   // Forgets it, and says what it was (0: nothing).
   wire::OpenId Remove(uint64_t number) {

@@ -253,6 +253,16 @@ TEST_F(SparedQuestions, WhoReadsOnBehindTheEndOnceMoreFindsWhatCameSince) {
   EXPECT_EQ(asked_.listings, 3) << "the beginning is not the end";
 }
 
+TEST_F(SparedQuestions, AnEndCountsOnlyForWhoReadUpToItLast) {
+  MakeX();
+  const uint64_t fh = OpenRoot();
+  const uint64_t end = List(fh, 0);
+  asked_.says_end = false;  // as when there is more by then
+  List(fh, 0);
+  List(fh, end);
+  EXPECT_EQ(asked_.listings, 3);
+}
+
 TEST_F(SparedQuestions, AnEndThatWasNotSaidIsAskedFor) {
   asked_.says_end = false;
   MakeX();
