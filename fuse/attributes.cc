@@ -2,8 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
-
 namespace rdmafs::fuse {
 namespace {
 
@@ -96,14 +94,9 @@ void SeeXattrsChanged(Context& context, Node& node) {
   node.plain_until = node.plain_to_root_until = 0;
 }
 
-bool IsPlain(Node& node, Nanoseconds asked) {
+bool IsPlain(Node& node, Nanoseconds asked, bool to_root) {
   absl::MutexLock lock(&node.mutex);
-  return asked < node.plain_until;
-}
-
-bool IsPlainToRoot(Node& node, Nanoseconds asked) {
-  absl::MutexLock lock(&node.mutex);
-  return asked < std::min(node.plain_until, node.plain_to_root_until);
+  return asked < node.plain_until && (!to_root || asked < node.plain_to_root_until);
 }
 
 void InvalidateAttributes(Context& context, const Node& node) {

@@ -32,10 +32,9 @@ void EndChange(Context& context, const DirectoryAttributes::Change& change,
 // The node's extended attributes are being changed: what is known of them counts no more. `context`
 // says when; before the answer.
 void SeeXattrsChanged(Context& context, Node& node);
-// Whether a request that came at `asked` may be told that it has none: none but of trusted.*, or
-// really none.
-bool IsPlain(Node& node, Nanoseconds asked);
-bool IsPlainToRoot(Node& node, Nanoseconds asked);
+// Whether a request that came at `asked` may be told that it has none; but perhaps of trusted.*,
+// which are shown to root (`to_root`: nor those).
+bool IsPlain(Node& node, Nanoseconds asked, bool to_root = false);
 
 // The kernel's cached attributes of the node are not believed any more; its pages are left alone.
 void InvalidateAttributes(Context& context, const Node& node);

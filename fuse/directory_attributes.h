@@ -22,8 +22,8 @@ class DirectoryAttributes {
   // One that is under way.
   struct Change {
     uint64_t node = 0;
-    uint64_t number = 0;
-    uint64_t epoch = 0;
+    uint32_t number = 0;
+    uint32_t epoch = 0;
   };
   struct Kept {
     wire::Attributes attributes;
@@ -44,8 +44,8 @@ class DirectoryAttributes {
   // `others`: it may have removed, replaced or moved a directory that is not named here.
   void End(const Change& change, const wire::Attributes& attributes, Nanoseconds until,
            bool others = false) {
-    const uint64_t moves = others ? 1 : 0;
-    const uint64_t epoch = epoch_.fetch_add(moves, std::memory_order_acq_rel) + moves;
+    const uint32_t moves = others ? 1 : 0;
+    const uint32_t epoch = epoch_.fetch_add(moves, std::memory_order_acq_rel) + moves;
     Place& place = PlaceOf(change.node);
     absl::MutexLock lock(&place.mutex);
     const bool alone =
@@ -78,16 +78,16 @@ class DirectoryAttributes {
   static constexpr size_t kPlaceCount = 128;
   struct Place {
     absl::Mutex mutex;
-    uint64_t begun ABSL_GUARDED_BY(mutex) = 0;  // of all directories whose place this is
+    uint32_t begun ABSL_GUARDED_BY(mutex) = 0;  // of all directories whose place this is
     uint32_t under_way ABSL_GUARDED_BY(mutex) = 0;
     uint64_t node ABSL_GUARDED_BY(mutex) = 0;  // 0: nothing is kept
-    uint64_t epoch ABSL_GUARDED_BY(mutex) = 0;
+    uint32_t epoch ABSL_GUARDED_BY(mutex) = 0;
     Kept kept ABSL_GUARDED_BY(mutex){};
   };
   Place& PlaceOf(uint64_t node) { return places_[node % kPlaceCount]; }
 
   std::array<Place, kPlaceCount> places_;
-  std::atomic<uint64_t> epoch_{0};  // one more with each change that touches unnamed directories
+  std::atomic<uint32_t> epoch_{0};  // one more with each change that touches unnamed directories
 };
 
 }  // namespace rdmafs::fuse

@@ -15,11 +15,11 @@ Reply<Entry> MadeReply(Context& context, const Request& request, const Node& par
   };
 }
 
-// Answers that names in `parent` have changed. `others`: see DirectoryAttributes::End().
-Reply<Attributes> NamesReply(Context& context, const Request& request, const Node& parent,
-                             bool others) {
-  return [context = &context, ticket = request.ticket, others,
+// Answers that names in `parent` have changed.
+Reply<Attributes> NamesReply(Context& context, const Request& request, const Node& parent) {
+  return [context = &context, ticket = request.ticket,
           change = context.directories().Begin(parent.id)](Result<Attributes> result) {
+    const bool others = ticket.opcode != FUSE_UNLINK;  // a directory was removed, replaced or moved
     EndChange(*context, change, result.ok() ? *result : Attributes(), others);
     context->Answer(ticket, result.error());
   };
@@ -47,7 +47,7 @@ void Rename(Context& context, Request& request, Arguments& arguments, uint64_t n
   context.file_system().Rename(
       context.CallerOf(request), parent->handle, name, new_parent->handle, new_name, flags,
       [context = &context, change = context.directories().Begin(parent->id),
-       reply = NamesReply(context, request, *new_parent, true)](Result<Attributes> result) mutable {
+       reply = NamesReply(context, request, *new_parent)](Result<Attributes> result) mutable {
         EndChange(*context, change, Attributes());
         reply.Complete(std::move(result));
       });
@@ -124,7 +124,7 @@ void HandleUnlink(Context& context, Request& request) {
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().Unlink(context.CallerOf(request), parent->handle, name,
-                               NamesReply(context, request, *parent, false));
+                               NamesReply(context, request, *parent));
 }
 
 void HandleRmDir(Context& context, Request& request) {
@@ -134,7 +134,7 @@ void HandleRmDir(Context& context, Request& request) {
   Node* parent = FindNode(context, request);
   if (parent == nullptr) return;
   context.file_system().RmDir(context.CallerOf(request), parent->handle, name,
-                              NamesReply(context, request, *parent, true));
+                              NamesReply(context, request, *parent));
 }
 
 void HandleRename(Context& context, Request& request) {

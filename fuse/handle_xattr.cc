@@ -74,8 +74,7 @@ void HandleListXattr(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  const bool root = request.header.uid == 0;
-  if (root ? IsPlainToRoot(*node, request.ticket.start) : IsPlain(*node, request.ticket.start)) {
+  if (IsPlain(*node, request.ticket.start, request.header.uid == 0)) {
     return AnswerValue(context, request.ticket, in.size, FileSystem::XattrValue());
   }
   const uint32_t size = std::min(in.size, wire::kMaxXattrBytes);

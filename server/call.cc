@@ -222,26 +222,23 @@ void Call::AnswerEntry(const Result<StoreEntry>& entry, uint32_t flags) {
       wire::EntryReply{.attributes = entry->attributes, .flags = flags, .handle = entry->handle});
 }
 
-template <typename Message>
-void Call::AnswerWithParent(Message message, const wire::FileHandle& parent) {
-  // Whoever changes names in it may see it.
-  auto attributes = store().GetAttr(Identity(), parent, nullptr);
-  if (!attributes.ok()) return;
-  message.parent = *attributes;
-  Answer(message);
-  unkept_bytes_ = sizeof message.parent;
-}
-
 void Call::AnswerMade(const Result<StoreEntry>& entry, const wire::FileHandle& parent) {
-  AnswerEntry(entry);
-  if (!entry.ok()) return;
-  AnswerWithParent(wire::MadeReply{{.attributes = entry->attributes, .handle = entry->handle}, {}},
-                   parent);
+  if (!entry.ok()) return AnswerStoreError(entry.error());
+  Answer(wire::MadeReply{{.attributes = entry->attributes, .handle = entry->handle},
+                         AttributesNow(parent)});
+  unkept_bytes_ = sizeof(wire::Attributes);
 }
 
 void Call::AnswerNames(Errno error, const wire::FileHandle& parent) {
-  AnswerStoreError(error);
-  if (error.ok()) AnswerWithParent(wire::NamesReply{}, parent);
+  if (!error.ok()) return AnswerStoreError(error);
+  Answer(wire::NamesReply{AttributesNow(parent)});
+  unkept_bytes_ = sizeof(wire::Attributes);
+}
+
+wire::Attributes Call::AttributesNow(const wire::FileHandle& directory) const {
+  // Whoever changes names in it may see it.
+  auto attributes = store().GetAttr(Identity(), directory, nullptr);
+  return attributes.ok() ? *attributes : wire::Attributes();
 }
 
 void Call::AnswerAttributes(const Result<wire::Attributes>& attributes) {

@@ -185,8 +185,8 @@ class Call final : public WorkItem {
   void WorkOnRecord();
   static Errno UseError(const Attachment& attachment, bool changes);
   bool MayUse(const Attachment& attachment, bool changes);
-  template <typename Message>
-  void AnswerWithParent(Message message, const wire::FileHandle& parent);
+  // Of mode 0 when they cannot be had.
+  wire::Attributes AttributesNow(const wire::FileHandle& directory) const;
   void Reset();
 
   Shard& shard_;

@@ -76,7 +76,7 @@ Result<Store::Opened> PosixStore::Finish(int raw_fd, uint32_t flags,
   if (Errno error = StatFd(fd.get(), status); !error.ok()) return error;
   Opened opened;
   if (known != nullptr) {
-    opened.entry = {objects_->AttributesOf(fd.get(), status), *known};
+    opened.entry = {ToAttributes(status, objects_->root_device()), *known};
   } else {
     auto entry = objects_->Describe(fd.get());
     if (!entry.ok()) return entry.error();

@@ -1,6 +1,4 @@
 // Which questions of the kernel are answered without asking the server, and which must not be.
-#include <sys/xattr.h>
-
 #include "client/layer.h"
 #include "tests/fuse/handlers_fixture.h"
 
@@ -14,14 +12,18 @@ class Asked final : public Layer {
   using Layer::Layer;
   void Lookup(const Caller& caller, const FileHandle& parent, std::string_view name,
               Reply<Entry> reply) override {
-    next().Lookup(
-        caller, parent, name, [this, reply = std::move(reply)](Result<Entry> entry) mutable {
-          if (entry.ok()) entry->attributes.flags |= flags;
-          if (hold)
-            return held.push_back([entry, reply = std::make_shared<Reply<Entry>>(
-                                              std::move(reply))] { reply->Complete(entry); });
-          reply.Complete(std::move(entry));
-        });
+    next().Lookup(caller, parent, name,
+                  [this, reply = std::move(reply)](Result<Entry> entry) mutable {
+                    if (entry.ok()) entry->attributes.flags |= flags;
+                    Complete(std::move(reply), std::move(entry));
+                  });
+  }
+  void MkNod(const Caller& caller, const FileHandle& parent, std::string_view name, uint32_t mode,
+             uint32_t rdev_major, uint32_t rdev_minor, Reply<Entry> reply) override {
+    next().MkNod(caller, parent, name, mode, rdev_major, rdev_minor,
+                 [this, reply = std::move(reply)](Result<Entry> entry) mutable {
+                   Complete(std::move(reply), std::move(entry));
+                 });
   }
   void GetAttr(const Caller& caller, const FileHandle& handle, OpenId id,
                Reply<Attributes> reply) override {
@@ -54,10 +56,23 @@ class Asked final : public Layer {
                    });
   }
 
+  // What was answered while `hold` was set.
+  void AnswerHeld() {
+    hold = false;
+    for (auto& [reply, entry] : held) reply.Complete(std::move(entry));
+    held.clear();
+  }
+
   uint32_t flags = wire::kPlain | wire::kPlainToRoot;
   bool says_end = true, hold = false;
-  std::vector<std::function<void()>> held;
   int attributes = 0, xattrs = 0, listings = 0;
+
+ private:
+  void Complete(Reply<Entry> reply, Result<Entry> entry) {
+    if (!hold) return reply.Complete(std::move(entry));
+    held.emplace_back(std::move(reply), std::move(entry));
+  }
+  std::vector<std::pair<Reply<Entry>, Result<Entry>>> held;
 };
 
 class SparedQuestions : public HandlersTest {
@@ -172,7 +187,7 @@ TEST_F(SparedQuestions, AnAnswerFromBeforeTheChangeSaysNothingOfItAfterwards) {
   asked_.hold = true;
   const uint64_t lookup = Send(FUSE_LOOKUP, 1, kNameX);
   ASSERT_EQ(SetXattr(x), kOk);
-  for (const auto& answer : asked_.held) answer();
+  asked_.AnswerHeld();
   EXPECT_EQ(OnlyAnswer(lookup).error, kOk);
   EXPECT_EQ(ListXattr(x, 64).bytes, std::string("trusted.x\0", 10));
 }
@@ -197,10 +212,19 @@ TEST_F(SparedQuestions, TheDirectoryWhoseNamesChangedIsKnownFromTheAnswer) {
 
 TEST_F(SparedQuestions, AChangeOfTheDirectoryItselfIsSeenByTheNextQuestion) {
   MakeX();
-  const fuse_setattr_in mode{.valid = FATTR_MODE, .mode = 0700};
+  const fuse_setattr_in mode{.valid = FATTR_MODE, .mode = 0750};
   EXPECT_EQ(OnlyAnswer(Send(FUSE_SETATTR, 1, Bytes(mode))).error, kOk);
-  EXPECT_EQ(GetAttr(1).attr.mode & 07777, 0700u);
+  EXPECT_EQ(GetAttr(1).attr.mode & 07777, 0750u);
   EXPECT_EQ(asked_.attributes, 1);
+}
+
+TEST_F(SparedQuestions, AnAnswerFromBeforeAChangeOfTheDirectoryIsNotKept) {
+  asked_.hold = true;
+  Send(FUSE_MKNOD, 1, Bytes(fuse_mknod_in{.mode = S_IFREG | 0644}, kNameX));
+  const fuse_setattr_in mode{.valid = FATTR_MODE, .mode = 0750};
+  EXPECT_EQ(OnlyAnswer(Send(FUSE_SETATTR, 1, Bytes(mode))).error, kOk);
+  asked_.AnswerHeld();
+  EXPECT_EQ(GetAttr(1).attr.mode & 07777, 0750u);
 }
 
 TEST_F(SparedQuestions, ADirectoryThatWasReadHasAnotherTimeOfAccess) {
