@@ -1,11 +1,14 @@
 #include "transport/control/control_socket.h"
 
+#include <dirent.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -52,6 +55,33 @@ int Bind(int fd, const sockaddr_un& address) {
   return ::bind(fd, generic, sizeof address) == 0 ? 0 : errno;
 }
 
+// Removes what programs of this name that were killed have left beside `path`,
+// "DIRECTORY/NAME.PID". Who looks for the living would have to ask them all.
+void RemoveStaleBeside(const std::string& path) {
+  const size_t name = path.rfind('/') + 1, number = path.rfind('.') + 1;
+  if (name == 0 || number <= name) return;
+  const std::string_view prefix = std::string_view(path).substr(name, number - name);
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.substr(0, name).c_str()),
+                                                &::closedir);
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory.get())) {
+    const std::string_view other = entry->d_name;
+    if (!other.starts_with(prefix)) continue;
+    pid_t pid = 0;
+    const char* const end = other.data() + other.size();
+    const auto [parsed, error] = std::from_chars(other.data() + prefix.size(), end, pid);
+    if (error != std::errc() || parsed != end || pid <= 0) continue;
+    if (::kill(pid, 0) == 0 || errno != ESRCH) continue;
+    // It may live in another PID namespace: then it listens.
+    const std::string stale = absl::StrCat(path.substr(0, name), entry->d_name);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (stale.size() >= sizeof address.sun_path) continue;
+    std::memcpy(address.sun_path, stale.data(), stale.size());
+    (void)RemoveStale(address);
+  }
+}
+
 }  // namespace
 
 struct ControlSocket::Client {
@@ -78,6 +108,7 @@ absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::Listen(EventLoop& 
   if (!fd.valid()) return Failure(path, errno);
   if (int error = Bind(fd.get(), address); error != 0) return Failure(path, error);
   if (::listen(fd.get(), kBacklog) != 0) return Failure(path, errno);
+  RemoveStaleBeside(path);
   std::unique_ptr<ControlSocket> control(
       new ControlSocket(loop, std::move(path), std::move(answer), options, std::move(fd)));
   Errno error = loop.Add(control->listening_.get(), EPOLLIN,

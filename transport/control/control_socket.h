@@ -31,7 +31,8 @@ class ControlSocket {
   };
 
   // Listens on `path`, mode 0600. A socket there that nobody listens on any more is replaced; one
-  // that is in use, or anything but a socket, is left alone: an error. Blocks on the file system
+  // that is in use, or anything but a socket, is left alone: an error. Where `path` ends in ".PID",
+  // sockets beside it of the same name whose process is gone are removed. Blocks on the file system
   // only.
   static absl::StatusOr<std::unique_ptr<ControlSocket>> Listen(EventLoop& loop, std::string path,
                                                                Answer answer) {

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -252,6 +254,44 @@ TEST_F(ControlSocketTest, ItsEndRemovesThePathAndCutsClientsOff) {
   EXPECT_NE(::access(path_.c_str(), F_OK), 0);
   EXPECT_EQ(Received(client), "");
   Settle();
+}
+
+// A path in the directory that a socket was bound to, and that may be listened on. Removed with it.
+class BoundSocket {
+ public:
+  BoundSocket(const std::string& path, bool listening) : path_(path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    listening ? static_cast<void>(::listen(fd_.get(), 1)) : fd_.reset();
+  }
+  ~BoundSocket() { ::unlink(path_.c_str()); }
+  bool exists() const { return ::access(path_.c_str(), F_OK) == 0; }
+
+ private:
+  const std::string path_;
+  UniqueFd fd_;
+};
+
+TEST_F(ControlSocketTest, WhatKilledProgramsOfTheSameNameLeftIsRemoved) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  const std::string gone = std::to_string(child), lives = std::to_string(::getppid());
+  path_ = directory_ + "/rdmafs." + std::to_string(::getpid());
+  BoundSocket killed(directory_ + "/rdmafs." + gone, false);
+  BoundSocket another(directory_ + "/rdmafsd." + gone, false);
+  BoundSocket starting(directory_ + "/rdmafs." + lives, false);
+  BoundSocket elsewhere(directory_ + "/rdmafs.0" + gone, true);  // in another PID namespace
+  BoundSocket unnumbered(directory_ + "/rdmafs." + gone + "x", false);
+  ASSERT_TRUE(Listen().ok());
+  EXPECT_FALSE(killed.exists());
+  EXPECT_TRUE(another.exists());
+  EXPECT_TRUE(starting.exists());
+  EXPECT_TRUE(elsewhere.exists());
+  EXPECT_TRUE(unnumbered.exists());
 }
 
 }  // namespace
