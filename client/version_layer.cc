@@ -94,6 +94,18 @@ void VersionLayer::SetAttr(const Caller& caller, const FileHandle& handle, OpenI
   next().SetAttr(caller, handle, open_id, attributes, std::move(reply));
 }
 
+CancelToken VersionLayer::SetLock(OpenId open_id, const LockRange& range, uint32_t flags,
+                                  Reply<Unit> reply) {
+  std::shared_ptr<OpenInode> inode =
+      range.type == wire::LockType::kUnlock ? nullptr : InodeOf(open_id);
+  if (inode != nullptr) {
+    reply = units_.Wrap(std::move(reply), [inode = std::move(inode)](Result<Unit>& granted) {
+      if (granted.ok()) inode->content.Changed();
+    });
+  }
+  return next().SetLock(open_id, range, flags, std::move(reply));
+}
+
 // --- What opens files ---
 
 void VersionLayer::Open(const Caller& caller, const FileHandle& handle, OpenId open_id,

@@ -38,6 +38,8 @@ class VersionLayer final : public Layer {
                  Reply<Unit>) override;
   void CopyFileRange(const Caller&, const CopyFileRangeRequest&, Reply<uint64_t>) override;
   void ReadDir(const Caller&, ReadDirRequest, Reply<Payload>) override;
+  // Who gets a lock reads what its last holder, perhaps another client, has written.
+  CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) override;
 
  private:
   // A Look that ends the change which it begins.

@@ -48,6 +48,8 @@ class Context {
     // Runs a task on this shard's thread when every shard has handled what it had taken from the
     // kernel.
     std::function<void(EventLoop::Task)>& after_all_shards;
+    // Has the kernel drop the pages of a file, and then runs a task on this shard's thread.
+    std::function<void(uint64_t node_id, EventLoop::Task)>& drop_pages;
     // Whether operations wait, without end (`hard`), for a server that is not there.
     std::function<bool()>& server_is_lost;
   };
@@ -64,6 +66,9 @@ class Context {
   const Settings& settings() const { return parts_.settings; }
   size_t shard() const { return parts_.shard; }
   void Interrupt(uint64_t unique) { parts_.interrupt(unique); }
+  void DropPages(uint64_t node_id, EventLoop::Task then) {
+    parts_.drop_pages(node_id, std::move(then));
+  }
   bool server_is_lost() const { return parts_.server_is_lost(); }
 
   // On whose behalf `request` comes, with his groups: a view that stands until the next call.

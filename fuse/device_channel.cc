@@ -177,11 +177,15 @@ absl::Span<const std::byte> DeviceChannel::GiveUp(uint64_t unique, bool& answere
 }
 
 Errno DeviceChannel::Notify(fuse_notify_code code, absl::Span<const std::byte> body) {
+  return fuse::Notify(fd_.get(), code, body);
+}
+
+Errno Notify(int fd, fuse_notify_code code, absl::Span<const std::byte> body) {
   fuse_out_header header{};
   header.len = static_cast<uint32_t>(sizeof header + body.size());
   header.error = code;
   std::array<iovec, 2> parts = {iovec{&header, sizeof header}, Gather(body)};
-  return ::writev(fd_.get(), parts.data(), parts.size()) < 0 ? Errno(errno) : kOk;
+  return ::writev(fd, parts.data(), parts.size()) < 0 ? Errno(errno) : kOk;
 }
 
 absl::StatusOr<UniqueFd> CloneDevice(int fd) {

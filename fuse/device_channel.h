@@ -9,6 +9,9 @@
 
 namespace rdmafs::fuse {
 
+// Tells the kernel, by a descriptor of the connection, something nobody asked for (FUSE_NOTIFY_*).
+Errno Notify(int fd, fuse_notify_code code, absl::Span<const std::byte> body);
+
 // A further descriptor of the connection that `fd` belongs to, with requests in progress of its own
 // (FUSE_DEV_IOC_CLONE), non-blocking.
 absl::StatusOr<UniqueFd> CloneDevice(int fd);

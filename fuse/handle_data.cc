@@ -5,6 +5,17 @@
 #include "fuse/handlers.h"
 
 namespace rdmafs::fuse {
+namespace {
+
+// A read or write that does not say whose it is goes through the kernel's page cache.
+void SeePages(Context& context, const Request& request, bool has_owner) {
+  if (has_owner) return;
+  Node* node = context.nodes().Find(request.header.nodeid);
+  if (node != nullptr && !node->may_have_pages.load(std::memory_order_relaxed))
+    node->may_have_pages.store(true, std::memory_order_relaxed);
+}
+
+}  // namespace
 
 void HandleRead(Context& context, Request& request) {
   Arguments arguments = request.reader();
@@ -13,6 +24,7 @@ void HandleRead(Context& context, Request& request) {
     return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
+  SeePages(context, request, (in.read_flags & FUSE_READ_LOCKOWNER) != 0);
   ReadRequest read{open_id, in.offset, in.size, {}};
   // A small read's data comes in the answer's own message, so its block is free for the next
   // request.
@@ -44,6 +56,7 @@ void HandleWrite(Context& context, Request& request) {
   }
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
+  SeePages(context, request, (in.write_flags & FUSE_WRITE_LOCKOWNER) != 0);
   WriteRequest write{open_id, in.offset, {}, 0, request.header.uid, request.header.gid};
   const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
   if (kill) write.options = wire::kWriteKillSuidGid;

@@ -17,6 +17,7 @@
 #include "fuse/kernel_mount.h"
 #include "fuse/launch.h"
 #include "fuse/mount_status.h"
+#include "fuse/page_drops.h"
 #include "fuse/shard.h"
 #include "fuse/uring_channel.h"
 #include "transport/auth/key_file.h"
@@ -84,6 +85,7 @@ class MountedFileSystem {
   std::vector<std::unique_ptr<BufferPool>> pools_;
   std::optional<Helpers> helpers_;  // where processors are few
   std::vector<std::unique_ptr<Shard>> shards_;
+  std::optional<PageDrops> page_drops_;
   bool read_only_ = false;
   std::string why_no_uring_;
   std::unique_ptr<KernelMount> mount_;
@@ -136,6 +138,15 @@ absl::Status MountedFileSystem::Mount() {
     return absl::FailedPreconditionError(absl::StrCat("io_uring=on: ", why_no_uring_));
   }
 
+  // A descriptor of its own: it outlives the shards' channels.
+  absl::StatusOr<int> notified = mount_->DuplicateDevice();
+  if (!notified.ok()) return notified.status();
+  page_drops_.emplace([device = std::make_shared<UniqueFd>(*notified)](uint64_t node_id) {
+    fuse_notify_inval_inode_out out{};
+    out.ino = node_id;  // from 0 on, to the end
+    (void)Notify(device->get(), FUSE_NOTIFY_INVAL_INODE, BytesOf(out));
+  });
+
   std::vector<UniqueFd> devices;
   for (size_t i = 1; i < shards_.size(); ++i) {
     auto clone = CloneDevice(first.get());
@@ -152,6 +163,10 @@ absl::Status MountedFileSystem::Mount() {
          .interrupt = [this](uint64_t unique) { OnInterrupt(unique); },
          .after_all_shards =
              [this, i](EventLoop::Task task) { VisitShards(i, shards_.size(), std::move(task)); },
+         .drop_pages =
+             [this, i](uint64_t node_id, EventLoop::Task then) {
+               page_drops_->Drop(node_id, shards_[i]->loop(), std::move(then));
+             },
          .server_is_lost = [this] { return !options_.soft && source_->IsLost(); },
          .on_closed = [this](Errno reason) { OnClosed(reason); },
          .uring_depth = settings_.over_io_uring ? uring_depth : 0,
@@ -285,7 +300,8 @@ void MountedFileSystem::End() {
   control_.reset();
   if (mount_ != nullptr) mount_->Unmount();
   for (auto& shard : shards_) shard->StopServing(kReleasePatience);
-  source_->Shutdown();
+  source_->Shutdown();  // reads are answered, so no page is waited for
+  page_drops_.reset();
   mount_.reset();
   shards_.clear();
 }

@@ -25,6 +25,8 @@ struct Node {
   std::atomic<bool> live{false};
   // Whether an fcntl lock was ever asked for: then a close(2) has to give the owner's up.
   std::atomic<bool> has_locks{false};
+  // Whether the kernel may have pages of it: something was read or written through its page cache.
+  std::atomic<bool> may_have_pages{false};
   // The mode that the kernel may show from its cache; 0: none.
   std::atomic<uint32_t> mode_told{0};
 

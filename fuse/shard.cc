@@ -29,6 +29,7 @@ struct Shard::Serving {
                  .shard = shard.index_,
                  .interrupt = service.interrupt,
                  .after_all_shards = service.after_all_shards,
+                 .drop_pages = service.drop_pages,
                  .server_is_lost = service.server_is_lost}),
         dispatcher(context, service.on_closed) {}
 

@@ -48,6 +48,8 @@ class Shard {
     // See Context::Parts. On this shard's thread.
     std::function<void(EventLoop::Task)> after_all_shards;
     // See Context::Parts. On this shard's thread.
+    std::function<void(uint64_t node_id, EventLoop::Task)> drop_pages;
+    // See Context::Parts. On this shard's thread.
     std::function<bool()> server_is_lost;
     // The mount is gone. On this shard's thread.
     std::function<void(Errno)> on_closed;

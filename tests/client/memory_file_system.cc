@@ -229,6 +229,15 @@ void MemoryFileSystem::Next::Fallocate(const Caller&, OpenId id, uint64_t offset
   owner_.Send(std::move(operation));
 }
 
+CancelToken MemoryFileSystem::Next::SetLock(OpenId, const LockRange&, uint32_t, Reply<Unit> reply) {
+  auto kept = std::make_shared<Reply<Unit>>(std::move(reply));
+  Operation operation;
+  operation.happen = [] {};
+  operation.answer = [kept] { kept->Complete(Unit{}); };
+  owner_.Send(std::move(operation));
+  return 0;
+}
+
 void MemoryFileSystem::Next::CopyFileRange(const Caller&, const CopyFileRangeRequest& request,
                                            Reply<uint64_t> reply) {
   auto kept = std::make_shared<Reply<uint64_t>>(std::move(reply));

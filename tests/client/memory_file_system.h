@@ -51,6 +51,8 @@ class MemoryFileSystem {
                    Reply<Unit>) override;
     void CopyFileRange(const Caller&, const CopyFileRangeRequest&, Reply<uint64_t>) override;
     void ReadDir(const Caller&, ReadDirRequest, Reply<Payload>) override;
+    // Every lock is granted.
+    CancelToken SetLock(OpenId, const LockRange&, uint32_t flags, Reply<Unit>) override;
 
    private:
     MemoryFileSystem& owner_;

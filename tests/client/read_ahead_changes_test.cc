@@ -74,6 +74,14 @@ const Change kChanges[] = {
                               [](Result<Attributes>) {});
        rig.files.AnswerAll();
      }},
+    {"AnotherClientBeforeALockWasHad",
+     [](ReadAheadRig& rig, OpenId writer, size_t shard) {
+       rig.files.Overwrite("f", 8 * kRead, Bytes(kRead, 2));
+       LockRange range{};
+       range.type = wire::LockType::kRead;
+       rig.top(shard).SetLock(writer, range, 0, [](Result<Unit>) {});
+       rig.files.AnswerAll();
+     }},
     {"AnotherClientSeenByReadDirPlus",
      [](ReadAheadRig& rig, OpenId, size_t shard) {
        rig.files.Overwrite("f", 8 * kRead, Bytes(kRead, 2));

@@ -76,6 +76,7 @@ class HandlersTest : public ::testing::Test {
                                                         .shard = 0,
                                                         .interrupt = interrupt_,
                                                         .after_all_shards = after_all_shards_,
+                                                        .drop_pages = drop_pages_,
                                                         .server_is_lost = server_is_lost_});
     dispatcher_ = std::make_unique<Dispatcher>(*context_, [](Errno) {});
   }
@@ -134,6 +135,12 @@ class HandlersTest : public ::testing::Test {
   };
   std::function<void(EventLoop::Task)> after_all_shards_ = [this](EventLoop::Task task) {
     loop_.Post(std::move(task));
+  };
+  std::vector<uint64_t> dropped_;  // the nodes whose pages the kernel was made to drop
+  std::function<void(uint64_t, EventLoop::Task)> drop_pages_ = [this](uint64_t node_id,
+                                                                      EventLoop::Task then) {
+    dropped_.push_back(node_id);
+    loop_.Post(std::move(then));
   };
   bool lost_ = false;
   std::function<bool()> server_is_lost_ = [this] { return lost_; };

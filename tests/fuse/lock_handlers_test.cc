@@ -1,4 +1,6 @@
 // Requests about locks: waits, interrupts, and files that are being released.
+#include <fstream>
+
 #include "fuse/handlers.h"
 #include "tests/fuse/handlers_fixture.h"
 
@@ -92,6 +94,76 @@ TEST_F(HandlersOnALockedFile, AReleasedFileWithLocksIsNoLongerInTheWay) {
   wanted.owner = 2;
   EXPECT_TRUE(OnlyAnswer(Send(FUSE_SETLK, node_, Bytes(wanted))).error.ok());
   EXPECT_EQ(lock_releases_.ended_count(), 1u);
+}
+
+class HandlersOnALockedFileWithPages : public HandlersOnAFile {
+ protected:
+  HandlersOnALockedFileWithPages() { Write("content", 7); }
+  void Read(uint32_t flags = 0) {
+    Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = fh_, .size = 100, .read_flags = flags}));
+  }
+  void AnotherClientWrites() { std::ofstream(path_ + "/x") << "another content"; }
+  Errno Lock(uint32_t type) {
+    const fuse_lk_in lock{.fh = fh_, .owner = 1, .lk = {.start = 0, .end = 100, .type = type}};
+    const uint64_t unique = Send(FUSE_SETLK, node_, Bytes(lock));
+    was_early_ = channel_.answers.count(unique) != 0;
+    for (int i = 0; i < 3; ++i) loop_.RunOnce(0);
+    return OnlyAnswer(unique).error;
+  }
+  bool was_early_ = false;  // the answer came before the pages were dropped
+};
+
+TEST_F(HandlersOnALockedFileWithPages, ALockDropsThePagesBeforeItsAnswer) {
+  EXPECT_EQ(Lock(F_WRLCK), kOk);
+  EXPECT_EQ(dropped_, std::vector<uint64_t>{node_});
+  EXPECT_FALSE(was_early_);
+}
+
+TEST_F(HandlersOnALockedFileWithPages, AfterThatThereAreNoneUntilTheNextReadThroughTheCache) {
+  Lock(F_WRLCK);
+  Read(FUSE_READ_LOCKOWNER);
+  AnotherClientWrites();
+  Lock(F_RDLCK);
+  EXPECT_EQ(dropped_.size(), 1u);
+  EXPECT_EQ(channel_.notifications[FUSE_NOTIFY_INVAL_INODE], 1) << "of the attributes";
+}
+
+TEST_F(HandlersOnALockedFileWithPages, PagesReadSinceTheLastLockAreDroppedIfTheFileChanged) {
+  Lock(F_WRLCK);
+  Read();
+  Lock(F_RDLCK);
+  EXPECT_EQ(dropped_.size(), 1u);
+  AnotherClientWrites();
+  Lock(F_RDLCK);
+  EXPECT_EQ(dropped_.size(), 2u);
+}
+
+TEST_F(HandlersOnALockedFileWithPages, AnUnlockDropsNothing) {
+  EXPECT_EQ(Lock(F_UNLCK), kOk);
+  EXPECT_TRUE(dropped_.empty());
+}
+
+TEST_F(HandlersOnALockedFileWithPages, WithAWriteBackCacheAnUnlockHandsInWhatWasWritten) {
+  settings_.writeback = true;
+  EXPECT_EQ(Lock(F_UNLCK), kOk);
+  EXPECT_EQ(dropped_, std::vector<uint64_t>{node_});
+}
+
+TEST_F(HandlersOnALockedFileWithPages, ARefusedLockDropsNothing) {
+  fuse_lk_in lock{.fh = fh_, .owner = 2, .lk = {.start = 0, .end = 100, .type = F_WRLCK}};
+  Send(FUSE_SETLK, node_, Bytes(lock));
+  for (int i = 0; i < 3; ++i) loop_.RunOnce(0);
+  dropped_.clear();
+  Read();
+  AnotherClientWrites();
+  EXPECT_EQ(Lock(F_WRLCK), Errno(EAGAIN));
+  EXPECT_TRUE(dropped_.empty());
+}
+
+TEST_F(HandlersOnALockedFileWithPages, TheFilesOwnersWordThatNobodyElseChangesItIsTaken) {
+  settings_.cache = CacheMode::kAlways;
+  EXPECT_EQ(Lock(F_WRLCK), kOk);
+  EXPECT_TRUE(dropped_.empty());
 }
 
 TEST_F(HandlersOnAFile, AFlushGivesTheOwnersLocksUp) {

@@ -177,6 +177,8 @@ class OneMount final : public CallChannel::Owner {
   std::function<void(EventLoop::Task)> after_all_shards_ = [this](EventLoop::Task task) {
     loop_.Post(std::move(task));
   };
+  std::function<void(uint64_t, EventLoop::Task)> drop_pages_ =
+      [this](uint64_t, EventLoop::Task then) { loop_.Post(std::move(then)); };
   std::function<bool()> server_is_lost_ = [this] { return !remote_->channel(0).IsConnected(); };
   Context context_{{.loop = loop_,
                     .channel = kernel_,
@@ -191,6 +193,7 @@ class OneMount final : public CallChannel::Owner {
                     .shard = 0,
                     .interrupt = interrupt_,
                     .after_all_shards = after_all_shards_,
+                    .drop_pages = drop_pages_,
                     .server_is_lost = server_is_lost_}};
   Dispatcher dispatcher_{context_, [](Errno) {}};
   uint64_t unique_ = 0;

@@ -1,4 +1,6 @@
 """Two mounts of one export: close-to-open, O_APPEND, attributes, and changes on the server itself."""
+import contextlib
+import fcntl
 import mmap
 import os
 import threading
@@ -7,7 +9,7 @@ from harness.checks import Suite, equal
 from harness.processes import Failed, wait_until
 from harness.site import Site, running, tmpfs
 
-OPTIONS = {"": "", " direct_io": "direct_io", " cache=none": "cache=none",
+OPTIONS = {"": "", " direct_io": "direct_io", " read_ahead": "direct_io,read_ahead=on", " cache=none": "cache=none",
            " cache=always writeback": "writeback"}
 ATTRIBUTES_STAND_SECONDS = 5  # the default timeout is 1 s; the rest is for a loaded machine
 
@@ -46,11 +48,98 @@ def same_size(site, turns=60):
         os.close(fd)
 
 
-def same_tick(site):
+@contextlib.contextmanager
+def ticking(site):
     """Times of a ramfs are those of the clock's last tick (up to 10 ms), as they are everywhere before Linux 6.13."""
     with tmpfs(site, "mode=755", "ramfs") as disk, \
             running(Site(site.where, f"{site.name}-ticks", export=disk, options=site.options), mounts=2) as other:
+        yield other
+
+
+def same_tick(site):
+    with ticking(site) as other:
         same_size(other, 900)
+
+
+@contextlib.contextmanager
+def opened(*paths):
+    fds = [os.open(path, os.O_RDWR | os.O_CREAT) for path in paths]
+    try:
+        yield fds
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def under_locks(site, turns=60):
+    """Who gets a lock reads, by a file that stays open, what its last holder wrote."""
+    one, two = both(site)
+    last = b"000"
+    (one / "f").write_bytes(last.ljust(8192, b"."))
+    with opened(one / "f", two / "f") as fds:
+        for turn in range(turns):
+            lock = (fcntl.lockf, fcntl.flock)[turn % 2]
+            # One does not write in between: its own writes would make the kernel ask again.
+            writer, reader = fds if turn < turns // 2 else fds[::-1]
+            lock(writer, fcntl.LOCK_EX)
+            equal(f"what the writer of turn {turn} reads", os.pread(writer, 3, 0), last)
+            last = b"%03d" % turn
+            os.pwrite(writer, last, 0)
+            lock(writer, fcntl.LOCK_UN)
+            lock(reader, fcntl.LOCK_SH)
+            got = os.pread(reader, 8192, 0)
+            lock(reader, fcntl.LOCK_UN)
+            equal(f"turn {turn}, {lock.__name__}", (got[:3], len(got)), (last, 8192))
+
+
+def under_locks_in_a_tick(site):
+    with ticking(site) as other:
+        under_locks(other, 400)
+
+
+def growing_under_locks(site):
+    one, two = both(site)
+    with opened(one / "log", two / "log") as (writer, reader):
+        for turn in range(40):
+            fcntl.lockf(writer, fcntl.LOCK_EX)
+            os.pwrite(writer, b"%03d\n" % turn, 4 * turn)
+            fcntl.lockf(writer, fcntl.LOCK_UN)
+            fcntl.lockf(reader, fcntl.LOCK_SH)
+            equal("the size", os.fstat(reader).st_size, 4 * (turn + 1))
+            equal("the last line", os.pread(reader, 10, 4 * turn), b"%03d\n" % turn)
+            fcntl.lockf(reader, fcntl.LOCK_UN)
+
+
+def mapped_under_locks(site):
+    one, two = both(site)
+    (one / "f").write_bytes(b"000".ljust(8192, b"."))
+    with opened(one / "f", two / "f") as (writer, reader), mmap.mmap(reader, 8192, prot=mmap.PROT_READ) as area:
+        for turn in range(40):
+            fcntl.lockf(writer, fcntl.LOCK_EX)
+            os.pwrite(writer, b"%03d" % turn, 0)
+            fcntl.lockf(writer, fcntl.LOCK_UN)
+            fcntl.lockf(reader, fcntl.LOCK_SH)
+            equal("the mapping", area[:3], b"%03d" % turn)
+            fcntl.lockf(reader, fcntl.LOCK_UN)
+
+
+def kept_under_locks(site):
+    """What did not change meanwhile is not read again."""
+    one, _ = both(site)
+    (one / "f").write_bytes(b"x" * 8192)
+    with opened(one / "f") as (fd,):
+        def comes_from_cache():
+            fcntl.lockf(fd, fcntl.LOCK_SH)
+            before = read_count(site)
+            equal("the content", os.pread(fd, 8192, 0), b"x" * 8192)
+            fcntl.lockf(fd, fcntl.LOCK_UN)
+            return read_count(site) == before
+        comes_from_cache()
+        wait_until(comes_from_cache, 10 * site.where.slow, "a locked file is read from the cache")
+
+
+def read_count(site):
+    return site.document("stats")["operations"].get("READ", {"count": 0})["count"]
 
 
 def kept(site):
@@ -58,13 +147,10 @@ def kept(site):
     one, _ = both(site)
     (one / "f").write_bytes(b"x" * 8192)
 
-    def read_count():
-        return site.document("stats")["operations"].get("READ", {"count": 0})["count"]
-
     def comes_from_cache():
-        before = read_count()
+        before = read_count(site)
         equal("the content", (one / "f").read_bytes(), b"x" * 8192)
-        return read_count() == before
+        return read_count(site) == before
     equal("the first time", comes_from_cache(), False)
     wait_until(comes_from_cache, 10 * site.where.slow, "a file is read from the cache")
 
@@ -203,11 +289,17 @@ for _name, _options in OPTIONS.items():
         _suite.check("what one mount wrote and closed, the other that opens it reads")(close_to_open)
         _suite.check("a change that keeps the size is seen by the next open")(same_size)
         _suite.check("O_APPEND from two mounts loses nothing")(append)
+        _suite.check("what grew under a lock is seen by its next holder")(growing_under_locks)
     if _options == "":
         _suite.check("a change that leaves size and times as they are is seen by the next open")(same_tick)
+        _suite.check("a change under a lock that leaves size and times as they are is seen by its next holder")(
+            under_locks_in_a_tick)
+        _suite.check("what was written under a lock is seen by a mapping of its next holder")(mapped_under_locks)
         _suite.check("what does not change is read once, and then from the cache")(kept)
+        _suite.check("what does not change between two locks is not read again")(kept_under_locks)
         _suite.check("what a mapping wrote is seen by the next open")(mapped)
         _suite.check("O_EXCL lets one of two mounts win")(exclusive)
+    _suite.check("what was written under a lock is seen by its next holder")(under_locks)
     _suite.check("new names at once, removed ones within the entries' time")(names_seen)
     _suite.check("changes on the server are seen by the next open")(server_changes)
     _suite.check("a file that the other mount removed reads on")(open_file_removed)

@@ -298,16 +298,12 @@ def counter(site):
         if pid == 0:
             try:
                 mount = list(site.mounts)[number % 2]
+                fd = os.open(mount / directory.name / "count", os.O_RDWR)
                 for _ in range(turns):
-                    fd = os.open(mount / directory.name / "count", os.O_RDWR)
                     fcntl.lockf(fd, fcntl.LOCK_EX)
-                    # Close-to-open: what is read under the lock is what an open finds.
-                    check = os.open(mount / directory.name / "count", os.O_RDONLY)
-                    value = int(os.read(check, 20))
+                    value = int(os.pread(fd, 20, 0))
                     os.pwrite(fd, str(value + 1).encode(), 0)
-                    os.fsync(fd)
-                    os.close(check)
-                    os.close(fd)
+                    fcntl.lockf(fd, fcntl.LOCK_UN)
                 os._exit(0)
             finally:
                 os._exit(1)
