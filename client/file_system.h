@@ -59,6 +59,11 @@ struct ReadRequest {
   // size of at most wire::kMaxInlineBytes: then the data comes in the Payload's own memory.
   PayloadMemory destination;
 };
+// An opened file, and its data if they could be had at once.
+struct OpenedFile {
+  Attributes attributes{};
+  Payload first;
+};
 struct WriteRequest {
   OpenId open_id = 0;
   uint64_t offset = 0;
@@ -130,6 +135,11 @@ class FileSystem {
   virtual OpenId NewOpenId() = 0;
   virtual void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
                     Reply<Attributes>) = 0;
+  // The same with a read of a file's beginning in one round trip. first.size: at most
+  // wire::kMaxOpenReadBytes. The bytes are as new as the attributes or newer; there are none when
+  // the file is larger, and perhaps for other reasons.
+  virtual void OpenAndRead(const Caller&, const FileHandle&, uint32_t flags, uint32_t options,
+                           ReadRequest first, Reply<OpenedFile>) = 0;
   virtual void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
                       uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) = 0;
   virtual void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags,

@@ -65,6 +65,10 @@ void Layer::Open(const Caller& caller, const FileHandle& handle, OpenId open_id,
                  uint32_t options, Reply<Attributes> reply) {
   next_.Open(caller, handle, open_id, flags, options, std::move(reply));
 }
+void Layer::OpenAndRead(const Caller& caller, const FileHandle& handle, uint32_t flags,
+                        uint32_t options, ReadRequest first, Reply<OpenedFile> reply) {
+  next_.OpenAndRead(caller, handle, flags, options, std::move(first), std::move(reply));
+}
 void Layer::Create(const Caller& caller, const FileHandle& parent, std::string_view name,
                    OpenId open_id, uint32_t flags, uint32_t mode, uint32_t options,
                    Reply<Entry> reply) {

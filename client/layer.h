@@ -41,6 +41,8 @@ class Layer : public FileSystem {
   OpenId NewOpenId() override;
   void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
             Reply<Attributes>) override;
+  void OpenAndRead(const Caller&, const FileHandle&, uint32_t flags, uint32_t options,
+                   ReadRequest first, Reply<OpenedFile>) override;
   void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
               uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) override;
   void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags, uint32_t mode,

@@ -19,6 +19,24 @@ void RemoteFileSystem::Open(const Caller& caller, const FileHandle& handle, Open
                 });
 }
 
+void RemoteFileSystem::OpenAndRead(const Caller& caller, const FileHandle& handle, uint32_t flags,
+                                   uint32_t options, ReadRequest first, Reply<OpenedFile> reply) {
+  flags = WithSync(flags);
+  auto row = std::make_unique<OpenTable::Row>(
+      OpenTable::Row{first.open_id, handle, flags, caller.uid, caller.gid, {}});
+  Small().Start(wire::OpenRequest{caller, handle, first.open_id, flags, options, first.size},
+                Sink(first.size, std::move(first.destination)), OnLoss::kRepeat,
+                [this, row = std::move(row), reply = std::move(reply)](Answer answer) mutable {
+                  if (answer.error.ok()) open_table_.Add(std::move(*row));
+                  Result<wire::AttributesReply> decoded =
+                      DecodeAnswer<wire::AttributesReply>(answer);
+                  if (!decoded.ok()) return reply.Complete(decoded.error());
+                  Result<Payload> payload = TakePayload(std::move(answer));
+                  if (!payload.ok()) return reply.Complete(payload.error());
+                  reply.Complete(OpenedFile{decoded->attributes, *std::move(payload)});
+                });
+}
+
 namespace {
 
 // For Create and TmpFile: the handle comes with the answer.

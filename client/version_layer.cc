@@ -113,17 +113,17 @@ void VersionLayer::Open(const Caller& caller, const FileHandle& handle, OpenId o
   if ((flags & O_DIRECTORY) != 0) {
     return next().Open(caller, handle, open_id, flags, options, std::move(reply));
   }
-  versions_.AddOpen(open_id, handle, flags);
-  auto opened = [this, open_id,
-                 name = std::make_unique<FileHandle>(handle)](Result<Attributes>& result) {
-    if (!result.ok()) return versions_.RemoveOpen(open_id);
-    versions_.OnAttributes(*name, *result);
-  };
-  reply = attributes_.Wrap(std::move(reply), std::move(opened));
+  reply = attributes_.Wrap(std::move(reply), Opened<Attributes>(handle, open_id, flags));
   if ((flags & O_TRUNC) != 0) {
     reply = attributes_.Wrap(std::move(reply), Change<Attributes>(versions_.content(handle)));
   }
   next().Open(caller, handle, open_id, flags, options, std::move(reply));
+}
+
+void VersionLayer::OpenAndRead(const Caller& caller, const FileHandle& handle, uint32_t flags,
+                               uint32_t options, ReadRequest first, Reply<OpenedFile> reply) {
+  reply = opened_.Wrap(std::move(reply), Opened<OpenedFile>(handle, first.open_id, flags));
+  next().OpenAndRead(caller, handle, flags, options, std::move(first), std::move(reply));
 }
 
 Reply<Entry> VersionLayer::Watched(Reply<Entry> reply, OpenId open_id, uint32_t flags) {

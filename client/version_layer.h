@@ -28,6 +28,8 @@ class VersionLayer final : public Layer {
             std::string_view new_name, Reply<Entry>) override;
   void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
             Reply<Attributes>) override;
+  void OpenAndRead(const Caller&, const FileHandle&, uint32_t flags, uint32_t options,
+                   ReadRequest first, Reply<OpenedFile>) override;
   void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
               uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) override;
   void TmpFile(const Caller&, const FileHandle& parent, OpenId, uint32_t flags, uint32_t mode,
@@ -48,6 +50,19 @@ class VersionLayer final : public Layer {
     content.BeginChange();
     return [&content](Result<T>&) { content.EndChange(); };
   }
+  // A Look at the answer to an open of `handle`, which is open from now on unless that fails.
+  template <typename T>
+  auto Opened(const FileHandle& handle, OpenId open_id, uint32_t flags) {
+    versions_.AddOpen(open_id, handle, flags);
+    return [this, open_id, name = std::make_unique<FileHandle>(handle)](Result<T>& result) {
+      if (!result.ok()) return versions_.RemoveOpen(open_id);
+      if constexpr (std::is_same_v<T, OpenedFile>) {
+        versions_.OnAttributes(*name, result->attributes);
+      } else {
+        versions_.OnAttributes(*name, *result);
+      }
+    };
+  }
   // For the entry that the answer shows, made open by `open_id` (0: only shown).
   Reply<Entry> Watched(Reply<Entry> reply, OpenId open_id, uint32_t flags);
   // nullptr for a file that is not open.
@@ -62,6 +77,7 @@ class VersionLayer final : public Layer {
 
   ReplyChain<Entry> entries_;
   ReplyChain<Attributes> attributes_;
+  ReplyChain<OpenedFile> opened_;
   ReplyChain<uint64_t> counts_;
   ReplyChain<Unit> units_;
   ReplyChain<Payload> payloads_;

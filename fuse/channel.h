@@ -46,7 +46,8 @@ class Channel {
   virtual void ForEachThatMayLoseInterrupts(
       absl::FunctionRef<void(uint64_t unique, uint32_t tid, Nanoseconds since)>) const {}
   // Tells the kernel something nobody asked for (FUSE_NOTIFY_*).
-  virtual Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) = 0;
+  virtual Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body,
+                       absl::Span<const std::byte> data = {}) = 0;
   // Payload bytes that were copied to hand them to the kernel. Any thread.
   virtual uint64_t copied_bytes() const { return 0; }
 };

@@ -176,15 +176,17 @@ absl::Span<const std::byte> DeviceChannel::GiveUp(uint64_t unique, bool& answere
   return {};
 }
 
-Errno DeviceChannel::Notify(fuse_notify_code code, absl::Span<const std::byte> body) {
-  return fuse::Notify(fd_.get(), code, body);
+Errno DeviceChannel::Notify(fuse_notify_code code, absl::Span<const std::byte> body,
+                            absl::Span<const std::byte> data) {
+  return fuse::Notify(fd_.get(), code, body, data);
 }
 
-Errno Notify(int fd, fuse_notify_code code, absl::Span<const std::byte> body) {
+Errno Notify(int fd, fuse_notify_code code, absl::Span<const std::byte> body,
+             absl::Span<const std::byte> data) {
   fuse_out_header header{};
-  header.len = static_cast<uint32_t>(sizeof header + body.size());
+  header.len = static_cast<uint32_t>(sizeof header + body.size() + data.size());
   header.error = code;
-  std::array<iovec, 2> parts = {iovec{&header, sizeof header}, Gather(body)};
+  std::array<iovec, 3> parts = {iovec{&header, sizeof header}, Gather(body), Gather(data)};
   return ::writev(fd, parts.data(), parts.size()) < 0 ? Errno(errno) : kOk;
 }
 

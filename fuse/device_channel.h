@@ -10,7 +10,8 @@
 namespace rdmafs::fuse {
 
 // Tells the kernel, by a descriptor of the connection, something nobody asked for (FUSE_NOTIFY_*).
-Errno Notify(int fd, fuse_notify_code code, absl::Span<const std::byte> body);
+Errno Notify(int fd, fuse_notify_code code, absl::Span<const std::byte> body,
+             absl::Span<const std::byte> data = {});
 
 // A further descriptor of the connection that `fd` belongs to, with requests in progress of its own
 // (FUSE_DEV_IOC_CLONE), non-blocking.
@@ -41,7 +42,8 @@ class DeviceChannel final : public Channel {
   Errno ReplyByPipe(const Ticket& ticket, PayloadPipe& pipe) override;
   bool takes_pipes() const override { return true; }
   absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) override;
-  Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) override;
+  Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body,
+               absl::Span<const std::byte> data) override;
 
  private:
   Errno Watch();

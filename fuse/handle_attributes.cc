@@ -2,6 +2,7 @@
 #include "fuse/attributes.h"
 #include "fuse/caller.h"
 #include "fuse/handlers.h"
+#include "fuse/page_fill.h"
 
 namespace rdmafs::fuse {
 namespace {
@@ -119,11 +120,15 @@ void HandleSetAttr(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const OpenId open_id = (in.valid & FATTR_FH) != 0 ? UseOpenFile(context, in.fh) : 0;
+  const bool resizes = (in.valid & FATTR_SIZE) != 0;
+  if (resizes) SeeResize(*node);
   context.file_system().SetAttr(
       context.CallerOf(request), node->handle, open_id, ToServer(in),
-      [context = &context, change = context.directories().Begin(node->id),
+      [context = &context, resized = resizes ? node : nullptr,
+       change = context.directories().Begin(node->id),
        reply = AttributesReply(context, request, *node)](Result<Attributes> result) mutable {
         EndChange(*context, change, Attributes());
+        if (resized != nullptr) SeeResize(*resized);
         reply.Complete(std::move(result));
       });
 }

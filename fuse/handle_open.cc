@@ -4,6 +4,7 @@
 #include "fuse/attributes.h"
 #include "fuse/caller.h"
 #include "fuse/handlers.h"
+#include "fuse/page_fill.h"
 
 namespace rdmafs::fuse {
 namespace {
@@ -51,7 +52,7 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
 }
 
 // Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take
-// it. `node`: whose OpenFlags() these are; nullptr for a directory.
+// it. `node`: whose OpenFlags() these are, and whose use it is; nullptr for a directory.
 void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
                   uint32_t open_flags, const fuse_entry_out* entry) {
   struct {
@@ -72,6 +73,7 @@ void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* 
   } else if (dropping != nullptr) {
     SeeDropped(*dropping);
   }
+  if (node != nullptr) EndUse(*node);
   if (entry != nullptr) ForgetLookups(context, entry->nodeid, 1);
   context.Release(open_id);
 }
@@ -88,9 +90,32 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
     context.Answer(ticket, Errno(ENOMEM));
     return;
   }
+  BeginUse(*entry->node);
   AnswerOpened(context, ticket, open_id, entry->node,
                OpenFlags(context, *entry->node, result->attributes, flags), &entry->out);
 }
+
+}  // namespace
+
+namespace {
+
+// An OPEN under way.
+struct Opening {
+  Context& context;
+  Ticket ticket;
+  Node& node;
+  uint64_t use;
+  OpenId open_id;
+  uint32_t flags;
+
+  void Fail(Errno error) const {
+    EndUse(node);
+    context.Answer(ticket, error);
+  }
+  void Answer(uint32_t open_flags) const {
+    AnswerOpened(context, ticket, open_id, &node, open_flags, nullptr);
+  }
+};
 
 }  // namespace
 
@@ -100,19 +125,34 @@ void HandleOpen(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
-  const OpenId open_id = context.file_system().NewOpenId();
-  context.file_system().Open(context.CallerOf(request), node->handle, open_id,
-                             FlagsForServer(context.settings(), in.flags),
-                             OpenOptions(in.open_flags),
-                             [context = &context, ticket = request.ticket, node, open_id,
-                              flags = in.flags](Result<Attributes> result) {
-                               if (!result.ok()) {
-                                 context->Answer(ticket, result.error());
-                                 return;
-                               }
-                               AnswerOpened(*context, ticket, open_id, node,
-                                            OpenFlags(*context, *node, *result, flags), nullptr);
-                             });
+  const Opening opening{
+      context, request.ticket, *node, BeginUse(*node), context.file_system().NewOpenId(), in.flags};
+  const uint32_t flags = FlagsForServer(context.settings(), in.flags);
+  const uint32_t options = OpenOptions(in.open_flags);
+  const uint32_t bytes = BytesToFill(context.settings(), *node, in.flags);
+  if (bytes == 0) {
+    return context.file_system().Open(
+        context.CallerOf(request), node->handle, opening.open_id, flags, options,
+        [opening](Result<Attributes> result) {
+          if (!result.ok()) return opening.Fail(result.error());
+          opening.Answer(OpenFlags(opening.context, opening.node, *result, opening.flags));
+        });
+  }
+  const Caller caller = context.CallerOf(request);
+  ReadRequest first{opening.open_id, 0, bytes, {}};
+  if (bytes > wire::kMaxInlineBytes) {
+    first.destination.bytes = request.block.payload().first(bytes);
+    first.destination.hold = std::move(request.block);
+  }
+  context.file_system().OpenAndRead(
+      caller, node->handle, flags, options, std::move(first), [opening](Result<OpenedFile> result) {
+        if (!result.ok()) return opening.Fail(result.error());
+        const bool filled = FillPages(opening.context, opening.node, opening.use, *result);
+        result->first = Payload();  // its block may serve the next request
+        opening.Answer(
+            filled ? FOPEN_KEEP_CACHE
+                   : OpenFlags(opening.context, opening.node, result->attributes, opening.flags));
+      });
 }
 
 void HandleOpenDir(Context& context, Request& request) {
@@ -172,7 +212,8 @@ void HandleRelease(Context& context, Request& request) {
   if (!arguments.Take(in)) return AnswerMalformed(context, request, arguments);
   UseOpenFile(context, in.fh);
   const OpenId open_id = context.open_files().Remove(in.fh);
-  const Node* node = context.nodes().Find(request.header.nodeid);
+  Node* node = context.nodes().Find(request.header.nodeid);
+  if (node != nullptr && request.header.opcode == FUSE_RELEASE) EndUse(*node);
   const bool may_have_locks = (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) != 0 ||
                               (node != nullptr && node->has_locks.load(std::memory_order_relaxed));
   // Nobody waits for it, so nobody is made to: the answer goes before the server's.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "fuse/page_fill.h"
 #include "fuse/request.h"
 #include "fuse/uring_abi.h"
 #include "transport/base/log.h"
@@ -88,6 +89,8 @@ absl::Status AnswerInit(int fd, Settings& settings, Nanoseconds deadline) {
         ((uint64_t{answer->flags2} << 32) & kInitDirectIoAllowMmap) != 0;
     settings.over_io_uring = ((uint64_t{answer->flags2} << 32) & kInitOverIoUring) != 0;
     settings.setxattr_extended = (answer->flags & FUSE_SETXATTR_EXT) != 0;
+    utsname kernel;
+    settings.fills_pages = ::uname(&kernel) == 0 && ClearsStoredTails(kernel);
     Log(LogLevel::kDebug, "FUSE ", offer.major, ".", offer.minor, ", flags 0x",
         absl::Hex(answer->flags), " 0x", absl::Hex(answer->flags2));
   }

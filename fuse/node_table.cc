@@ -37,6 +37,7 @@ std::optional<NodeTable::Lookup> NodeTable::Remember(const wire::FileHandle& han
   {
     absl::MutexLock cache_lock(&node->mutex);
     node->cache = PageCachePolicy();
+    node->open_count = 0;
     node->plain_until = node->plain_to_root_until = node->xattrs_changed = 0;
   }
   bucket.nodes.emplace(node->handle.view(), node);

@@ -31,6 +31,10 @@ struct Node {
   std::atomic<uint32_t> mode_told{0};
 
   absl::Mutex mutex;
+  // What the kernel has open of it, from the request on; and how often that began, or a change of
+  // its size without it began or ended.
+  uint32_t open_count ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t use_count ABSL_GUARDED_BY(mutex) = 0;
   PageCachePolicy cache ABSL_GUARDED_BY(mutex);
   // Until when it is known to have no extended attributes (wire::kPlain, kPlainToRoot), by what was
   // asked after the last change of them.

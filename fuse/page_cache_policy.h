@@ -47,6 +47,15 @@ class PageCachePolicy {
     return decision;
   }
 
+  // Whether the kernel, which has no pages, may be given those of a file that is `stamp`: it
+  // believes so, too, and is not about to drop any.
+  bool MayFill(const FileStamp& stamp) const { return told_ == stamp && dropping_count_ == 0; }
+  // It was.
+  void OnFilled(const FileStamp& stamp, bool settled) {
+    pages_.reset();
+    if (settled) pages_ = stamp;
+  }
+
   // The kernel drops the pages after the answer to an open that did not keep them: now it has, or
   // never will. Until then another open must not keep what is still there.
   void OnDropped() { --dropping_count_; }
@@ -56,6 +65,7 @@ class PageCachePolicy {
     if (pages_ && *pages_ != stamp) pages_.reset();
     told_ = stamp;
   }
+  const std::optional<FileStamp>& told() const { return told_; }
 
  private:
   std::optional<FileStamp> pages_;  // of the file when the kernel's pages were read, if settled

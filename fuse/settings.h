@@ -18,6 +18,7 @@ struct Settings {
   bool writeback = false;
   bool direct_io_allows_mmap = false;              // agreed with the kernel
   bool over_io_uring = false;  // wanted; then whether it was agreed with the kernel
+  bool fills_pages = false;    // the kernel may be given pages
   bool setxattr_extended = false;                  // agreed with the kernel: SETXATTR has flags
   uint32_t max_io_bytes = wire::kMaxPayloadBytes;  // of one READ or WRITE
 

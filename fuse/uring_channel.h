@@ -49,8 +49,9 @@ class UringChannel final : public Channel, private EventSleeper {
   void Stop() override;
   Errno Reply(const Ticket& ticket, Errno error, absl::Span<const std::byte> head,
               absl::Span<const std::byte> data) override;
-  Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body) override {
-    return device_.Notify(code, body);
+  Errno Notify(fuse_notify_code code, absl::Span<const std::byte> body,
+               absl::Span<const std::byte> data) override {
+    return device_.Notify(code, body, data);
   }
   absl::Span<const std::byte> GiveUp(uint64_t unique, bool& answered) override;
   // A signal that comes while the kernel hands a request over (before it has marked it as sent) is

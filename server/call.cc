@@ -208,7 +208,9 @@ bool Call::MustKeepReply() const {
 }
 
 KeptReply Call::ReplyToKeep() const {
-  DCHECK(reply_inline_.empty() && reply_push_.empty());
+  // Of those that are kept, only an OPEN has payload, and its client does without.
+  DCHECK((reply_inline_.empty() && reply_push_.empty()) ||
+         operation_->opcode == wire::Opcode::kOpen);
   KeptReply reply;
   reply.status = status_;
   reply.size_bytes = status_.ok() ? static_cast<uint16_t>(reply_body_.size() - unkept_bytes_) : 0;

@@ -71,6 +71,13 @@ const char* FindOpenFault(const Call& call) {
   return Nothing<Request>(call);
 }
 
+const char* FindSizedOpenFault(const Call& call) {
+  const auto& request = call.request<wire::OpenRequest>();
+  if (request.read_size == 0) return FindOpenFault<wire::OpenRequest>(call);
+  if (request.open_id == 0) return "open id 0";
+  return FindSinkFault(call, request.read_size, wire::kMaxOpenReadBytes);
+}
+
 const char* FindHelloFault(const Call& call) {
   if (call.header().slot != wire::kSetUpSlot) return "slot";
   return Nothing<wire::HelloRequest>(call);
@@ -224,7 +231,7 @@ std::array<Operation, kOpcodeCount> MakeTable() {
            Recalled<wire::LinkRequest>(ServeLink),
            Row<wire::AccessRequest>(ServeAccess),
            Row<wire::StatFsRequest>(ServeStatFs),
-           Once<wire::OpenRequest, FindOpenFault<wire::OpenRequest>>(ServeOpen),
+           Once<wire::OpenRequest, FindSizedOpenFault>(ServeOpen),
            Recalled<wire::CreateRequest, IsExclusive, FindOpenFault<wire::CreateRequest>>(
                ServeCreate),
            Once<wire::TmpFileRequest, FindOpenFault<wire::TmpFileRequest>>(ServeTmpFile),

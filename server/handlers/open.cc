@@ -1,5 +1,6 @@
 // OPEN, CREATE, TMPFILE and RELEASE: how files come into a session's table and leave it.
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "server/handlers/handlers.h"
 #include "server/server_context.h"
@@ -89,10 +90,23 @@ Errno OpenCreatedAgain(Call& call, const wire::CreateRequest& request,
   return kOk;
 }
 
-void ServeOpen(Call& call) {
-  const auto& request = call.request<wire::OpenRequest>();
-  if (!call.Address(request.handle, Changes(request.flags)) || !Reserve(call, request.open_id))
-    return;
+namespace {
+
+// What was asked for of a file that is no larger, into the call's buffer. It is read after its
+// attributes: what comes with them is never older. What cannot be read, READ will say.
+void AnswerFirstBytes(Call& call, const wire::Attributes& attributes) {
+  const uint32_t wanted = call.request<wire::OpenRequest>().read_size;
+  if (wanted == 0 || !S_ISREG(attributes.mode) || attributes.size > wanted) return;
+  const std::shared_ptr<OpenEntry> open =
+      call.session().opens().Find(call.request<wire::OpenRequest>().open_id);
+  if (open == nullptr) return;
+  const Result<uint64_t> count =
+      open->file->Read(call.buffer().payload().first(attributes.size), 0);
+  if (!count.ok()) return;
+  wanted <= wire::kMaxInlineBytes ? call.AnswerInline(*count) : call.AnswerPush(*count);
+}
+
+void OpenOnWorker(Call& call) {
   call.OnWorker([](Call& c) {
     const auto& r = c.request<wire::OpenRequest>();
     // A client that opens again after a restart of the server repeats the flags of its create.
@@ -102,8 +116,22 @@ void ServeOpen(Call& call) {
                       ? OpenAgain(c, identity, r.handle, flags)
                       : c.store().Open(identity, r.handle, WithSync(c, flags),
                                        (r.options & wire::kOpenKillSuidGid) != 0);
-    if (Keep(c, r.open_id, opened)) c.Answer(wire::AttributesReply{opened->entry.attributes});
+    if (!Keep(c, r.open_id, opened)) return;
+    c.Answer(wire::AttributesReply{opened->entry.attributes});
+    AnswerFirstBytes(c, opened->entry.attributes);
   });
+}
+
+}  // namespace
+
+void ServeOpen(Call& call) {
+  const auto& request = call.request<wire::OpenRequest>();
+  if (!call.Address(request.handle, Changes(request.flags)) || !Reserve(call, request.open_id))
+    return;
+  if (request.read_size == 0) return OpenOnWorker(call);
+  const ServerContext& context = call.context();
+  call.WithBuffer(request.read_size <= wire::kMaxInlineBytes ? context.messages : context.blocks,
+                  OpenOnWorker);
 }
 
 void ServeCreate(Call& call) {

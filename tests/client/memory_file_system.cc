@@ -191,6 +191,16 @@ void MemoryFileSystem::Next::Open(const Caller& caller, const FileHandle& handle
   SetAttr(caller, handle, id, truncate, std::move(reply));
 }
 
+void MemoryFileSystem::Next::OpenAndRead(const Caller& caller, const FileHandle& handle,
+                                         uint32_t flags, uint32_t options, ReadRequest first,
+                                         Reply<OpenedFile> reply) {
+  auto kept = std::make_shared<Reply<OpenedFile>>(std::move(reply));
+  Open(caller, handle, first.open_id, flags, options, [kept](Result<Attributes> result) {
+    if (!result.ok()) return kept->Complete(result.error());
+    kept->Complete(OpenedFile{*result, {}});
+  });
+}
+
 void MemoryFileSystem::Next::Create(const Caller& caller, const FileHandle&, std::string_view name,
                                     OpenId id, uint32_t flags, uint32_t, uint32_t,
                                     Reply<Entry> reply) {

@@ -42,6 +42,9 @@ class MemoryFileSystem {
                  Reply<Attributes>) override;
     void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
               Reply<Attributes>) override;
+    // Without the bytes.
+    void OpenAndRead(const Caller&, const FileHandle&, uint32_t flags, uint32_t options,
+                     ReadRequest first, Reply<OpenedFile>) override;
     void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,
                 uint32_t flags, uint32_t mode, uint32_t options, Reply<Entry>) override;
     void Release(OpenId, Reply<Unit>) override;

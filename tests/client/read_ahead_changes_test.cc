@@ -65,6 +65,14 @@ const Change kChanges[] = {
        rig.files.Overwrite("f", 8 * kRead, Bytes(kRead, 2));
        rig.Open("f", 0, shard);
      }},
+    {"AnotherClientSeenByOpenAndRead",
+     [](ReadAheadRig& rig, OpenId, size_t shard) {
+       rig.files.Overwrite("f", 8 * kRead, Bytes(kRead, 2));
+       FileSystem& top = rig.top(shard);
+       top.OpenAndRead({}, rig.files.HandleOf("f"), 0, 0, {top.NewOpenId(), 0, 100, {}},
+                       [](Result<OpenedFile>) {});
+       rig.files.AnswerAll();
+     }},
     {"AnotherClientSeenBySetAttr",
      [](ReadAheadRig& rig, OpenId, size_t shard) {
        rig.files.Overwrite("f", 8 * kRead, Bytes(kRead, 2));

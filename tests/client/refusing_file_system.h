@@ -59,6 +59,10 @@ class RefusingFileSystem : public FileSystem {
     reply.Complete(Errno(ENOSYS));
   }
   OpenId NewOpenId() override { return next_open_id_++; }
+  void OpenAndRead(const Caller&, const FileHandle&, uint32_t, uint32_t, ReadRequest,
+                   Reply<OpenedFile> reply) override {
+    reply.Complete(Errno(ENOSYS));
+  }
   void Open(const Caller&, const FileHandle&, OpenId, uint32_t, uint32_t,
             Reply<Attributes> reply) override {
     reply.Complete(Errno(ENOSYS));

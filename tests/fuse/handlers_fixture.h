@@ -36,14 +36,20 @@ class RecordingChannel final : public Channel {
     answered = Reply({.unique = unique}, Errno(EINTR), {}, {}).ok();
     return {};
   }
-  Errno Notify(fuse_notify_code code, absl::Span<const std::byte>) override {
+  Errno Notify(fuse_notify_code code, absl::Span<const std::byte>,
+               absl::Span<const std::byte> data) override {
     ++notifications[code];
+    if (!refused_notification.ok()) return refused_notification;
+    if (code == FUSE_NOTIFY_STORE)
+      stored.emplace_back(reinterpret_cast<const char*>(data.data()), data.size());
     return kOk;
   }
 
   std::multimap<uint64_t, Answer> answers;
   std::map<int, int> notifications;
+  std::vector<std::string> stored;   // in the page cache
   absl::Span<const std::byte> held;  // memory that the request given up is answered from
+  Errno refused_notification;
   Errno refusal;                     // what the kernel says to every answer
 };
 

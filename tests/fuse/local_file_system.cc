@@ -69,6 +69,24 @@ void LocalFileSystem::Open(const Caller& caller, const FileHandle& handle, OpenI
   GetAttr(caller, handle, id, std::move(reply));
 }
 
+void LocalFileSystem::OpenAndRead(const Caller& caller, const FileHandle& handle, uint32_t flags,
+                                  uint32_t options, ReadRequest first, Reply<OpenedFile> reply) {
+  Result<OpenedFile> opened = Errno(EIO);
+  Open(caller, handle, first.open_id, flags, options, [&](Result<Attributes> result) {
+    if (result.ok()) {
+      opened = OpenedFile{*result, {}};
+    } else {
+      opened = result.error();
+    }
+  });
+  if (opened.ok()) {
+    Read(std::move(first), [&](Result<Payload> read) {
+      if (read.ok()) opened->first = *std::move(read);
+    });
+  }
+  reply.Complete(std::move(opened));
+}
+
 void LocalFileSystem::Create(const Caller& caller, const FileHandle& parent, std::string_view name,
                              OpenId id, uint32_t flags, uint32_t mode, uint32_t options,
                              Reply<Entry> reply) {

@@ -40,6 +40,8 @@ class LocalFileSystem final : public FileSystem {
   void SyncFs(const Caller&, const FileHandle&, Reply<Unit>) override;
 
   OpenId NewOpenId() override { return directory_.NewOpenId(); }
+  void OpenAndRead(const Caller&, const FileHandle&, uint32_t flags, uint32_t options,
+                   ReadRequest first, Reply<OpenedFile>) override;
   void Open(const Caller&, const FileHandle&, OpenId, uint32_t flags, uint32_t options,
             Reply<Attributes>) override;
   void Create(const Caller&, const FileHandle& parent, std::string_view name, OpenId,

@@ -8,7 +8,7 @@ import struct
 import sys
 
 EXPORT = 7
-VERSION = 3  # wire::kVersion
+VERSION = 4  # wire::kVersion
 PAUSE, BIG, SET_UP, WRONG, CLOSE = 2, 4, 8, 1, 16
 SOURCE, SINK = 1, 2
 
@@ -30,8 +30,8 @@ def message(opcode, body=b"", payload=b"", flags=PAUSE, slot=0, memory=0, remote
     return struct.pack("<4B3H", flags, opcode, slot, memory, remote, len(body), len(payload)) + body + payload
 
 
-def open_file(flags=2, open_id=5, target=FILE):
-    return message(30, CALLER + target + struct.pack("<QII", open_id, flags, 0))
+def open_file(flags=2, open_id=5, target=FILE, read_size=0, **memory):
+    return message(30, CALLER + target + struct.pack("<QIII", open_id, flags, 0, read_size), **memory)
 
 
 LOCK = struct.pack("<QQQQIIII", 5, 1, 0, 100, 1, 9, 1, 0)
@@ -89,6 +89,8 @@ BODIES = {
                    message(3, flags=0, slot=1),
     "wrong-sequence": message(3, flags=WRONG, slot=1),
     "second-hello": message(1, struct.pack("<IHHII2Q", 0x53464D52, VERSION, 0, 1 << 20, 0, 0, 0), flags=SET_UP),
+    "open-and-read": open_file(0, read_size=100),
+    "open-and-read-large": open_file(0, read_size=8192, memory=SINK, remote=8192),
 }
 HELLO = message(1, struct.pack("<IHHII2Q", 0x53464D52, VERSION, 0, 1 << 20, 0, 0, 0), flags=SET_UP | PAUSE)
 

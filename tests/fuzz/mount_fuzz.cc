@@ -53,7 +53,10 @@ class StrictKernel final : public Channel {
     answered = room_.erase(unique) != 0;
     return {};
   }
-  Errno Notify(fuse_notify_code, absl::Span<const std::byte>) override { return kOk; }
+  Errno Notify(fuse_notify_code, absl::Span<const std::byte>,
+               absl::Span<const std::byte>) override {
+    return kOk;
+  }
 
   void Expect(uint64_t unique, size_t room) { room_[unique] = room; }
   void Forget(uint64_t unique) { room_.erase(unique); }
@@ -164,7 +167,7 @@ class OneMount final : public CallChannel::Owner {
   DirectoryAttributes directories_;
   LockWaits lock_waits_;
   LockReleases lock_releases_;
-  Settings settings_;
+  Settings settings_{.fills_pages = true};
   OperationStatistics statistics_{kMaxOpcode};
   std::unique_ptr<RemoteFileSystem> remote_ = std::make_unique<RemoteFileSystem>(
       loop_, *this, surroundings_.messages, open_table_, static_cast<int>(kChannels));

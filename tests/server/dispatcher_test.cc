@@ -181,6 +181,15 @@ TEST_F(DispatcherTest, WhatContradictsItselfIsTheEnd) {
        [&](auto& c) {
          c.Send(wire::OpenRequest{{}, file, 0, O_RDONLY}, 1);
        }},
+      {"open that asks for more than it may",
+       [&](auto& c) {
+         constexpr uint32_t kSize = wire::kMaxOpenReadBytes + 1;
+         c.Send(wire::OpenRequest{{}, file, 6, O_RDONLY, 0, kSize}, 1, sink(kSize));
+       }},
+      {"open that asks for bytes without a sink",
+       [&](auto& c) {
+         c.Send(wire::OpenRequest{{}, file, 6, O_RDONLY, 0, 8192}, 1);
+       }},
       {"open id in use",
        [&](auto& c) {
          c.Send(wire::OpenRequest{{}, file, 5, O_RDONLY}, 1);

@@ -81,6 +81,7 @@ class MemoryStore::File final : public OpenFile {
   }
   Result<uint64_t> Read(absl::Span<std::byte> into, uint64_t offset) override {
     store_.gate.Pass();
+    if (store_.reads_fail) return Errno(EIO);
     return ReadBytes(into, offset);
   }
   Result<uint64_t> Write(absl::Span<const iovec> pieces, uint64_t offset, bool,

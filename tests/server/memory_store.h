@@ -42,6 +42,7 @@ class MemoryStore final : public Store {
   std::atomic<uint64_t> bytes_in_memory{0};  // what files say of them; and writes never wait then
   std::atomic<bool> with_descriptors{false};    // files opened from now on have an fd() to a copy
   std::atomic<int> descriptor{-1};  // files opened from now on have a duplicate of it as their fd()
+  std::atomic<bool> reads_fail{false};          // on workers, with EIO
   std::atomic<int> open_count{0};               // OpenFiles that exist
 
   void Put(const std::string& name, std::string content);

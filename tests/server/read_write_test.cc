@@ -61,6 +61,42 @@ TEST_F(ReadWriteTest, ReadsGiveTheBytesWhateverTheirSize) {
   }
 }
 
+class OpenAndReadTest : public ReadWriteTest {
+ protected:
+  // What comes with the answer to an open that asks for so many bytes.
+  std::string OpenAndRead(uint32_t size, uint32_t flags = O_RDONLY) {
+    const wire::OpenRequest request{{}, client_->Lookup(root_, "f"), ++last_id_, flags, 0, size};
+    RawClient::Payload sink = size <= wire::kMaxInlineBytes ? RawClient::Payload{} : Sink(size);
+    const Buffer kept = sink.hold;
+    auto answer = client_->Ask(request, std::move(sink));
+    EXPECT_EQ(answer.status(), kOk);
+    EXPECT_EQ(answer.Decode<wire::AttributesReply>().attributes.size, store_->Get("f").size());
+    if (size <= wire::kMaxInlineBytes) return answer.inline_payload;
+    return std::string(reinterpret_cast<const char*>(kept.data()), answer.header.remote_size);
+  }
+  wire::OpenId last_id_ = 0;
+};
+
+TEST_F(OpenAndReadTest, ASmallFilesBytesComeWithItsOpen) {
+  for (size_t size : {1u, 100u, 4095u, 4096u, 4097u, 65536u}) {
+    store_->Put("f", Pattern(size));
+    EXPECT_EQ(OpenAndRead(wire::kMaxOpenReadBytes), Pattern(size));
+    if (size <= wire::kMaxInlineBytes) EXPECT_EQ(OpenAndRead(4096), Pattern(size));
+  }
+}
+
+TEST_F(OpenAndReadTest, OfALargerFileNoneCome) {
+  store_->Put("f", Pattern(101));
+  EXPECT_EQ(OpenAndRead(100), "");
+  EXPECT_EQ(Read(last_id_, 0, 200), Pattern(101)) << "it is open all the same";
+}
+
+TEST_F(OpenAndReadTest, WhatCannotBeReadIsOpenAllTheSame) {
+  store_->Put("f", "content");
+  store_->reads_fail = true;
+  EXPECT_EQ(OpenAndRead(100), "");
+}
+
 // The copy that the store's own calls would see is another, so it is known which bytes these are.
 TEST_F(ReadWriteTest, ALargeReadOfWhatIsInMemoryIsSentFromTheFileItself) {
   const std::string content = Pattern(3 << 20);

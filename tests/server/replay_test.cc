@@ -121,11 +121,14 @@ TEST_F(ReplayTest, ReadsAndWritesAreDoneAgain) {
 }
 
 TEST_F(ReplayTest, AnOpenAndAReleaseCountOnce) {
-  ASSERT_EQ(client_->Ask(wire::OpenRequest{{}, file_, 7, O_RDONLY}, {}, 3).status(), kOk);
+  const wire::OpenRequest open{{}, file_, 7, O_RDONLY, 0, 100};
+  ASSERT_EQ(client_->Ask(open, {}, 3).inline_payload, "content");
   ASSERT_EQ(client_->Ask(wire::ReleaseRequest{5}, {}, 4).status(), kOk);
   Reconnect();
-  client_->SendAgain(wire::OpenRequest{{}, file_, 7, O_RDONLY}, 3);
-  EXPECT_EQ(client_->Wait(3).status(), kOk);
+  client_->SendAgain(open, 3);
+  const auto again = client_->Wait(3);
+  EXPECT_EQ(again.status(), kOk);
+  EXPECT_EQ(again.inline_payload, "") << "payload is not kept";
   client_->SendAgain(wire::ReleaseRequest{5}, 4);
   EXPECT_EQ(client_->Wait(4).status(), kOk);
   EXPECT_EQ(store_->open_count, 1);

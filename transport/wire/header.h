@@ -12,7 +12,7 @@ static_assert(std::endian::native == std::endian::little,
               "the wire is little-endian and so are we");
 
 inline constexpr uint32_t kMagic = 0x53464d52;  // "RMFS"
-inline constexpr uint16_t kVersion = 3;
+inline constexpr uint16_t kVersion = 4;
 
 // Bytes of one READ's, WRITE's or directory's payload.
 inline constexpr uint32_t kMaxPayloadBytes = 1u << 20;

@@ -187,6 +187,9 @@ enum OpenOptions : uint32_t {
   // It was open in a session that is over: its owner need not have the right any more.
   kOpenAgain = 1 << 1,
 };
+// Reply: AttributesReply; and with a read_size the first bytes of a file of that size or less, as
+// READ's. No bytes when there are none, or they could not be read, or the answer was kept.
+inline constexpr uint32_t kMaxOpenReadBytes = 64 << 10;
 struct OpenRequest {
   static constexpr Opcode kOpcode = Opcode::kOpen;
   Caller caller;
@@ -194,10 +197,11 @@ struct OpenRequest {
   OpenId open_id = 0;
   uint32_t flags = 0;    // O_* of open(2), O_DIRECTORY for a directory; no O_CREAT, O_EXCL
   uint32_t options = 0;  // OpenOptions
+  uint32_t read_size = 0;  // <= kMaxOpenReadBytes
   template <typename C>
   bool Code(C& c) {
     return c.CallerField(caller) && c.Handle(handle) && c.Fixed(open_id) && c.Fixed(flags) &&
-           c.Fixed(options);
+           c.Fixed(options) && c.Fixed(read_size);
   }
 };
 struct CreateRequest {

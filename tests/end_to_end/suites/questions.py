@@ -1,9 +1,12 @@
 """What the server is not asked, because its answers have said it already: counted at the server."""
+import ctypes
 import errno
+import mmap
 import os
+import re
 
 from harness.checks import Suite, equal
-from harness.processes import run
+from harness.processes import Failed, run
 
 SUITES = []
 FILES = 50
@@ -108,9 +111,67 @@ def removed_directory(site):
         os.close(fd)
 
 
+def pattern(size):
+    return bytes(number % 251 for number in range(size))
+
+
+def small_files(site):
+    """A file of up to 64 KiB that nobody had open here is read by its open alone, and mapped with zeros behind its end."""
+    directory, behind = case(site)
+    sizes = (1, 100, 4095, 4096, 4097, 20000, 65535, 65536)
+    for size in sizes:
+        (behind / f"file{size}").write_bytes(pattern(size))
+    os.listdir(directory)
+    read = during(site, lambda: [equal(f"{size} bytes", (directory / f"file{size}").read_bytes(), pattern(size))
+                                 for size in sizes])
+    equal("opens", read["OPEN"], len(sizes))
+    equal("reads", read.get("READ", 0), 0 if gives_pages() else len(sizes))
+    for size in sizes:
+        mapped = whole_pages(directory / f"file{size}", size)
+        equal(f"the mapping of {size} bytes", mapped, pattern(size).ljust(len(mapped), b"\0"))
+
+
+def whole_pages(path, size):
+    """What a mapping of the file shows, also behind its end, where Python's own does not look."""
+    length = size + -size % mmap.PAGESIZE
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
+                                                              ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    with open(path, "rb") as file:
+        address = libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_PRIVATE, file.fileno(), 0)
+    if address == ctypes.c_void_p(-1).value:
+        raise Failed(f"mmap of {path}: {os.strerror(ctypes.get_errno())}")
+    try:
+        return ctypes.string_at(address, length)
+    finally:
+        libc.munmap(address, length)
+
+
+def gives_pages():
+    """Whether the kernel clears what is behind the end of a page that it is given (fuse/page_fill.cc)."""
+    first = {"6.1": 107, "6.6": 48, "6.10": 7}
+    release = os.uname().release.split(".")
+    series = ".".join(release[:2])
+    if series in first:
+        patches = [int(patch) for patch in re.findall(rf"\b{re.escape(series)}\.(\d+)", " ".join(os.uname()[2:4]))]
+        return max(patches) >= first[series]
+    return [int(number) for number in release[:2]] >= [6, 11]
+
+
+def empty_and_large_files(site):
+    directory, behind = case(site)
+    for size in (0, 65537):
+        (behind / f"file{size}").write_bytes(pattern(size))
+        read = during(site, lambda size=size: equal(f"{size} bytes", (directory / f"file{size}").read_bytes(), pattern(size)))
+        equal(f"reads of {size} bytes", read.get("READ", 0) > 0, size > 0)
+
+
 _suite = Suite("questions", needs_product=True)
 SUITES.append(_suite)
 _suite.check("changes of names ask nothing of their directory")(names)
 _suite.check("a listing asks once, and for no extended attributes")(listing)
+_suite.check("a small file is read by its open")(small_files)
+_suite.check("an empty file asks for nothing, a large one for what it has")(empty_and_large_files)
 _suite.check("extended attributes that are there are shown")(what_is_there_is_shown)
 _suite.check("a removed directory is not shown as it was")(removed_directory)
