@@ -1,5 +1,6 @@
 // OPEN, OPENDIR, CREATE, TMPFILE, RELEASE, RELEASEDIR.
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "fuse/attributes.h"
 #include "fuse/caller.h"
@@ -112,8 +113,22 @@ struct Opening {
     EndUse(node);
     context.Answer(ticket, error);
   }
-  void Answer(uint32_t open_flags) const {
-    AnswerOpened(context, ticket, open_id, &node, open_flags, nullptr);
+  // `data`: what came along.
+  void Answer(const Attributes& attributes, const Payload& data) const {
+    if (IsReplaced(attributes)) {
+      context.Release(open_id);
+      return Fail(Errno(ESTALE));
+    }
+    const bool filled = FillPages(context, node, use, attributes, data.bytes);
+    AnswerOpened(context, ticket, open_id, &node,
+                 filled ? FOPEN_KEEP_CACHE : OpenFlags(context, node, attributes, flags), nullptr);
+  }
+  // Another client has put another file in its place, and the kernel still believes the name: by
+  // ESTALE it asks for that, and opens what it finds. Once: who comes again means this very file,
+  // which need not have a name (/proc/self/fd).
+  bool IsReplaced(const Attributes& attributes) const {
+    return S_ISREG(attributes.mode) && attributes.nlink == 0 &&
+           !node.told_replaced.exchange(true, std::memory_order_relaxed);
   }
 };
 
@@ -135,7 +150,7 @@ void HandleOpen(Context& context, Request& request) {
         context.CallerOf(request), node->handle, opening.open_id, flags, options,
         [opening](Result<Attributes> result) {
           if (!result.ok()) return opening.Fail(result.error());
-          opening.Answer(OpenFlags(opening.context, opening.node, *result, opening.flags));
+          opening.Answer(*result, Payload());
         });
   }
   const Caller caller = context.CallerOf(request);
@@ -147,11 +162,7 @@ void HandleOpen(Context& context, Request& request) {
   context.file_system().OpenAndRead(
       caller, node->handle, flags, options, std::move(first), [opening](Result<OpenedFile> result) {
         if (!result.ok()) return opening.Fail(result.error());
-        const bool filled = FillPages(opening.context, opening.node, opening.use, *result);
-        result->first = Payload();  // its block may serve the next request
-        opening.Answer(
-            filled ? FOPEN_KEEP_CACHE
-                   : OpenFlags(opening.context, opening.node, result->attributes, opening.flags));
+        opening.Answer(result->attributes, result->first);
       });
 }
 

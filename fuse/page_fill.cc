@@ -73,9 +73,9 @@ uint32_t BytesToFill(const Settings& settings, Node& node, uint32_t flags) {
   return static_cast<uint32_t>(told->size);
 }
 
-bool FillPages(Context& context, Node& node, uint64_t use, const OpenedFile& opened) {
-  const FileStamp stamp = FileStamp::Of(opened.attributes);
-  absl::Span<const std::byte> data = opened.first.bytes;
+bool FillPages(Context& context, Node& node, uint64_t use, const Attributes& attributes,
+               absl::Span<const std::byte> data) {
+  const FileStamp stamp = FileStamp::Of(attributes);
   if (data.empty() || data.size() != stamp.size) return false;
   fuse_notify_store_out store{};
   store.nodeid = node.id;
@@ -88,7 +88,7 @@ bool FillPages(Context& context, Node& node, uint64_t use, const OpenedFile& ope
   }
   if (!context.channel().Notify(FUSE_NOTIFY_STORE, BytesOf(store), data).ok()) return false;
   node.may_have_pages.store(true, std::memory_order_relaxed);
-  node.cache.OnFilled(stamp, (opened.attributes.flags & wire::kUnsettled) == 0);
+  node.cache.OnFilled(stamp, (attributes.flags & wire::kUnsettled) == 0);
   return true;
 }
 

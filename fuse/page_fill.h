@@ -22,9 +22,10 @@ void SeeResize(Node& node);
 // How many bytes the open of a file, with these flags of open(2), should bring along: all that it
 // is known to have. 0: none, as it is large, or the kernel may have pages of it.
 uint32_t BytesToFill(const Settings& settings, Node& node, uint32_t flags);
-// Gives the kernel what came with the answer to the open `use`. True: it has the whole file, and
+// Gives the kernel the data that came with the answer to the open `use`. True: it has the whole file, and
 // the open is to keep its pages. False when it may not be given: there is not all of it, or the
 // kernel may be using the file otherwise, and hold a lock on a page until it is answered.
-bool FillPages(Context& context, Node& node, uint64_t use, const OpenedFile& opened);
+bool FillPages(Context& context, Node& node, uint64_t use, const Attributes& attributes,
+               absl::Span<const std::byte> data);
 
 }  // namespace rdmafs::fuse

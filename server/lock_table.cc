@@ -90,12 +90,12 @@ void LockTable::ReleaseOwner(const FileId& id, const Owner& owner) {
   state.DropUnused(id);
 }
 
-void LockTable::ReleaseThrough(const FileId& id, Through through) {
+bool LockTable::ReleaseThrough(const FileId& id, Through through) {
   LockAnswers answers;
   State& state = *state_;
   absl::MutexLock lock(&state.mutex);
   auto found = state.files.find(id);
-  if (found == state.files.end()) return;
+  if (found == state.files.end()) return false;
   FileLocks& file = found->second;
   state.EndWaits(file, Errno(EBADF), answers,
                  [&](const LockWait& wait) { return wait.through == through; });
@@ -112,6 +112,7 @@ void LockTable::ReleaseThrough(const FileId& id, Through through) {
   for (const Owner& owner : owners) state.DropFlock(file, owner);
   state.Serve(file, answers);
   state.DropUnused(id);
+  return true;
 }
 
 void LockTable::ReleaseSession(uint64_t session) {

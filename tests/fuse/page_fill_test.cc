@@ -194,6 +194,16 @@ TEST_F(PageFillTest, ATruncateMeanwhileMayHaveBeenDoneAfterTheRead) {
   EXPECT_TRUE(channel_.stored.empty());
 }
 
+TEST_F(PageFillTest, AFileThatWasReplacedIsLookedForByItsNameOnce) {
+  Open();
+  std::filesystem::remove(path_ + "/x");
+  Fill("another file");
+  EXPECT_EQ(OnlyAnswer(SendOpen()).error, Errno(ESTALE));
+  const uint64_t found = Look();
+  EXPECT_NE(found, node_);
+  EXPECT_TRUE(OnlyAnswer(SendOpen()).error.ok()) << "this very file is meant";
+}
+
 TEST_F(PageFillTest, AnOpenThatNobodyWaitsForAnyMoreIsOver) {
   channel_.refusal = Errno(ENOENT);
   SendOpen();

@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import sqlite3
 import threading
 
 from harness.checks import Suite, equal
@@ -269,6 +270,37 @@ def server_changes(site):
     equal("on the server", (backing / "g").read_bytes(), b"through the mount")
 
 
+def replaced(site):
+    """What another mount has renamed into a file's place is what an open by its name finds, at once, also while the old
+    one is open."""
+    one, two = both(site)
+    for turn in range(40):
+        writer, reader = (one, two) if turn % 2 else (two, one)
+        (writer / "f.new").write_bytes(b"%03d" % turn)
+        (writer / "f.new").rename(writer / "f")
+        equal(f"turn {turn}", (reader / "f").read_bytes(), b"%03d" % turn)
+        with open(reader / "f", "rb") as old:
+            (writer / "f.new").write_bytes(b"new")
+            (writer / "f.new").rename(writer / "f")
+            equal("by the name", (reader / "f").read_bytes(), b"new")
+            equal("by the file that was open", old.read(), b"%03d" % turn)
+            equal("by another way than the name", open(f"/proc/self/fd/{old.fileno()}", "rb").read(), b"%03d" % turn)
+
+
+def two_databases(site):
+    """Two connections to one SQLite database, on two mounts, with its default (rollback) journal."""
+    one, two = both(site)
+    first, second = (sqlite3.connect(root / "db", isolation_level=None, timeout=60) for root in (one, two))
+    first.execute("create table t(writer, number)")
+    for number in range(60):
+        for writer, connection in enumerate((first, second)):
+            connection.execute("insert into t values(?, ?)", (writer, number))
+    for connection in (first, second):
+        equal("rows", connection.execute("select count(*), sum(number) from t").fetchone(), (120, 2 * 59 * 30))
+        equal("the database", connection.execute("pragma integrity_check").fetchone(), ("ok",))
+        connection.close()
+
+
 def open_file_removed(site):
     """A file that is open on one mount and removed by the other reads on, or says ESTALE."""
     one, two = both(site)
@@ -298,8 +330,10 @@ for _name, _options in OPTIONS.items():
         _suite.check("what does not change is read once, and then from the cache")(kept)
         _suite.check("what does not change between two locks is not read again")(kept_under_locks)
         _suite.check("what a mapping wrote is seen by the next open")(mapped)
+        _suite.check("two mounts write to one SQLite database")(two_databases)
         _suite.check("O_EXCL lets one of two mounts win")(exclusive)
     _suite.check("what was written under a lock is seen by its next holder")(under_locks)
     _suite.check("new names at once, removed ones within the entries' time")(names_seen)
     _suite.check("changes on the server are seen by the next open")(server_changes)
+    _suite.check("a file that the other mount replaced is opened by its name")(replaced)
     _suite.check("a file that the other mount removed reads on")(open_file_removed)
