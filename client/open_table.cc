@@ -44,8 +44,7 @@ void OpenTable::Add(Row row) {
   rows_[id] = std::move(row);
 }
 
-bool OpenTable::Remove(OpenId id) {
-  bool had_locks = false;
+void OpenTable::Remove(OpenId id) {
   absl::MutexLock lock(&mutex_);
   auto found = rows_.find(id);
   if (found != rows_.end()) {
@@ -56,11 +55,9 @@ bool OpenTable::Remove(OpenId id) {
       auto state = states_.find(std::string(found->second.handle.view()));
       if (state != states_.end() && state->second.expired()) states_.erase(state);
     }
-    had_locks = !found->second.locks.empty();
     rows_.erase(found);
   }
   if (stale_.erase(id) != 0) stale_count_.fetch_sub(1, std::memory_order_relaxed);
-  return had_locks;
 }
 
 void OpenTable::RecordLock(OpenId id, const LockRange& range, uint32_t flags) {

@@ -50,8 +50,7 @@ class OpenTable {
 
   OpenId NewId() { return next_id_.fetch_add(1, std::memory_order_relaxed); }
   void Add(Row row);
-  // Whether it had locks.
-  bool Remove(OpenId id);
+  void Remove(OpenId id);
   // A lock was granted or given up (range.type kUnlock).
   void RecordLock(OpenId id, const LockRange& range, uint32_t flags);
   void ForgetOwner(OpenId id, uint64_t owner);

@@ -61,7 +61,7 @@ void RemoteFileSystem::Lookup(const Caller& caller, const FileHandle& parent, st
 
 void RemoteFileSystem::Forget(const FileHandle& handle) {
   if (!wants_forget_) return;
-  Small().Start(wire::ForgetRequest{handle}, {.may_linger = true}, OnLoss::kFail, [](Answer) {});
+  Small().Start(wire::ForgetRequest{handle}, {}, OnLoss::kFail, [](Answer) {});
 }
 
 void RemoteFileSystem::GetAttr(const Caller& caller, const FileHandle& handle, OpenId open_id,

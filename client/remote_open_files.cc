@@ -77,12 +77,10 @@ void RemoteFileSystem::TmpFile(const Caller& caller, const FileHandle& parent, O
 
 void RemoteFileSystem::Release(OpenId open_id, Reply<Unit> reply) {
   const bool stale = open_table_.IsStale(open_id);
-  // Somebody may wait for its locks.
-  const bool may_linger = !open_table_.Remove(open_id);
+  open_table_.Remove(open_id);
   if (stale) return reply.Complete(Unit{});
   // A server that lost the connection has released it by itself.
-  Small().Start(wire::ReleaseRequest{open_id}, {.may_linger = may_linger}, OnLoss::kFail,
-                ToUnit(std::move(reply)));
+  Small().Start(wire::ReleaseRequest{open_id}, {}, OnLoss::kFail, ToUnit(std::move(reply)));
 }
 
 void RemoteFileSystem::Read(ReadRequest request, Reply<Payload> reply) {

@@ -263,7 +263,7 @@ void Call::Reset() {
   piece_count_ = 0;
   done = 0;
   wait = 0;
-  may_linger = cancelled = wait_lost = keep_reply_ = false;
+  cancelled = wait_lost = keep_reply_ = false;
   record_ = nullptr;
   predecessor_.reset();
   status_ = kOk;

@@ -168,7 +168,6 @@ class Call final : public WorkItem {
   uint64_t done = 0;           // bytes of a read or write so far
   bool appending = false;      // it holds its file's append turn
   LockTable::WaitId wait = 0;  // of a SetLock under way
-  bool may_linger = false;     // nobody waits for its answer
   bool cancelled = false;      // by the client: a lock is not to be waited for
   bool wait_lost = false;      // the wait was ended by the loss of the connection
   int32_t io_result = 0;       // of the ring

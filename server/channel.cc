@@ -221,7 +221,6 @@ void Channel::PostAnswer(Call& call) {
   answer.header.credits = connection_->credits();
   answer.header.status = static_cast<uint32_t>(call.status_.value());
   answer.request_header = &request;
-  answer.may_linger = call.may_linger;
   if (call.status_.ok()) {
     answer.header.remote_size = static_cast<uint32_t>(call.reply_push_.size());
     answer.body = call.reply_body_;

@@ -90,12 +90,12 @@ void LockTable::ReleaseOwner(const FileId& id, const Owner& owner) {
   state.DropUnused(id);
 }
 
-bool LockTable::ReleaseThrough(const FileId& id, Through through) {
+void LockTable::ReleaseThrough(const FileId& id, Through through) {
   LockAnswers answers;
   State& state = *state_;
   absl::MutexLock lock(&state.mutex);
   auto found = state.files.find(id);
-  if (found == state.files.end()) return false;
+  if (found == state.files.end()) return;
   FileLocks& file = found->second;
   state.EndWaits(file, Errno(EBADF), answers,
                  [&](const LockWait& wait) { return wait.through == through; });
@@ -112,7 +112,6 @@ bool LockTable::ReleaseThrough(const FileId& id, Through through) {
   for (const Owner& owner : owners) state.DropFlock(file, owner);
   state.Serve(file, answers);
   state.DropUnused(id);
-  return true;
 }
 
 void LockTable::ReleaseSession(uint64_t session) {

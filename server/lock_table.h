@@ -52,8 +52,7 @@ class LockTable {
   // close(2) by a process: its fcntl locks on the file.
   void ReleaseOwner(const OpenFile::FileId&, const Owner&);
   // The last close of an open file: all locks taken through it, and waits through it (EBADF).
-  // False when nobody has locks on the file.
-  bool ReleaseThrough(const OpenFile::FileId&, Through);
+  void ReleaseThrough(const OpenFile::FileId&, Through);
   // A session ended: all it holds and waits for.
   void ReleaseSession(uint64_t session);
 

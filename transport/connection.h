@@ -134,9 +134,6 @@ struct Outgoing {
   // as the file has it then; of what it has lost meanwhile, as zeros. When it cannot be read, the
   // connection fails.
   FileRange push_file;
-  // Nobody waits for it: where a send is a system call, and one wakes the peer, it leaves with the
-  // next message, or a millisecond later.
-  bool may_linger = false;
 
   Buffer hold;
 };

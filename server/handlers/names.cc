@@ -106,7 +106,6 @@ void ServeReadLink(Call& call) {
 }
 
 void ServeForget(Call& call) {
-  call.may_linger = true;
   ServeObject<wire::ForgetRequest, Access::kReads>(
       call, [](Call& c) { c.store().Forget(c.request<wire::ForgetRequest>().handle); });
 }

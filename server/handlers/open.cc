@@ -159,9 +159,7 @@ void ServeTmpFile(Call& call) {
 void ServeRelease(Call& call) {
   const wire::OpenId id = call.request<wire::ReleaseRequest>().open_id;
   if (!call.TakeOpen(id)) return;
-  // Who waits for a lock hears of it at once.
-  call.may_linger =
-      !call.context().locks.ReleaseThrough(call.file().id(), {call.session().number(), id});
+  call.context().locks.ReleaseThrough(call.file().id(), {call.session().number(), id});
   // The last close of a large unlinked file frees its blocks: that takes time.
   call.OnWorker([](Call& c) { c.DropOpen(); });
 }

@@ -122,7 +122,6 @@ Errno CallChannel::PostOn(uint16_t slot, uint32_t sequence, CallState* call) {
   out.inline_payload = call->payload.inline_payload;
   out.exposed = call->payload.exposed;
   out.by_pipe = call->payload.by_pipe;
-  out.may_linger = call->payload.may_linger;
   out.foreign = call->payload.foreign;
   if (!call->payload.exposed.empty()) {
     out.header.flags = call->payload.server_writes ? wire::kFlagSink : wire::kFlagSource;

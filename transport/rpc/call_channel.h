@@ -24,7 +24,6 @@ struct CallPayload {
   absl::Span<std::byte> exposed;               // memory for the server to read or write
   bool server_writes = false;                  // kFlagSink, else kFlagSource
   bool by_pipe = false;                        // see Outgoing::by_pipe
-  bool may_linger = false;                     // see Outgoing::may_linger
   absl::Span<std::byte> foreign;               // see Outgoing::foreign
   Buffer hold;
 };

@@ -52,9 +52,6 @@ class TcpConnection final : public Connection {
  private:
   // As much as a server sends from the page cache; by pipe less gains little.
   static constexpr size_t kMinPipeBytes = 128 << 10;
-  // Messages that nobody waits for: so many, for so long. Each has a slot, which others may want.
-  static constexpr size_t kMaxLingering = 4;
-  static constexpr Nanoseconds kLinger = kMillisecond;
 
   // Client: a slot, and what its call in flight exposed.
   struct Call {
@@ -82,7 +79,6 @@ class TcpConnection final : public Connection {
   void OnEvent(uint32_t events);
   bool OpenStream();
   void Schedule();
-  void Linger();
   void EndOfRound();
   void ContinueNextRound();
   void Flush();
@@ -124,7 +120,6 @@ class TcpConnection final : public Connection {
   bool writable_ = true;
   bool receiving_ = false;
   bool scheduled_ = false;   // EndOfRound() will run
-  EventLoop::TimerId linger_timer_ = 0;
   bool continuing_ = false;  // a task on the loop will go on receiving
   bool closing_ = false;
   bool finished_ = false;

@@ -58,7 +58,6 @@ void TcpConnection::FailAtEnd() {
 // All that this end still holds goes first; then the owner hears of the end, and may destroy us.
 void TcpConnection::Finish() {
   if (std::exchange(finished_, true)) return;
-  loop_->Cancel(std::exchange(linger_timer_, 0));
   if (socket_.valid()) loop_->Remove(socket_.get());
   if (stream_open_) stream_->End();
   socket_.reset();

@@ -55,20 +55,8 @@ Errno TcpConnection::Post(Outgoing message) {
   queue_.Push(std::move(queued));
   AddAsOnlyWriter(counters_.messages_sent);
   if (loop_ != nullptr && writable_ && queue_.size_bytes() >= kFlushBytes) Flush();
-  if (message.may_linger && queue_.message_count() <= kMaxLingering) {
-    Linger();
-  } else {
-    Schedule();
-  }
+  Schedule();
   return kOk;
-}
-
-void TcpConnection::Linger() {
-  if (loop_ == nullptr || linger_timer_ != 0) return;
-  linger_timer_ = loop_->After(kLinger, [this] {
-    linger_timer_ = 0;
-    Schedule();
-  });
 }
 
 bool TcpConnection::PrepareCall(Outgoing& message, SendQueue::Message& queued) {
