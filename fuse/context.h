@@ -15,6 +15,7 @@
 #include "fuse/lock_waits.h"
 #include "fuse/node_table.h"
 #include "fuse/open_files.h"
+#include "fuse/page_reads.h"
 #include "fuse/settings.h"
 #include "transport/base/event_loop.h"
 #include "transport/control/operation_statistics.h"
@@ -40,6 +41,7 @@ class Context {
     DirectoryAttributes& directories;
     LockWaits& lock_waits;
     LockReleases& lock_releases;
+    PageReads& page_reads;
     const Settings& settings;
     OperationStatistics& statistics;
     size_t shard;
@@ -63,6 +65,7 @@ class Context {
   DirectoryAttributes& directories() { return parts_.directories; }
   LockWaits& lock_waits() { return parts_.lock_waits; }
   LockReleases& lock_releases() { return parts_.lock_releases; }
+  PageReads& page_reads() { return parts_.page_reads; }
   const Settings& settings() const { return parts_.settings; }
   size_t shard() const { return parts_.shard; }
   void Interrupt(uint64_t unique) { parts_.interrupt(unique); }

@@ -7,13 +7,51 @@
 namespace rdmafs::fuse {
 namespace {
 
-// A read or write that does not say whose it is goes through the kernel's page cache.
-void SeePages(Context& context, const Request& request, bool has_owner) {
-  if (has_owner) return;
+// A read or write that does not say whose it is goes through the kernel's page cache. Notes it in
+// the node, if there is one.
+Node* NodeOfPages(Context& context, const Request& request, bool has_owner) {
+  if (has_owner) return nullptr;
   Node* node = context.nodes().Find(request.header.nodeid);
   if (node != nullptr && !node->may_have_pages.load(std::memory_order_relaxed))
     node->may_have_pages.store(true, std::memory_order_relaxed);
+  return node;
 }
+
+void AnswerRead(Context& context, const Ticket& ticket, uint32_t size,
+                const Result<Payload>& result) {
+  if (!result.ok()) {
+    context.Answer(ticket, result.error());
+  } else if (result->bytes.size() > size) {
+    context.Answer(ticket, Errno(EIO));
+  } else {
+    context.Answer(ticket, *result);
+  }
+}
+
+// Of a file that somebody may be writing to through the page cache.
+struct ReadOfPages final : PageReads::Read {
+  ReadOfPages(Context& asker, Request& request, const fuse_read_in& in, OpenId open_id)
+      : Read(asker.loop(), request.header.nodeid, in.offset, in.size),
+        context(asker),
+        ticket(request.ticket),
+        request_for_data{open_id, in.offset, in.size, {}} {
+    if (in.size <= wire::kMaxInlineBytes) return;
+    request_for_data.destination.bytes = request.block.payload().first(in.size);
+    request_for_data.destination.hold = std::move(request.block);
+  }
+
+  void Ask(std::shared_ptr<Read> self) override {
+    if (!context.page_reads().Begin(self)) return;
+    context.file_system().Read(request_for_data, [this, self](Result<Payload> result) {
+      if (!context.page_reads().End(self) && result.ok()) return Ask(self);
+      AnswerRead(context, ticket, request_for_data.size, result);
+    });
+  }
+
+  Context& context;
+  const Ticket ticket;
+  ReadRequest request_for_data;
+};
 
 }  // namespace
 
@@ -24,7 +62,11 @@ void HandleRead(Context& context, Request& request) {
     return AnswerMalformed(context, request, arguments);
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
-  SeePages(context, request, (in.read_flags & FUSE_READ_LOCKOWNER) != 0);
+  const Node* node = NodeOfPages(context, request, (in.read_flags & FUSE_READ_LOCKOWNER) != 0);
+  if (node != nullptr && node->writer_count.load(std::memory_order_relaxed) != 0) {
+    const auto read = std::make_shared<ReadOfPages>(context, request, in, open_id);
+    return read->Ask(read);
+  }
   ReadRequest read{open_id, in.offset, in.size, {}};
   // A small read's data comes in the answer's own message, so its block is free for the next
   // request.
@@ -33,16 +75,8 @@ void HandleRead(Context& context, Request& request) {
     read.destination.hold = std::move(request.block);
     read.destination.by_pipe = context.takes_pipes();
   }
-  auto reply = [context = &context, ticket = request.ticket,
-                size = in.size](Result<Payload> result) {
-    if (!result.ok()) {
-      context->Answer(ticket, result.error());
-    } else if (result->bytes.size() > size) {
-      context->Answer(ticket, Errno(EIO));
-    } else {
-      context->Answer(ticket, *result);
-    }
-  };
+  auto reply = [context = &context, ticket = request.ticket, size = in.size](
+                   Result<Payload> result) { AnswerRead(*context, ticket, size, result); };
   static_assert(Reply<Payload>::Function::kFits<decltype(reply)>);
   context.file_system().Read(std::move(read), std::move(reply));
 }
@@ -56,19 +90,26 @@ void HandleWrite(Context& context, Request& request) {
   }
   const OpenId open_id = FindOpenFile(context, request, in.fh);
   if (open_id == 0) return;
-  SeePages(context, request, (in.write_flags & FUSE_WRITE_LOCKOWNER) != 0);
   WriteRequest write{open_id, in.offset, {}, 0, request.header.uid, request.header.gid};
   const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
   if (kill) write.options = wire::kWriteKillSuidGid;
   write.source.bytes = request.arguments.last(in.size);
   write.source.hold = std::move(request.block);
-  auto reply = [context = &context, ticket = request.ticket, size = in.size,
-                cleared_node = kill ? request.header.nodeid : 0](Result<uint64_t> result) {
+  const Node* node = NodeOfPages(context, request, (in.write_flags & FUSE_WRITE_LOCKOWNER) != 0);
+  // For pages that are written back later, the kernel keeps that order itself.
+  const bool orders_reads = node != nullptr && (in.write_flags & FUSE_WRITE_CACHE) == 0;
+  if (orders_reads) {
+    context.page_reads().BeginWrite(node->id, request.ticket.unique, in.offset,
+                                    in.offset + in.size);
+  }
+  auto reply = [context = &context, ticket = request.ticket, node_id = request.header.nodeid,
+                size = in.size, kill, orders_reads](Result<uint64_t> result) {
+    if (orders_reads) context->page_reads().EndWrite(node_id, ticket.unique);
     if (!result.ok() || *result > size) {
       context->Answer(ticket, result.ok() ? Errno(EIO) : result.error());
       return;
     }
-    if (cleared_node != 0) InvalidateClearedMode(*context, cleared_node);
+    if (kill) InvalidateClearedMode(*context, node_id);
     context->Answer(ticket, kOk, BytesOf(fuse_write_out{static_cast<uint32_t>(*result), 0}));
   };
   static_assert(Reply<uint64_t>::Function::kFits<decltype(reply)>);

@@ -52,9 +52,9 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
   return out;
 }
 
-// Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take
-// it. `node`: whose OpenFlags() these are, and whose use it is; nullptr for a directory.
-void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
+// Answers with `entry`, if there is one, and the open file. False when the kernel did not take it;
+// it is undone then. `node`: whose OpenFlags() these are; nullptr for a directory.
+bool AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
                   uint32_t open_flags, const fuse_entry_out* entry) {
   struct {
     fuse_entry_out entry;
@@ -67,16 +67,16 @@ void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* 
   out.open.open_flags = open_flags;
   absl::Span<const std::byte> head = entry != nullptr ? BytesOf(out) : BytesOf(out.open);
   if (!number) head = {};
-  if (context.Answer(ticket, number ? kOk : Errno(ENFILE), head) && number) return;
+  if (context.Answer(ticket, number ? kOk : Errno(ENFILE), head) && number) return true;
   if (number) {
     UseOpenFile(context, *number);
     context.open_files().Remove(*number);
   } else if (dropping != nullptr) {
     SeeDropped(*dropping);
   }
-  if (node != nullptr) EndUse(*node);
   if (entry != nullptr) ForgetLookups(context, entry->nodeid, 1);
   context.Release(open_id);
+  return false;
 }
 
 void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint32_t flags,
@@ -91,9 +91,11 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
     context.Answer(ticket, Errno(ENOMEM));
     return;
   }
-  BeginUse(*entry->node);
-  AnswerOpened(context, ticket, open_id, entry->node,
-               OpenFlags(context, *entry->node, result->attributes, flags), &entry->out);
+  BeginUse(*entry->node, flags);
+  if (!AnswerOpened(context, ticket, open_id, entry->node,
+                    OpenFlags(context, *entry->node, result->attributes, flags), &entry->out)) {
+    EndUse(*entry->node, flags);
+  }
 }
 
 }  // namespace
@@ -110,7 +112,7 @@ struct Opening {
   uint32_t flags;
 
   void Fail(Errno error) const {
-    EndUse(node);
+    EndUse(node, flags);
     context.Answer(ticket, error);
   }
   // `data`: what came along.
@@ -120,8 +122,11 @@ struct Opening {
       return Fail(Errno(ESTALE));
     }
     const bool filled = FillPages(context, node, use, attributes, data.bytes);
-    AnswerOpened(context, ticket, open_id, &node,
-                 filled ? FOPEN_KEEP_CACHE : OpenFlags(context, node, attributes, flags), nullptr);
+    if (!AnswerOpened(context, ticket, open_id, &node,
+                      filled ? FOPEN_KEEP_CACHE : OpenFlags(context, node, attributes, flags),
+                      nullptr)) {
+      EndUse(node, flags);
+    }
   }
   // Another client has put another file in its place, and the kernel still believes the name: by
   // ESTALE it asks for that, and opens what it finds. Once: who comes again means this very file,
@@ -141,7 +146,8 @@ void HandleOpen(Context& context, Request& request) {
   Node* node = FindNode(context, request);
   if (node == nullptr) return;
   const Opening opening{
-      context, request.ticket, *node, BeginUse(*node), context.file_system().NewOpenId(), in.flags};
+      context, request.ticket, *node, BeginUse(*node, in.flags), context.file_system().NewOpenId(),
+      in.flags};
   const uint32_t flags = FlagsForServer(context.settings(), in.flags);
   const uint32_t options = OpenOptions(in.open_flags);
   const uint32_t bytes = BytesToFill(context.settings(), *node, in.flags);
@@ -224,7 +230,7 @@ void HandleRelease(Context& context, Request& request) {
   UseOpenFile(context, in.fh);
   const OpenId open_id = context.open_files().Remove(in.fh);
   Node* node = context.nodes().Find(request.header.nodeid);
-  if (node != nullptr && request.header.opcode == FUSE_RELEASE) EndUse(*node);
+  if (node != nullptr && request.header.opcode == FUSE_RELEASE) EndUse(*node, in.flags);
   const bool may_have_locks = (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) != 0 ||
                               (node != nullptr && node->has_locks.load(std::memory_order_relaxed));
   // Nobody waits for it, so nobody is made to: the answer goes before the server's.

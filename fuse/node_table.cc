@@ -33,6 +33,7 @@ std::optional<NodeTable::Lookup> NodeTable::Remember(const wire::FileHandle& han
   node->lookups_ = 1;
   node->has_locks.store(false, std::memory_order_relaxed);
   node->may_have_pages.store(false, std::memory_order_relaxed);
+  node->writer_count.store(0, std::memory_order_relaxed);
   node->told_replaced.store(false, std::memory_order_relaxed);
   ++node->generation_;  // the same id never comes back with the same generation
   {

@@ -27,6 +27,8 @@ struct Node {
   std::atomic<bool> has_locks{false};
   // Whether the kernel may have pages of it: something was read or written through its page cache.
   std::atomic<bool> may_have_pages{false};
+  // How often the kernel has it open for writing.
+  std::atomic<uint32_t> writer_count{0};
   // Whether an open was answered ESTALE because the file has no name any more.
   std::atomic<bool> told_replaced{false};
   // The mode that the kernel may show from its cache; 0: none.

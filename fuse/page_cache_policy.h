@@ -38,8 +38,7 @@ class PageCachePolicy {
   // An open whose reply said `stamp`. settled: any change from now on gives another one.
   OpenDecision OnOpen(const FileStamp& stamp, bool settled, CacheMode mode) {
     OpenDecision decision;
-    decision.keep_pages = mode == CacheMode::kAlways ||
-                          (mode == CacheMode::kAuto && pages_ == stamp && dropping_count_ == 0);
+    decision.keep_pages = mode == CacheMode::kAlways || (mode == CacheMode::kAuto && Keeps(stamp));
     decision.attributes_are_stale = mode != CacheMode::kAlways && told_ != stamp;
     pages_.reset();
     if (settled) pages_ = stamp;
@@ -47,8 +46,10 @@ class PageCachePolicy {
     return decision;
   }
 
-  // Whether the kernel, which has no pages, may be given those of a file that is `stamp`: it
-  // believes so, too, and is not about to drop any.
+  // Whether the pages that the kernel has are known to be those of a file that is `stamp`.
+  bool Keeps(const FileStamp& stamp) const { return pages_ == stamp && dropping_count_ == 0; }
+  // Whether the kernel may be given the pages of a file that is `stamp`: it believes that, too, and
+  // is not about to drop any.
   bool MayFill(const FileStamp& stamp) const { return told_ == stamp && dropping_count_ == 0; }
   // It was.
   void OnFilled(const FileStamp& stamp, bool settled) {

@@ -43,14 +43,17 @@ bool ClearsStoredTails(const utsname& kernel) {
   return false;
 }
 
-uint64_t BeginUse(Node& node) {
+uint64_t BeginUse(Node& node, uint32_t flags) {
   absl::MutexLock lock(&node.mutex);
+  if ((flags & O_ACCMODE) != O_RDONLY) node.writer_count.fetch_add(1, std::memory_order_relaxed);
   ++node.open_count;
   return ++node.use_count;
 }
 
-void EndUse(Node& node) {
+void EndUse(Node& node, uint32_t flags) {
   absl::MutexLock lock(&node.mutex);
+  if ((flags & O_ACCMODE) != O_RDONLY && node.writer_count.load(std::memory_order_relaxed) != 0)
+    node.writer_count.fetch_sub(1, std::memory_order_relaxed);
   if (node.open_count != 0) --node.open_count;
 }
 
@@ -64,12 +67,16 @@ uint32_t BytesToFill(const Settings& settings, Node& node, uint32_t flags) {
   if (!settings.fills_pages || settings.UsesDirectIo() || settings.writeback) return 0;
   if ((flags & (O_ACCMODE | O_TRUNC | O_DIRECT | O_DIRECTORY)) != O_RDONLY) return 0;
   if (!S_ISREG(node.mode_told.load(std::memory_order_relaxed)) ||
-      node.may_have_pages.load(std::memory_order_relaxed)) {
+      (settings.cache == CacheMode::kAlways &&
+       node.may_have_pages.load(std::memory_order_relaxed))) {
     return 0;
   }
   absl::MutexLock lock(&node.mutex);
   const std::optional<FileStamp>& told = node.cache.told();
-  if (node.open_count != 1 || !told || told->size > wire::kMaxOpenReadBytes) return 0;
+  if (node.open_count != 1 || !told || told->size > wire::kMaxOpenReadBytes ||
+      node.cache.Keeps(*told)) {
+    return 0;
+  }
   return static_cast<uint32_t>(told->size);
 }
 
@@ -82,10 +89,7 @@ bool FillPages(Context& context, Node& node, uint64_t use, const Attributes& att
   store.size = static_cast<uint32_t>(data.size());
   // Held while the kernel is told: no other use begins meanwhile, so nobody has locked a page.
   absl::MutexLock lock(&node.mutex);
-  if (node.open_count != 1 || node.use_count != use || !node.cache.MayFill(stamp) ||
-      node.may_have_pages.load(std::memory_order_relaxed)) {
-    return false;
-  }
+  if (node.open_count != 1 || node.use_count != use || !node.cache.MayFill(stamp)) return false;
   if (!context.channel().Notify(FUSE_NOTIFY_STORE, BytesOf(store), data).ok()) return false;
   node.may_have_pages.store(true, std::memory_order_relaxed);
   node.cache.OnFilled(stamp, (attributes.flags & wire::kUnsettled) == 0);

@@ -12,15 +12,16 @@ namespace rdmafs::fuse {
 // Before it would have shown who maps the file what was there before (Linux commit 3c0da3d163eb).
 bool ClearsStoredTails(const utsname& kernel);
 
-// The kernel is going to open the node. Returns the number of this use.
-uint64_t BeginUse(Node& node);
+// The kernel is going to open the node, with these flags of open(2). Returns the number of this
+// use.
+uint64_t BeginUse(Node& node, uint32_t flags);
 // It did not, or has closed it.
-void EndUse(Node& node);
+void EndUse(Node& node, uint32_t flags);
 // Its size is changed without an open file: before that is sent, and when it is done.
 void SeeResize(Node& node);
 
 // How many bytes the open of a file, with these flags of open(2), should bring along: all that it
-// is known to have. 0: none, as it is large, or the kernel may have pages of it.
+// is known to have. 0: none, as it is large or in use, or the kernel may keep what it has.
 uint32_t BytesToFill(const Settings& settings, Node& node, uint32_t flags);
 // Gives the kernel the data that came with the answer to the open `use`. True: it has the whole file, and
 // the open is to keep its pages. False when it may not be given: there is not all of it, or the

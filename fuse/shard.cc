@@ -24,6 +24,7 @@ struct Shard::Serving {
                  .directories = service.tables.directories,
                  .lock_waits = service.tables.lock_waits,
                  .lock_releases = service.tables.lock_releases,
+                 .page_reads = service.tables.page_reads,
                  .settings = service.settings,
                  .statistics = shard.statistics_,
                  .shard = shard.index_,

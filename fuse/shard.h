@@ -22,6 +22,7 @@ struct Tables {
   DirectoryAttributes directories;
   LockWaits lock_waits;
   LockReleases lock_releases;
+  PageReads page_reads;
 };
 
 // A Shard is used by the main thread: made (which starts its thread), told to serve, to stop

@@ -77,6 +77,7 @@ class HandlersTest : public ::testing::Test {
                                                         .directories = directories_,
                                                         .lock_waits = lock_waits_,
                                                         .lock_releases = lock_releases_,
+                                                        .page_reads = page_reads_,
                                                         .settings = settings_,
                                                         .statistics = statistics_,
                                                         .shard = 0,
@@ -134,6 +135,7 @@ class HandlersTest : public ::testing::Test {
   DirectoryAttributes directories_;
   LockWaits lock_waits_;
   LockReleases lock_releases_;
+  PageReads page_reads_;
   Settings settings_;
   OperationStatistics statistics_{kMaxOpcode};
   std::function<void(uint64_t)> interrupt_ = [this](uint64_t unique) {

@@ -125,7 +125,15 @@ TEST_F(PageFillTest, AFileThatTheKernelKnowsOtherwiseIsNotGiven) {
   EXPECT_TRUE(channel_.stored.empty());
 }
 
-TEST_F(PageFillTest, NeitherIsOneThatTheKernelHasReadFrom) {
+TEST_F(PageFillTest, AFileThatChangedIsGivenAnew) {
+  Release(Open());
+  Fill("another content");
+  Look();
+  EXPECT_EQ(Open().open_flags, FOPEN_KEEP_CACHE);
+  EXPECT_EQ(channel_.stored, (std::vector<std::string>{"content", "another content"}));
+}
+
+TEST_F(PageFillTest, WhatTheKernelHasReadAndMayKeepIsNotGiven) {
   settings_.fills_pages = false;
   const fuse_open_out open = Open();
   Send(FUSE_READ, node_, Bytes(fuse_read_in{.fh = open.fh, .size = 100}));

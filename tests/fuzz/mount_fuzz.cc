@@ -167,6 +167,7 @@ class OneMount final : public CallChannel::Owner {
   DirectoryAttributes directories_;
   LockWaits lock_waits_;
   LockReleases lock_releases_;
+  PageReads page_reads_;
   Settings settings_{.fills_pages = true};
   OperationStatistics statistics_{kMaxOpcode};
   std::unique_ptr<RemoteFileSystem> remote_ = std::make_unique<RemoteFileSystem>(
@@ -191,6 +192,7 @@ class OneMount final : public CallChannel::Owner {
                     .directories = directories_,
                     .lock_waits = lock_waits_,
                     .lock_releases = lock_releases_,
+                    .page_reads = page_reads_,
                     .settings = settings_,
                     .statistics = statistics_,
                     .shard = 0,

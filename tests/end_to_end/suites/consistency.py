@@ -4,7 +4,9 @@ import fcntl
 import mmap
 import os
 import sqlite3
+import sys
 import threading
+import time
 
 from harness.checks import Suite, equal
 from harness.processes import Failed, wait_until
@@ -12,6 +14,7 @@ from harness.site import Site, running, tmpfs
 
 OPTIONS = {"": "", " direct_io": "direct_io", " read_ahead": "direct_io,read_ahead=on", " cache=none": "cache=none",
            " cache=always writeback": "writeback"}
+OWN_WRITES_SECONDS = 5
 ATTRIBUTES_STAND_SECONDS = 5  # the default timeout is 1 s; the rest is for a loaded machine
 
 
@@ -301,6 +304,45 @@ def two_databases(site):
         connection.close()
 
 
+def own_writes(site):
+    """A process reads back what it wrote, while others write to other pages, ask for the size, and read all of them: the
+    writer's page may be dropped while its write is under way, and asked for by another's read."""
+    one, _ = both(site)
+    (one / "f").write_bytes(bytes(64 << 10))
+    end = time.monotonic() + OWN_WRITES_SECONDS
+
+    def work(number):
+        with opened(one / "f") as (fd,):
+            while time.monotonic() < end:
+                if number != 0:
+                    os.pwrite(fd, b"x", 4096 * number)
+                    os.fstat(fd)
+                    os.pread(fd, 64 << 10, 0)
+                    continue
+                data = os.urandom(4096)
+                os.pwrite(fd, data, 9 * 4096)
+                if os.pread(fd, 4096, 9 * 4096) != data:
+                    raise Failed("what was written just now was read as it was before")
+    in_processes(work, 4)
+
+
+def in_processes(work, count):
+    pids = []
+    for number in range(count):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                work(number)
+                status = 0
+            except (Failed, OSError) as error:
+                print(error, file=sys.stderr, flush=True)
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    equal("processes that failed", [pid for pid in pids if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0], [])
+
+
 def open_file_removed(site):
     """A file that is open on one mount and removed by the other reads on, or says ESTALE."""
     one, two = both(site)
@@ -331,6 +373,7 @@ for _name, _options in OPTIONS.items():
         _suite.check("what does not change between two locks is not read again")(kept_under_locks)
         _suite.check("what a mapping wrote is seen by the next open")(mapped)
         _suite.check("two mounts write to one SQLite database")(two_databases)
+        _suite.check("a process reads back what it wrote while others read and write the file")(own_writes)
         _suite.check("O_EXCL lets one of two mounts win")(exclusive)
     _suite.check("what was written under a lock is seen by its next holder")(under_locks)
     _suite.check("new names at once, removed ones within the entries' time")(names_seen)
