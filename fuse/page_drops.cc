@@ -27,9 +27,8 @@ void PageDrops::Run() {
     Wanted wanted;
     {
       absl::MutexLock lock(&mutex_);
-      auto awake = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-        return ending_ || !wanted_.empty();
-      };
+      auto awake = [this]()
+                       ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return ending_ || !wanted_.empty(); };
       mutex_.Await(absl::Condition(&awake));
       if (ending_) return;
       wanted = std::move(wanted_.front());

@@ -23,9 +23,9 @@ void SeeResize(Node& node);
 // How many bytes the open of a file, with these flags of open(2), should bring along: all that it
 // is known to have. 0: none, as it is large or in use, or the kernel may keep what it has.
 uint32_t BytesToFill(const Settings& settings, Node& node, uint32_t flags);
-// Gives the kernel the data that came with the answer to the open `use`. True: it has the whole file, and
-// the open is to keep its pages. False when it may not be given: there is not all of it, or the
-// kernel may be using the file otherwise, and hold a lock on a page until it is answered.
+// Gives the kernel the data that came with the answer to the open `use`. True: it has the whole
+// file, and the open is to keep its pages. False when it may not be given: there is not all of it,
+// or the kernel may be using the file otherwise, and hold a lock on a page until it is answered.
 bool FillPages(Context& context, Node& node, uint64_t use, const Attributes& attributes,
                absl::Span<const std::byte> data);
 

@@ -13,12 +13,12 @@
 
 namespace rdmafs::fuse {
 
-// A write(2) copies its data into the page cache, gives the pages free, and then asks for the WRITE.
-// Until that is answered, whatever drops the pages (other attributes, an open, a lock) lets the next
-// reader ask for them again; and what he then gets from the server may be older than the write, is
-// cached, and stays when the write is done. So such a read waits for the writes under way, and
-// one that a write of its bytes has overtaken is asked once more. It cannot go on for ever: as long
-// as a page is being read, nobody writes to it. Thread-safe.
+// A write(2) copies its data into the page cache, gives the pages free, and then asks for the
+// WRITE. Until that is answered, whatever drops the pages (other attributes, an open, a lock) lets
+// the next reader ask for them again; and what he then gets from the server may be older than the
+// write, is cached, and stays when the write is done. So such a read waits for the writes under
+// way, and one that a write of its bytes has overtaken is asked once more. It cannot go on for
+// ever: as long as a page is being read, nobody writes to it. Thread-safe.
 class PageReads {
  public:
   // A read of the bytes [begin, end).

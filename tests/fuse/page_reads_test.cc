@@ -22,13 +22,15 @@ class HeldData final : public Layer {
       };
       return;
     }
-    next().Read(std::move(request), [this, kept = std::make_shared<Reply<Payload>>(
-                                               std::move(reply))](Result<Payload> result) {
-      read = [kept, bytes = std::string(reinterpret_cast<const char*>(result->bytes.data()),
-                                        result->bytes.size())] {
-        kept->Complete(Payload{{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, {}, {}});
-      };
-    });
+    next().Read(
+        std::move(request),
+        [this, kept = std::make_shared<Reply<Payload>>(std::move(reply))](Result<Payload> result) {
+          read = [kept, bytes = std::string(reinterpret_cast<const char*>(result->bytes.data()),
+                                            result->bytes.size())] {
+            kept->Complete(
+                Payload{{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, {}, {}});
+          };
+        });
   }
   void Write(WriteRequest request, Reply<uint64_t> reply) override {
     write = [this, kept = std::make_shared<WriteRequest>(std::move(request)),
@@ -48,13 +50,16 @@ class PageReadsTest : public HandlersOnAFile {
     ServeFrom(data_);
   }
   uint64_t Read(uint64_t offset = 0, uint32_t size = 100, uint32_t flags = 0) {
-    return Send(FUSE_READ, node_,
-                Bytes(fuse_read_in{.fh = fh_, .offset = offset, .size = size, .read_flags = flags}));
+    return Send(
+        FUSE_READ, node_,
+        Bytes(fuse_read_in{.fh = fh_, .offset = offset, .size = size, .read_flags = flags}));
   }
   uint64_t Write(std::string_view data, uint64_t offset = 0, uint32_t flags = 0) {
     return Send(FUSE_WRITE, node_,
-                Bytes(fuse_write_in{.fh = fh_, .offset = offset,
-                                    .size = static_cast<uint32_t>(data.size()), .write_flags = flags},
+                Bytes(fuse_write_in{.fh = fh_,
+                                    .offset = offset,
+                                    .size = static_cast<uint32_t>(data.size()),
+                                    .write_flags = flags},
                       data));
   }
   // What the last read or write was waiting for happens.
@@ -137,7 +142,9 @@ TEST_F(PageReadsTest, NorByAWriteThatDoes) {
 }
 
 TEST_F(PageReadsTest, AWriteThatFailsHoldsUpNobodyAnyMore) {
-  fh_ = As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, Bytes(fuse_open_in{.flags = O_RDONLY})))).fh;
+  fh_ =
+      As<fuse_open_out>(OnlyAnswer(Send(FUSE_OPEN, node_, Bytes(fuse_open_in{.flags = O_RDONLY}))))
+          .fh;
   const uint64_t write = Write("new");
   const uint64_t read = Read();
   Let(data_.write);
