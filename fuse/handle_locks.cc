@@ -44,9 +44,11 @@ void AnswerGranted(Context& context, const Ticket& ticket, Node& node, OpenId op
     context.Answer(ticket, kOk);
     return;
   }
-  // Until the answer: its caller may be gone before.
-  if (!context.nodes().Remember(node.handle)) {
-    context.Answer(ticket, Errno(ENOLCK));
+  // The node stands until the answer, also when its caller is gone before.
+  const auto kept = context.nodes().Remember(node.handle);
+  if (!kept || kept->node != &node) {  // he is
+    if (kept) ForgetLookups(context, kept->node->id, 1);
+    context.Answer(ticket, kOk);
     return;
   }
   auto answer = [&context, ticket, &node] {

@@ -98,10 +98,6 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
   }
 }
 
-}  // namespace
-
-namespace {
-
 // An OPEN under way.
 struct Opening {
   Context& context;
