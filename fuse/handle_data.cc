@@ -28,29 +28,35 @@ void AnswerRead(Context& context, const Ticket& ticket, uint32_t size,
   }
 }
 
+// A small read's data comes in the answer's own message, so its block is free for the next request.
+ReadRequest MakeRead(Request& request, const fuse_read_in& in, OpenId open_id) {
+  ReadRequest read{open_id, in.offset, in.size, {}};
+  if (in.size > wire::kMaxInlineBytes) {
+    read.destination.bytes = request.block.payload().first(in.size);
+    read.destination.hold = std::move(request.block);
+  }
+  return read;
+}
+
 // Of a file that somebody may be writing to through the page cache.
 struct ReadOfPages final : PageReads::Read {
   ReadOfPages(Context& asker, Request& request, const fuse_read_in& in, OpenId open_id)
       : Read(asker.loop(), request.header.nodeid, in.offset, in.size),
         context(asker),
         ticket(request.ticket),
-        request_for_data{open_id, in.offset, in.size, {}} {
-    if (in.size <= wire::kMaxInlineBytes) return;
-    request_for_data.destination.bytes = request.block.payload().first(in.size);
-    request_for_data.destination.hold = std::move(request.block);
-  }
+        data(MakeRead(request, in, open_id)) {}
 
   void Ask(std::shared_ptr<Read> self) override {
     if (!context.page_reads().Begin(self)) return;
-    context.file_system().Read(request_for_data, [this, self](Result<Payload> result) {
+    context.file_system().Read(data, [this, self](Result<Payload> result) {
       if (!context.page_reads().End(self) && result.ok()) return Ask(self);
-      AnswerRead(context, ticket, request_for_data.size, result);
+      AnswerRead(context, ticket, data.size, result);
     });
   }
 
   Context& context;
   const Ticket ticket;
-  ReadRequest request_for_data;
+  const ReadRequest data;
 };
 
 }  // namespace
@@ -67,14 +73,8 @@ void HandleRead(Context& context, Request& request) {
     const auto read = std::make_shared<ReadOfPages>(context, request, in, open_id);
     return read->Ask(read);
   }
-  ReadRequest read{open_id, in.offset, in.size, {}};
-  // A small read's data comes in the answer's own message, so its block is free for the next
-  // request.
-  if (in.size > wire::kMaxInlineBytes) {
-    read.destination.bytes = request.block.payload().first(in.size);
-    read.destination.hold = std::move(request.block);
-    read.destination.by_pipe = context.takes_pipes();
-  }
+  ReadRequest read = MakeRead(request, in, open_id);
+  read.destination.by_pipe = in.size > wire::kMaxInlineBytes && context.takes_pipes();
   auto reply = [context = &context, ticket = request.ticket, size = in.size](
                    Result<Payload> result) { AnswerRead(*context, ticket, size, result); };
   static_assert(Reply<Payload>::Function::kFits<decltype(reply)>);

@@ -52,10 +52,11 @@ uint32_t OpenFlags(Context& context, Node& node, const Attributes& attributes, u
   return out;
 }
 
-// Answers with `entry`, if there is one, and the open file. False when the kernel did not take it;
-// it is undone then. `node`: whose OpenFlags() these are; nullptr for a directory.
-bool AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
-                  uint32_t open_flags, const fuse_entry_out* entry) {
+// Answers with `entry`, if there is one, and the open file; undoes all when the kernel did not take
+// it. `node`: whose OpenFlags() these are, and whose use it is, by open(2)'s `flags`; nullptr for a
+// directory.
+void AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* node,
+                  uint32_t flags, uint32_t open_flags, const fuse_entry_out* entry) {
   struct {
     fuse_entry_out entry;
     fuse_open_out open;
@@ -67,16 +68,17 @@ bool AnswerOpened(Context& context, const Ticket& ticket, OpenId open_id, Node* 
   out.open.open_flags = open_flags;
   absl::Span<const std::byte> head = entry != nullptr ? BytesOf(out) : BytesOf(out.open);
   if (!number) head = {};
-  if (context.Answer(ticket, number ? kOk : Errno(ENFILE), head) && number) return true;
+  if (context.Answer(ticket, number ? kOk : Errno(ENFILE), head) && number) return;
   if (number) {
     UseOpenFile(context, *number);
     context.open_files().Remove(*number);
   } else if (dropping != nullptr) {
     SeeDropped(*dropping);
   }
+  // While it is still the same node.
+  if (node != nullptr) EndUse(*node, flags);
   if (entry != nullptr) ForgetLookups(context, entry->nodeid, 1);
   context.Release(open_id);
-  return false;
 }
 
 void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint32_t flags,
@@ -92,10 +94,8 @@ void AnswerCreated(Context& context, const Ticket& ticket, OpenId open_id, uint3
     return;
   }
   BeginUse(*entry->node, flags);
-  if (!AnswerOpened(context, ticket, open_id, entry->node,
-                    OpenFlags(context, *entry->node, result->attributes, flags), &entry->out)) {
-    EndUse(*entry->node, flags);
-  }
+  AnswerOpened(context, ticket, open_id, entry->node, flags,
+               OpenFlags(context, *entry->node, result->attributes, flags), &entry->out);
 }
 
 // An OPEN under way.
@@ -118,11 +118,8 @@ struct Opening {
       return Fail(Errno(ESTALE));
     }
     const bool filled = FillPages(context, node, use, attributes, data.bytes);
-    if (!AnswerOpened(context, ticket, open_id, &node,
-                      filled ? FOPEN_KEEP_CACHE : OpenFlags(context, node, attributes, flags),
-                      nullptr)) {
-      EndUse(node, flags);
-    }
+    AnswerOpened(context, ticket, open_id, &node, flags,
+                 filled ? FOPEN_KEEP_CACHE : OpenFlags(context, node, attributes, flags), nullptr);
   }
   // Another client has put another file in its place, and the kernel still believes the name: by
   // ESTALE it asks for that, and opens what it finds. Once: who comes again means this very file,
@@ -182,7 +179,7 @@ void HandleOpenDir(Context& context, Request& request) {
           context->Answer(ticket, result.error());
           return;
         }
-        AnswerOpened(*context, ticket, open_id, nullptr, 0, nullptr);
+        AnswerOpened(*context, ticket, open_id, nullptr, 0, 0, nullptr);
       });
 }
 

@@ -32,20 +32,20 @@ bool Reserve(Call& call, wire::OpenId id) {
   return false;
 }
 
-// Puts what the store opened behind its id, or gives the id back. Worker thread. True when it is
-// there.
-bool Keep(Call& call, wire::OpenId id, Result<Store::Opened>& opened) {
+// Puts what the store opened behind its id, or gives the id back. Worker thread. nullptr when it is
+// not there.
+std::shared_ptr<OpenEntry> Keep(Call& call, wire::OpenId id, Result<Store::Opened>& opened) {
   OpenTable& opens = call.session().opens();
   if (!opened.ok()) {
     opens.Abandon(id);
     call.AnswerStoreError(opened.error());
-    return false;
+    return nullptr;
   }
   auto entry = std::make_shared<OpenEntry>();
   entry->file = std::move(opened->file);
   entry->attachment = call.shared_attachment();
   // False: the session ended meanwhile, and nobody will see the answer. The file closes here.
-  return opens.Fill(id, std::move(entry));
+  return opens.Fill(id, entry) ? entry : nullptr;
 }
 
 }  // namespace
@@ -94,14 +94,10 @@ namespace {
 
 // What was asked for of a file that is no larger, into the call's buffer. It is read after its
 // attributes: what comes with them is never older. What cannot be read, READ will say.
-void AnswerFirstBytes(Call& call, const wire::Attributes& attributes) {
+void AnswerFirstBytes(Call& call, OpenEntry& open, const wire::Attributes& attributes) {
   const uint32_t wanted = call.request<wire::OpenRequest>().read_size;
   if (wanted == 0 || !S_ISREG(attributes.mode) || attributes.size > wanted) return;
-  const std::shared_ptr<OpenEntry> open =
-      call.session().opens().Find(call.request<wire::OpenRequest>().open_id);
-  if (open == nullptr) return;
-  const Result<uint64_t> count =
-      open->file->Read(call.buffer().payload().first(attributes.size), 0);
+  const Result<uint64_t> count = open.file->Read(call.buffer().payload().first(attributes.size), 0);
   if (!count.ok()) return;
   wanted <= wire::kMaxInlineBytes ? call.AnswerInline(*count) : call.AnswerPush(*count);
 }
@@ -116,9 +112,10 @@ void OpenOnWorker(Call& call) {
                       ? OpenAgain(c, identity, r.handle, flags)
                       : c.store().Open(identity, r.handle, WithSync(c, flags),
                                        (r.options & wire::kOpenKillSuidGid) != 0);
-    if (!Keep(c, r.open_id, opened)) return;
+    const std::shared_ptr<OpenEntry> open = Keep(c, r.open_id, opened);
+    if (open == nullptr) return;
     c.Answer(wire::AttributesReply{opened->entry.attributes});
-    AnswerFirstBytes(c, opened->entry.attributes);
+    AnswerFirstBytes(c, *open, opened->entry.attributes);
   });
 }
 
